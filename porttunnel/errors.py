@@ -1,0 +1,186 @@
+"""Every exception of porttunnel, and what its reader can do next.
+
+::
+
+    PorttunnelError
+    ├── ProtocolError
+    │   ├── LocalProtocolError          our own code called a core wrongly
+    │   └── RemoteProtocolError         the peer broke the protocol (has a code)
+    │       └── LimitExceeded           the peer asked for more than it may have
+    ├── AuthenticationFailed            one message, never a detail
+    ├── SessionError
+    │   ├── MistypedCode                found on this machine, nothing was sent
+    │   ├── CodeUsedUp                  three runs failed: ask for a new code
+    │   ├── NoSuchNumber                unknown, expired, locked or full
+    │   ├── SessionEnded                the number is void for ever
+    │   ├── ConsentRefused              the other user said no
+    │   ├── CutOff                      the connection ended without a goodbye
+    │   ├── NotReachable                no connection to the tunnel server
+    │   └── StreamError
+    │       ├── StreamRefused           the other side did not open it (has a code)
+    │       └── StreamReset             it broke off in the middle (has a code)
+    ├── PairingError
+    └── ConfigurationError              a setting, an address or a file is wrong
+
+No message carries a secret, and each says what to do next.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = [
+    "AuthenticationFailed",
+    "CodeUsedUp",
+    "ConfigurationError",
+    "ConsentRefused",
+    "CutOff",
+    "ErrorCode",
+    "LimitExceeded",
+    "LocalProtocolError",
+    "MistypedCode",
+    "NoSuchNumber",
+    "NotReachable",
+    "PairingError",
+    "PorttunnelError",
+    "ProtocolError",
+    "RemoteProtocolError",
+    "SessionEnded",
+    "SessionError",
+    "StreamCode",
+    "StreamError",
+    "StreamRefused",
+    "StreamReset",
+]
+
+
+class ErrorCode(StrEnum):
+    """What an ERROR packet can say (docs/session-protocol, section 3)."""
+
+    MALFORMED = "malformed"
+    UNEXPECTED = "unexpected"
+    NOT_ALLOWED = "not-allowed"
+    LIMIT = "limit"
+    TOO_LATE = "too-late"
+    NO_SUCH_NUMBER = "no-such-number"
+    SESSION_ENDED = "session-ended"
+    HANDSHAKE_FAILED = "handshake-failed"
+    BUSY = "busy"
+    REPLACED = "replaced"
+    INTERNAL = "internal"
+
+
+class StreamCode(StrEnum):
+    """Why a stream was refused or reset (docs/session-protocol, section 6)."""
+
+    UNKNOWN_SERVICE = "unknown-service"
+    NOT_ALLOWED = "not-allowed"
+    CONNECTION_REFUSED = "connection-refused"
+    UNREACHABLE = "unreachable"
+    TIMED_OUT = "timed-out"
+    TOO_MANY_STREAMS = "too-many-streams"
+    ABORTED = "aborted"
+    INTERNAL = "internal"
+
+
+class PorttunnelError(Exception):
+    """The root of all errors that porttunnel raises on purpose."""
+
+
+class ProtocolError(PorttunnelError):
+    """Somebody did not keep to a protocol."""
+
+
+class LocalProtocolError(ProtocolError):
+    """Our own program called a core in a state that does not allow it."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer broke the protocol; the connection can't go on.
+
+    :param text: what was wrong, in one sentence, without content of the peer's.
+    :param code: what the peer is told.
+    """
+
+    def __init__(self, text: str, code: ErrorCode = ErrorCode.MALFORMED) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class LimitExceeded(RemoteProtocolError):
+    """The peer asked for more than a named limit allows."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, ErrorCode.LIMIT)
+
+
+class AuthenticationFailed(PorttunnelError):
+    """Something did not authenticate. One message: a detail would help a guesser."""
+
+    MESSAGE = (
+        "The other side could not be verified. Check the code with the person who gave it "
+        "to you and type it again."
+    )
+
+    def __init__(self) -> None:
+        super().__init__(self.MESSAGE)
+
+
+class SessionError(PorttunnelError):
+    """A session can't begin or can't go on."""
+
+
+class MistypedCode(SessionError):
+    """The code is not one that any master can have shown. Nothing was sent."""
+
+
+class CodeUsedUp(SessionError):
+    """Too many runs with one code failed."""
+
+
+class NoSuchNumber(SessionError):
+    """The tunnel server has one answer for unknown, expired, locked and full."""
+
+
+class SessionEnded(SessionError):
+    """The session is over; its number is never given out again."""
+
+
+class ConsentRefused(SessionError):
+    """The user of the other side said no."""
+
+
+class CutOff(SessionError):
+    """The connection ended without a goodbye: never to be taken for a finished one."""
+
+
+class NotReachable(SessionError):
+    """No connection to the tunnel server could be made."""
+
+
+class StreamError(SessionError):
+    """One stream failed; the session goes on.
+
+    :param text: what happened and what to do.
+    :param code: the reason in a form for programs.
+    """
+
+    def __init__(self, text: str, code: StreamCode) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class StreamRefused(StreamError):
+    """The other side did not open the stream."""
+
+
+class StreamReset(StreamError):
+    """The stream was broken off: what came before may be incomplete."""
+
+
+class PairingError(PorttunnelError):
+    """A device could not be paired."""
+
+
+class ConfigurationError(PorttunnelError):
+    """A setting, an address or a file is not usable as it is."""

@@ -1,0 +1,1 @@
+"""Who somebody is, and what only they know. Pure: no input, output or clock."""

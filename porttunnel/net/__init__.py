@@ -1,0 +1,1 @@
+"""Where Twisted begins: cores on transports, and streams as endpoints."""

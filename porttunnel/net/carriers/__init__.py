@@ -1,0 +1,1 @@
+"""What carries packets: one file for each way to move bytes."""

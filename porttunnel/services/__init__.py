@@ -1,0 +1,1 @@
+"""What ``twistd`` runs: options and services, built first and opened on start."""

@@ -1,0 +1,1 @@
+"""The session tunnel without its sockets. Pure: no input, output or clock."""
