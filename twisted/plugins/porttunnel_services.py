@@ -1,0 +1,13 @@
+"""What twistd offers: the lines that name our services, and nothing else.
+
+Every `twistd` on the machine imports this module, so the services load only when they are run.
+"""
+
+from twisted.application.service import ServiceMaker
+
+porttunnel_server = ServiceMaker(
+    name="porttunnel server",
+    module="porttunnel.services.server",
+    description="Tunnel server: carries sealed packets between people behind firewalls.",
+    tapname="porttunnel-server",
+)
