@@ -1,0 +1,207 @@
+"""A carrier that takes over the socket of a plain TCP or UNIX transport.
+
+Why not the stock transport: it makes a fresh ``bytes`` of each read and joins what it writes.
+Here a read goes into one process-wide buffer (or straight into a packet's slot), a write is
+handed to the kernel as views, and only what the kernel did not take is kept, by the caller.
+For a relay that is less than half of the CPU (docs/benchmarks).
+
+The stock transport stays in charge of the socket's life: it is told ``connectionLost`` at the
+end. In between it must not be used; a stray ``pauseProducing`` on it would unregister us.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from errno import EAGAIN, ENOBUFS, EWOULDBLOCK
+from typing import Any
+
+from twisted.internet import main
+from twisted.internet.error import ConnectionAborted
+from twisted.internet.interfaces import (
+    IAddress,
+    IReactorFDSet,
+    IReadWriteDescriptor,
+    ISystemHandle,
+)
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from porttunnel.net.carriers.interface import Lender, Receiver
+
+__all__ = ["TCPCarrier", "can_take_over"]
+
+RECEIVE_BUFFER_BYTES = 1 << 20  # one for the process: a read is done with before the next
+MAX_VIEWS = 64  # a send call; far below the kernel's 1,024, and 64 full packets are 4 MiB
+READS_PER_TURN = 4  # of a lending reader: packets fill up, yet others get their turn
+UNSENT_LOW_WATER_BYTES = 1 << 18  # what the kernel may hold unsent: latency behind bulk data
+
+_receive_view = memoryview(bytearray(RECEIVE_BUFFER_BYTES))
+_WOULD_BLOCK = (EAGAIN, EWOULDBLOCK, ENOBUFS)
+
+
+def can_take_over(transport: Any, reactor: Any) -> bool:
+    """Whether ``transport`` is a plain stream socket on a reactor that watches descriptors."""
+    if not (ISystemHandle.providedBy(transport) and IReactorFDSet.providedBy(reactor)):
+        return False
+    handle = transport.getHandle()
+    return (
+        type(handle) is socket.socket
+        and handle.type == socket.SOCK_STREAM
+        and not getattr(transport, "TLS", False)
+    )
+
+
+@implementer(IReadWriteDescriptor)
+class TCPCarrier:
+    """See :class:`porttunnel.net.carriers.interface.Carrier`.
+
+    :param reactor: watches descriptors (``IReactorFDSet``) and time.
+    :param transport: the stock transport, connected, with nothing written and not yet paused.
+    :param receiver: gets the bytes.
+    :param lender: the same receiver, when it lends room for what is read.
+    """
+
+    def __init__(
+        self, reactor: Any, transport: Any, receiver: Receiver, lender: Lender | None = None
+    ) -> None:
+        self._reactor = reactor
+        self._transport = transport
+        self._receiver = receiver
+        self._lender = lender
+        self._socket: socket.socket = transport.getHandle()
+        self._closed = False
+        self._read_ended = False
+        self._receiving = True
+        self._broken = False
+        transport.stopReading()
+        if self._socket.family in (socket.AF_INET, socket.AF_INET6):
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            low_water = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+            if low_water is not None:
+                self._socket.setsockopt(socket.IPPROTO_TCP, low_water, UNSENT_LOW_WATER_BYTES)
+        reactor.addReader(self)
+
+    @property
+    def peer(self) -> IAddress:
+        """The other end's address."""
+        peer: IAddress = self._transport.getPeer()
+        return peer
+
+    def send(self, views: Sequence[memoryview]) -> int:
+        """Hand the views to the kernel; see the interface."""
+        if self._closed or self._broken:
+            return 0
+        taken = 0
+        try:
+            for first in range(0, len(views), MAX_VIEWS):
+                part = views[first : first + MAX_VIEWS]
+                offered = sum(map(len, part))
+                count = self._socket.send(part[0]) if len(part) == 1 else self._socket.sendmsg(part)
+                taken += count
+                if count < offered:
+                    self._reactor.addWriter(self)
+                    break
+        except OSError as error:
+            if error.errno in _WOULD_BLOCK:
+                self._reactor.addWriter(self)
+            else:
+                # Reported from the reactor, never inside a send: callers are in mid-step.
+                self._broken = True
+                self._reactor.callLater(0, self._lose, main.CONNECTION_LOST)
+        return taken
+
+    def end(self) -> None:
+        """Half-close."""
+        if not (self._closed or self._broken):
+            try:
+                self._socket.shutdown(socket.SHUT_WR)
+            except OSError:
+                self._broken = True
+                self._reactor.callLater(0, self._lose, main.CONNECTION_LOST)
+
+    def pause_receiving(self) -> None:
+        """Stop watching for bytes."""
+        self._receiving = False
+        self._reactor.removeReader(self)
+
+    def resume_receiving(self) -> None:
+        """Watch for bytes again."""
+        self._receiving = True
+        if not (self._closed or self._read_ended):
+            self._reactor.addReader(self)
+
+    def close(self) -> None:
+        """Close; what ``send`` took is in the kernel, which delivers it."""
+        if not self._closed:
+            self._reactor.callLater(0, self._lose, main.CONNECTION_DONE)
+
+    def abort(self) -> None:
+        """Close with a reset."""
+        if not self._closed:
+            self._broken = True
+            self._reactor.callLater(0, self._lose, ConnectionAborted())
+
+    def _lose(self, reason: Exception) -> None:
+        self.connectionLost(Failure(reason))
+
+    def fileno(self) -> int:
+        """For the reactor."""
+        return -1 if self._closed else self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """For the reactor's log."""
+        return "porttunnel"
+
+    def doRead(self) -> Exception | None:
+        """The reactor says: bytes are there."""
+        try:
+            if self._lender is not None:
+                return self._read_into_loans(self._lender)
+            count = self._socket.recv_into(_receive_view)
+        except OSError as error:
+            return None if error.errno in _WOULD_BLOCK else main.CONNECTION_LOST
+        if count == 0:
+            return self._end_of_bytes()
+        self._receiver.carrier_received(_receive_view[:count])
+        return None
+
+    def _read_into_loans(self, lender: Lender) -> Exception | None:
+        for turn in range(READS_PER_TURN):
+            room = lender.lend()
+            if room is None:
+                break
+            try:
+                count = self._socket.recv_into(room)
+            except OSError as error:
+                if turn and error.errno in _WOULD_BLOCK:
+                    break
+                raise
+            if count == 0:
+                lender.reading_done()
+                return self._end_of_bytes()
+            lender.filled(count)
+            if count < len(room):
+                break
+        lender.reading_done()
+        return None
+
+    def _end_of_bytes(self) -> None:
+        self._read_ended = True
+        self._reactor.removeReader(self)
+        self._receiver.carrier_ended()
+
+    def doWrite(self) -> Exception | None:
+        """The reactor says: the kernel takes bytes."""
+        self._reactor.removeWriter(self)
+        self._receiver.carrier_writable()
+        return None
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor, or we ourselves, end it; the stock transport closes the socket."""
+        if self._closed:
+            return
+        self._closed = True
+        self._reactor.removeReader(self)
+        self._reactor.removeWriter(self)
+        self._transport.connectionLost(reason)

@@ -1,0 +1,232 @@
+"""Packets: the 36-byte header, what may stand in it, and splitting a byte stream into packets.
+
+Source: docs/session-protocol, section 2. The tunnel server reads no more of a packet than this
+module does.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import NamedTuple
+
+from porttunnel.errors import RemoteProtocolError
+
+__all__ = [
+    "ALL_MEMBERS",
+    "FLAG_GROUP",
+    "FLAG_RESYNC",
+    "HEADER_BYTES",
+    "MASTER",
+    "MAX_PACKET_BYTES",
+    "MAX_PLAINTEXT_BYTES",
+    "NO_MEMBER",
+    "RECORD_HEADER_BYTES",
+    "SERVER",
+    "TAG_BYTES",
+    "Header",
+    "PacketSplitter",
+    "PacketType",
+    "decode_header",
+    "encode_header_into",
+    "encode_packet",
+]
+
+HEADER_BYTES = 36
+TAG_BYTES = 16  # of AES-256-GCM, at the end of each sealed body
+RECORD_HEADER_BYTES = 9  # kind, stream, length
+MAX_PLAINTEXT_BYTES = 65_536  # one packet: large enough for speed, small enough to interleave
+MAX_PACKET_BYTES = HEADER_BYTES + MAX_PLAINTEXT_BYTES + TAG_BYTES
+MAX_REQUEST_BYTES = 4_096  # a request is a handful of numbers; nobody needs more
+MAX_REPLY_BYTES = 65_536  # STATUS lists members
+MAX_ERROR_BYTES = 1_024  # a code and a sentence
+
+SERVER = 0
+MASTER = 1
+NO_MEMBER = 0xFFFE  # the sender before CREATED or JOINED
+ALL_MEMBERS = 0xFFFF
+
+FLAG_GROUP = 0x0001
+FLAG_RESYNC = 0x0002
+
+_MAGIC_AND_VERSION = 0x50540100  # "PT", version 1, room for the type
+_SUITE = 1 << 16
+_HEADER = struct.Struct(">IIIHHQQI")
+
+
+class PacketType(IntEnum):
+    """What a packet is (docs/session-protocol, section 2)."""
+
+    C1 = 0x01
+    M2 = 0x02
+    C3 = 0x03
+    M4 = 0x04
+    DATA = 0x10
+    ACK = 0x11
+    STORE = 0x12
+    REQUEST = 0x20
+    REPLY = 0x21
+    EVENT = 0x22
+    PING = 0x30
+    PONG = 0x31
+    ERROR = 0x3F
+
+
+# type: shortest body, longest body, flags that may be set
+_RULES: dict[PacketType, tuple[int, int, tuple[int, ...]]] = {
+    PacketType.C1: (1_540, 1_572, (0,)),
+    PacketType.M2: (1_387, 1_419, (0,)),
+    PacketType.C3: (64, 64, (0,)),
+    PacketType.M4: (32, 32, (0,)),
+    PacketType.DATA: (TAG_BYTES, MAX_PLAINTEXT_BYTES + TAG_BYTES, (0, FLAG_GROUP)),
+    PacketType.ACK: (TAG_BYTES, TAG_BYTES, (0, FLAG_RESYNC)),
+    PacketType.STORE: (RECORD_HEADER_BYTES, MAX_PLAINTEXT_BYTES, (0,)),
+    PacketType.REQUEST: (1, MAX_REQUEST_BYTES, (0,)),
+    PacketType.REPLY: (1, MAX_REPLY_BYTES, (0,)),
+    PacketType.EVENT: (1, MAX_REQUEST_BYTES, (0,)),
+    PacketType.PING: (8, 8, (0,)),
+    PacketType.PONG: (8, 8, (0,)),
+    PacketType.ERROR: (1, MAX_ERROR_BYTES, (0,)),
+}
+_BY_WORD = {
+    _MAGIC_AND_VERSION | kind: (shortest, longest, tuple(_SUITE | flag for flag in flags), kind)
+    for kind, (shortest, longest, flags) in _RULES.items()
+}
+
+
+class Header(NamedTuple):
+    """The fields of one packet's header, checked."""
+
+    kind: PacketType
+    flags: int
+    epoch: int
+    sender: int
+    target: int
+    number: int
+    ack: int
+    length: int
+
+
+def decode_header(data: bytes | bytearray | memoryview, offset: int = 0) -> Header:
+    """Read and check the header that begins at ``offset``.
+
+    :param data: at least ``offset`` + 36 bytes.
+    :raises RemoteProtocolError: wrong magic, version, type, suite, flag or length.
+    """
+    word, suite_flags, epoch, sender, target, number, ack, length = _HEADER.unpack_from(
+        data, offset
+    )
+    rule = _BY_WORD.get(word)
+    if rule is None:
+        raise RemoteProtocolError("not a packet of this protocol: check address and port")
+    shortest, longest, allowed, kind = rule
+    if suite_flags not in allowed:
+        raise RemoteProtocolError("a packet has a suite or flags that this version lacks")
+    if not shortest <= length <= longest:
+        raise RemoteProtocolError("a packet has a length that its type can't have")
+    return Header(kind, suite_flags & 0xFFFF, epoch, sender, target, number, ack, length)
+
+
+def encode_header_into(
+    buffer: bytearray | memoryview,
+    kind: PacketType,
+    sender: int,
+    target: int,
+    length: int,
+    *,
+    number: int = 0,
+    ack: int = 0,
+    epoch: int = 0,
+    flags: int = 0,
+) -> None:
+    """Write a header into the first 36 bytes of ``buffer``; ``length`` is the body's."""
+    _HEADER.pack_into(
+        buffer,
+        0,
+        _MAGIC_AND_VERSION | kind,
+        _SUITE | flags,
+        epoch,
+        sender,
+        target,
+        number,
+        ack,
+        length,
+    )
+
+
+def encode_packet(
+    kind: PacketType, sender: int, target: int, body: bytes, *, number: int = 0
+) -> bytes:
+    """A whole packet with a plaintext body (handshake, requests, pings, errors)."""
+    packet = bytearray(HEADER_BYTES)
+    encode_header_into(packet, kind, sender, target, len(body), number=number)
+    return bytes(packet) + body
+
+
+class PacketSplitter:
+    """Cuts a link's bytes into whole packets.
+
+    Packets that lie whole in the data are given as views into it, without a copy; only the last,
+    incomplete one is kept, at most :data:`MAX_PACKET_BYTES`.
+    """
+
+    __slots__ = ("_filled", "_kept")
+
+    def __init__(self) -> None:
+        self._kept: bytearray | None = None
+        self._filled = 0
+
+    @property
+    def kept_bytes(self) -> int:
+        """How much of an incomplete packet waits for its rest."""
+        return self._filled
+
+    def split(self, data: memoryview) -> Iterator[tuple[Header, memoryview]]:
+        """Header and whole packet (header and body), one after the other.
+
+        :param data: the next bytes of the link; views into it are valid as long as it is. The
+            iteration must be finished before the next call.
+        :raises RemoteProtocolError: something else than packets.
+        """
+        offset = 0
+        if self._kept is not None:
+            offset = self._complete(self._kept, data)
+            if self._filled == len(self._kept):
+                packet = memoryview(self._kept)
+                self._kept = None
+                self._filled = 0
+                yield decode_header(packet), packet
+        end = len(data)
+        while end - offset >= HEADER_BYTES:
+            header = decode_header(data, offset)
+            stop = offset + HEADER_BYTES + header.length
+            if stop > end:
+                break
+            yield header, data[offset:stop]
+            offset = stop
+        if offset < end:
+            self._keep(data[offset:])
+
+    def _keep(self, rest: memoryview) -> None:
+        size = HEADER_BYTES
+        if len(rest) >= HEADER_BYTES:
+            size += decode_header(rest).length
+        self._kept = bytearray(size)
+        self._kept[: len(rest)] = rest
+        self._filled = len(rest)
+
+    def _complete(self, kept: bytearray, data: memoryview) -> int:
+        """Fill up the kept packet from the front of ``data``; how much of it was used."""
+        used = self._fill(kept, data)
+        if self._filled == HEADER_BYTES == len(kept):
+            # No body is empty, so a packet that is only a header wants more.
+            kept.extend(bytes(decode_header(kept).length))
+            used += self._fill(kept, data[used:])
+        return used
+
+    def _fill(self, kept: bytearray, data: memoryview) -> int:
+        count = min(len(kept) - self._filled, len(data))
+        kept[self._filled : self._filled + count] = data[:count]
+        self._filled += count
+        return count
