@@ -54,13 +54,14 @@ def _is_empty_constant(node: ast.expr) -> bool:
 def _secret_names(node: ast.expr) -> Iterator[str]:
     """The names whose values an operand of a comparison is made of.
 
-    A name in capitals is a constant or a member of an Enum, and the length of a secret is none.
+    A name in capitals is a constant or a member of an Enum; the length of a secret, and whether
+    there is one, are no secrets.
     """
     match node:
         case ast.Name(id=name) | ast.Attribute(attr=name):
             if not name.isupper() and words_of(name) & SECRET_WORDS:
                 yield name
-        case ast.Call(func=ast.Name(id="len")):
+        case ast.Call(func=ast.Name(id="len" | "bool")):
             return
         case ast.Call(func=function, args=arguments):
             yield from _secret_names(function)

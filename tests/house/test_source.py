@@ -152,6 +152,7 @@ class TestTheRulesThemselves:
         "source",
         [
             "len(mac) == 32",
+            "bool(pin) == bool(link)",
             "machine == mapping",
             "mode == Mode.PIN",
             "token is None",

@@ -1,0 +1,81 @@
+"""porttunnel/errors.py: the tree is the one that its docstring draws."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+
+from porttunnel import errors
+from porttunnel.errors import (
+    AuthenticationFailed,
+    ErrorCode,
+    LimitExceeded,
+    PorttunnelError,
+    RemoteProtocolError,
+    StreamCode,
+    StreamError,
+    StreamRefused,
+    StreamReset,
+)
+
+DRAWN = re.compile(r"^ {4}(?P<indent>[│├└─ ]*)(?P<name>[A-Z]\w+)", re.MULTILINE)
+
+
+def drawn_tree() -> dict[str, str]:
+    """Each error of the docstring's picture and the one above it."""
+    assert errors.__doc__
+    parents: dict[str, str] = {}
+    above: list[str] = []
+    for match in DRAWN.finditer(errors.__doc__):
+        depth = len(match["indent"]) // 4
+        del above[depth:]
+        parents[match["name"]] = above[-1] if above else "Exception"
+        above.append(match["name"])
+    return parents
+
+
+def defined_tree() -> dict[str, str]:
+    classes = inspect.getmembers(errors, inspect.isclass)
+    return {name: kind.__base__.__name__ for name, kind in classes if issubclass(kind, Exception)}
+
+
+def test_the_picture_shows_every_error_where_it_is() -> None:
+    assert drawn_tree() == defined_tree()
+    assert len(drawn_tree()) > 10
+
+
+def test_everything_is_offered() -> None:
+    assert set(errors.__all__) == set(defined_tree()) | {"ErrorCode", "StreamCode"}
+
+
+def test_a_broken_protocol_has_a_code_and_a_text() -> None:
+    assert RemoteProtocolError("x").code is ErrorCode.MALFORMED
+    error = RemoteProtocolError("too late", ErrorCode.TOO_LATE)
+    assert (str(error), error.code) == ("too late", ErrorCode.TOO_LATE)
+
+
+def test_an_exceeded_limit_is_a_broken_protocol() -> None:
+    error = LimitExceeded("a record is longer than 64 KiB")
+    assert isinstance(error, RemoteProtocolError)
+    assert (str(error), error.code) == ("a record is longer than 64 KiB", ErrorCode.LIMIT)
+
+
+def test_failed_authentication_gives_no_detail() -> None:
+    assert str(AuthenticationFailed()) == AuthenticationFailed.MESSAGE
+    with pytest.raises(TypeError):
+        AuthenticationFailed("the third digit")
+
+
+@pytest.mark.parametrize("kind", [StreamError, StreamRefused, StreamReset])
+def test_a_failed_stream_has_a_code_and_a_text(kind: type[StreamError]) -> None:
+    error = kind("nothing listens there", StreamCode.CONNECTION_REFUSED)
+    assert isinstance(error, PorttunnelError)
+    assert (str(error), error.code) == ("nothing listens there", StreamCode.CONNECTION_REFUSED)
+
+
+@pytest.mark.parametrize("codes", [ErrorCode, StreamCode])
+def test_codes_travel_as_words(codes: type[ErrorCode] | type[StreamCode]) -> None:
+    assert [code for code in codes if not re.fullmatch(r"[a-z]+(-[a-z]+)*", code)] == []
+    assert [code for code in codes if code != code.name.lower().replace("_", "-")] == []
