@@ -13,10 +13,7 @@ a guesser nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from porttunnel.errors import AuthenticationFailed, RemoteProtocolError
-from porttunnel.keys import cpace
 from porttunnel.keys.handshake_message import (
     C1,
     C3,
@@ -30,16 +27,17 @@ from porttunnel.keys.handshake_message import (
     share_bytes,
 )
 from porttunnel.keys.hybrid import Encapsulation, HybridPrivateKey
-from porttunnel.keys.primitives import (
-    KEY_BYTES,
-    constant_time_equal,
-    expand,
-    extract,
-    hmac_sha256,
-    sha256,
+from porttunnel.keys.key_schedule import (
+    BoundSecret,
+    Established,
+    HandshakeSecret,
+    derive_commit,
+    derive_isk,
+    derive_share,
+    format_sid,
 )
+from porttunnel.keys.primitives import constant_time_equal
 from porttunnel.keys.secret_holder import SecretHolder
-from porttunnel.wire import encode_u16, encode_u64, encode_vec
 
 __all__ = [
     "C1",
@@ -52,48 +50,9 @@ __all__ = [
     "decode_c1",
 ]
 
-LABEL_COMMIT = b"ptun1 commit"
-LABEL_CHANNEL = b"ptun1 tunnel|client|master|"
-LABEL_CLIENT = b"C"  # CPace's associated data of the initiator
-LABEL_MASTER = b"M"  # and of the responder
-LABEL_T2 = b"ptun1 t2"
-LABEL_T3 = b"ptun1 t3"
-LABEL_CONFIRM_CLIENT = b"ptun1 confirm c"
-LABEL_CONFIRM_MASTER = b"ptun1 confirm m"
-LABEL_SAS = b"ptun1 sas"
-LABEL_CLIENT_TO_MASTER = b"ptun1 c>m"
-LABEL_MASTER_TO_CLIENT = b"ptun1 m>c"
-LABEL_DIRECT_CLIENT = b"ptun1 direct c"
-LABEL_DIRECT_MASTER = b"ptun1 direct m"
-LABEL_REJOIN = b"ptun1 rejoin"
-
-SAS_DIGITS = 6
 RANDOM_BYTES = 32  # scalars, nonces, fallbacks
 
 Buffer = bytes | bytearray | memoryview
-
-
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
-class Established(SecretHolder):
-    """What a finished run leaves behind; the same on both sides.
-
-    :ivar client_to_master: secret of generation 0 of this direction, 32 bytes (``Sealer``).
-    :ivar master_to_client: the same for the other direction.
-    :ivar direct_client: key of the client's proofs on a direct path, 32 bytes.
-    :ivar direct_master: key of the master's proof there.
-    :ivar rejoin: 32 bytes, the secret of a later run in mode REJOIN.
-    :ivar sas_client_shows: in SAS six digits that the client's user reads out and the master's
-        user types; else empty.
-    :ivar sas_master_shows: the same the other way round.
-    """
-
-    client_to_master: bytes
-    master_to_client: bytes
-    direct_client: bytes
-    direct_master: bytes
-    rejoin: bytes
-    sas_client_shows: str
-    sas_master_shows: str
 
 
 class ClientHandshake(SecretHolder):
@@ -151,8 +110,8 @@ class ClientHandshake(SecretHolder):
         self._scalar = scalar
         self._nonce = nonce
         self._fallback = fallback
-        self._share = _derive_share(mode, prs, number, _sid(session_id, member), scalar)
-        open_part = C1(
+        self._share = derive_share(mode, prs, number, format_sid(session_id, member), scalar)
+        opening = C1(
             mode=mode,
             member=member,
             former=former,
@@ -162,7 +121,7 @@ class ClientHandshake(SecretHolder):
             mlkem_public=key.mlkem_public,
             commit=b"",
         ).encode()
-        self.c1 = open_part + sha256(LABEL_COMMIT, nonce, open_part)
+        self.c1 = opening + derive_commit(nonce, opening)
 
     def receive_m2(self, body: Buffer) -> ClientConfirming:
         """Take the master's answer and confirm.
@@ -174,18 +133,18 @@ class ClientHandshake(SecretHolder):
             message = M2.decode(body, self._mode)
             if message.member != self._member:
                 raise RemoteProtocolError("the handshake's answer is for another member")
-            isk = _derive_isk(
+            isk = derive_isk(
                 self._mode,
                 self._scalar,
                 message.share,
-                sid=_sid(self._session_id, self._member),
+                sid=format_sid(self._session_id, self._member),
                 ya=self._share,
                 yb=message.share,
             )
             shared = self._key.decapsulate(
                 message.rsa_ciphertext, message.mlkem_ciphertext, self._fallback
             )
-            secrets = _Secrets(
+            secrets = HandshakeSecret(
                 self._mode, self._number, c1=self.c1, m2=bytes(body), isk=isk, shared=shared
             )
             return ClientConfirming(secrets.bind(self._nonce), self._nonce)
@@ -204,7 +163,7 @@ class ClientConfirming(SecretHolder):
     __slots__ = ("_bound", "_mac_client", "c3")
     OPEN_SLOTS = frozenset({"c3"})
 
-    def __init__(self, bound: _BoundSecrets, nonce: bytes) -> None:
+    def __init__(self, bound: BoundSecret, nonce: bytes) -> None:
         self._bound = bound
         self._mac_client = bound.confirm_client()
         self.c3 = C3(nonce, self._mac_client).encode()
@@ -273,9 +232,9 @@ class MasterHandshake(SecretHolder):
             raise RemoteProtocolError("the client joins in a mode that it was not invited with")
         if message.member != member or message.session_id != session_id:
             raise RemoteProtocolError("the handshake's opening is for another session or member")
-        sid = _sid(session_id, member)
-        share = _derive_share(mode, prs, number, sid, scalar)
-        isk = _derive_isk(mode, scalar, message.share, sid=sid, ya=message.share, yb=share)
+        sid = format_sid(session_id, member)
+        share = derive_share(mode, prs, number, sid, scalar)
+        isk = derive_isk(mode, scalar, message.share, sid=sid, ya=message.share, yb=share)
         self.m2 = M2(
             member=member,
             nonce=nonce,
@@ -285,7 +244,7 @@ class MasterHandshake(SecretHolder):
         ).encode()
         self._opening = body[:-COMMIT_BYTES]
         self._commit = message.commit
-        self._secrets = _Secrets(
+        self._secrets = HandshakeSecret(
             mode, number, c1=body, m2=self.m2, isk=isk, shared=encapsulation.shared
         )
 
@@ -298,7 +257,7 @@ class MasterHandshake(SecretHolder):
         """
         try:
             message = C3.decode(body)
-            commit = sha256(LABEL_COMMIT, message.nonce, self._opening)
+            commit = derive_commit(message.nonce, self._opening)
             if not constant_time_equal(commit, self._commit):
                 raise AuthenticationFailed
             bound = self._secrets.bind(message.nonce)
@@ -324,114 +283,6 @@ class MasterFinished(SecretHolder):
     def __init__(self, m4: bytes, established: Established) -> None:
         self.m4 = m4
         self.established = established
-
-
-class _Secrets(SecretHolder):
-    """What both sides know after M2: the transcript T2 and the secret HS."""
-
-    __slots__ = ("_hs", "_mode", "_t2")
-
-    def __init__(
-        self,
-        mode: HandshakeMode,
-        number: int,
-        *,
-        c1: bytes,
-        m2: bytes,
-        isk: bytes,
-        shared: bytes,
-    ) -> None:
-        self._mode = mode
-        self._t2 = sha256(
-            LABEL_T2,
-            encode_vec(_format_number(number)),
-            encode_u64(len(c1)),
-            c1,
-            encode_u64(len(m2)),
-            m2,
-        )
-        self._hs = extract(self._t2, encode_vec(isk) + shared)
-
-    def bind(self, nonce_client: bytes) -> _BoundSecrets:
-        """Take the opened commitment into the transcript."""
-        return _BoundSecrets(self._mode, self._hs, sha256(LABEL_T3, self._t2, nonce_client))
-
-
-class _BoundSecrets(SecretHolder):
-    """What both sides know after C3: the transcript T3 and the secret HS."""
-
-    __slots__ = ("_hs", "_mode", "_t3")
-
-    def __init__(self, mode: HandshakeMode, hs: bytes, t3: bytes) -> None:
-        self._mode = mode
-        self._hs = hs
-        self._t3 = t3
-
-    def confirm_client(self) -> bytes:
-        return hmac_sha256(expand(self._hs, LABEL_CONFIRM_CLIENT, KEY_BYTES), self._t3)
-
-    def confirm_master(self, mac_client: bytes) -> bytes:
-        key = expand(self._hs, LABEL_CONFIRM_MASTER, KEY_BYTES)
-        return hmac_sha256(key, self._t3, mac_client)
-
-    def establish(self) -> Established:
-        master_secret = extract(self._t3, self._hs)
-        client_shows, master_shows = "", ""
-        if self._mode is HandshakeMode.SAS:
-            client_shows, master_shows = _derive_sas(self._t3)
-        return Established(
-            client_to_master=expand(master_secret, LABEL_CLIENT_TO_MASTER, KEY_BYTES),
-            master_to_client=expand(master_secret, LABEL_MASTER_TO_CLIENT, KEY_BYTES),
-            direct_client=expand(master_secret, LABEL_DIRECT_CLIENT, KEY_BYTES),
-            direct_master=expand(master_secret, LABEL_DIRECT_MASTER, KEY_BYTES),
-            rejoin=expand(master_secret, LABEL_REJOIN, KEY_BYTES),
-            sas_client_shows=client_shows,
-            sas_master_shows=master_shows,
-        )
-
-
-def _derive_sas(t3: bytes) -> tuple[str, str]:
-    """The spoken digits: a short hash of all that was said.
-
-    The commitment fixed the client's part before either side could choose to please the hash, so
-    whoever sits between has one chance in 10^6.
-    """
-    digest = expand(extract(LABEL_SAS, t3), b"", 16)
-    first, second = (int.from_bytes(half) % 10**SAS_DIGITS for half in (digest[:8], digest[8:]))
-    return f"{first:0{SAS_DIGITS}}", f"{second:0{SAS_DIGITS}}"
-
-
-def _derive_share(
-    mode: HandshakeMode, prs: bytes, number: int, sid: bytes, scalar: bytes
-) -> bytes:
-    if mode is HandshakeMode.SAS:
-        return b""
-    channel = LABEL_CHANNEL + _format_number(number)
-    return cpace.public_share(scalar, cpace.generator(prs, channel, sid))
-
-
-def _derive_isk(
-    mode: HandshakeMode,
-    scalar: bytes,
-    peer_share: bytes,
-    *,
-    sid: bytes,
-    ya: bytes,
-    yb: bytes,
-) -> bytes:
-    if mode is HandshakeMode.SAS:
-        return b""
-    return cpace.derive_isk(
-        scalar, peer_share, sid, ya=ya, ada=LABEL_CLIENT, yb=yb, adb=LABEL_MASTER
-    )
-
-
-def _sid(session_id: bytes, member: int) -> bytes:
-    return session_id + encode_u16(member)
-
-
-def _format_number(number: int) -> bytes:
-    return str(number).encode("ascii")
 
 
 def _demand_own_values(

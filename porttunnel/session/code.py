@@ -38,6 +38,7 @@ MAX_TYPED_CHARACTERS = 100  # the longest link has 46: beyond this somebody past
 _GROUP_DIGITS = 4
 _DIGITS = frozenset("0123456789")
 _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+_BASE32_LAST = _BASE32[::4]  # the two bits over 128 are zero: each secret has one spelling
 # People copy codes out of letters and web pages, with whatever stands between the groups there.
 _SEPARATORS = dict.fromkeys(map(ord, " \t\r\n-\u00a0\u2009\u2010\u2011\u2012\u2013\u202f"))
 
@@ -118,14 +119,14 @@ def parse_code(text: str) -> SessionCode:
     stripped = text.strip()
     if stripped[: len(LINK_PREFIX)].lower() == LINK_PREFIX:
         return _parse_link(stripped[len(LINK_PREFIX) :])
-    digits = text.translate(_SEPARATORS)
-    if not digits or not _DIGITS.issuperset(digits):
+    typed = text.translate(_SEPARATORS)
+    if not typed or not _DIGITS.issuperset(typed):
         raise MistypedCode(f"A code has digits only, in groups of four. {_ASK_AGAIN}")
-    if len(digits) <= MAX_NUMBER_DIGITS:
-        return SessionCode(_parse_number(digits))
+    if len(typed) <= MAX_NUMBER_DIGITS:
+        return SessionCode(_parse_number(typed))
     # Too short and too long ones end here as well, as a wrong number.
-    number, pin = digits[: -PIN_DIGITS - 1], digits[-PIN_DIGITS - 1 : -1]
-    if _damm(digits) != 0:
+    number, pin = typed[: -PIN_DIGITS - 1], typed[-PIN_DIGITS - 1 : -1]
+    if _damm(typed) != 0:
         raise MistypedCode(f"The code is not right: a digit is wrong or missing. {_ASK_AGAIN}")
     return SessionCode(_parse_number(number), pin=pin)
 
@@ -184,20 +185,20 @@ def _parse_link(rest: str) -> SessionCode:
     return SessionCode(_parse_number(number), link_secret=secret)
 
 
-def _parse_number(digits: str) -> int:
-    if not MIN_NUMBER_DIGITS <= len(digits) <= MAX_NUMBER_DIGITS or digits[0] == "0":
+def _parse_number(text: str) -> int:
+    if not MIN_NUMBER_DIGITS <= len(text) <= MAX_NUMBER_DIGITS or text.startswith("0"):
         raise MistypedCode(
             "A session number has 5 to 8 digits and does not begin with 0; a code with PIN has "
             f"7 digits more. {_ASK_AGAIN}"
         )
-    return int(digits)
+    return int(text)
 
 
 def _is_link_secret(secret: str) -> bool:
     return (
         len(secret) == LINK_SECRET_CHARACTERS
         and all(character in _BASE32 for character in secret)
-        and _BASE32.index(secret[-1]) % 4 == 0
+        and secret[-1] in _BASE32_LAST
     )
 
 
