@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from porttunnel.errors import (
-    ConfigurationError,
     ErrorCode,
     NoSuchNumber,
     RemoteProtocolError,
@@ -33,6 +32,7 @@ from porttunnel.session.directory_store import (
     SessionRow,
 )
 from porttunnel.session.packet import MASTER, NO_MEMBER
+from porttunnel.session.session_number import NUMBER_DIGITS, issue_number
 
 __all__ = [
     "EXPIRY_BATCH",
@@ -44,8 +44,6 @@ __all__ = [
     "SessionStatus",
 ]
 
-NUMBER_DIGITS = (5, 6, 7, 8)  # five are read out easily; eight give 45 million sessions
-MAX_DRAWS = 128  # at half use each draw fails with 1/2: all of them with 2^-128
 SESSION_ID_BYTES = 16  # 128 random bits: never drawn twice, never guessed
 TOKEN_BYTES = 32
 SERVER_ID_BYTES = 16
@@ -166,7 +164,7 @@ class Directory:
         with self._store.transaction():
             session = SessionRow(
                 session_id=self._token_bytes(SESSION_ID_BYTES),
-                number=self._issue_number(),
+                number=issue_number(self._store, self._randbelow, self._number_digits),
                 ends_at=now + lifetime_s,
                 join_until=now + join_window_s,
                 max_clients=max_clients,
@@ -243,15 +241,15 @@ class Directory:
         :raises RemoteProtocolError: it is the master, whom the session can't be without.
         :raises SessionEnded: there is no such session any more.
         """
-        self._remove_client(session_id, member, now)
+        if member == MASTER:
+            raise RemoteProtocolError(_MASTER_STAYS, ErrorCode.NOT_ALLOWED)
+        with self._store.transaction():
+            self._living_session(session_id, now)
+            self._store.remove_member(session_id, member)
 
     def kick(self, session_id: bytes, member: int, now: float) -> None:
-        """The master puts a client out: it can't resume. Nothing happens if it is gone already.
-
-        :raises RemoteProtocolError: the master meant itself.
-        :raises SessionEnded: there is no such session any more.
-        """
-        self._remove_client(session_id, member, now)
+        """The master puts a client out; for the book it is the same as if it had left."""
+        self.leave(session_id, member, now)
 
     def lock(self, session_id: bytes, locked: bool) -> None:
         """Let nobody new in, or do again.
@@ -331,22 +329,6 @@ class Directory:
                     self._lapse(client, _REASON_CLIENT, reports)
         return reports
 
-    def _issue_number(self) -> int:
-        for digits in self._number_digits:
-            lowest = 10 ** (digits - 1)
-            count = 9 * lowest
-            # Beyond half of a length guessing would hit a living session too often.
-            if 2 * self._store.issued_numbers(digits) >= count:
-                continue
-            for _ in range(MAX_DRAWS):
-                number = lowest + self._randbelow(count)
-                if self._store.issue_number(number):
-                    return number
-        raise ConfigurationError(
-            "every session number has been given out; numbers are never used twice, so start "
-            "another tunnel server, with its own name and its own data folder"
-        )
-
     def _add_member(self, session: SessionRow, member: int, token: bytes, now: float) -> None:
         self._store.add_member(
             MemberRow(
@@ -375,13 +357,6 @@ class Directory:
         if session is None or session.ends_at <= now:
             raise SessionEnded(_SESSION_ENDED)
         return session
-
-    def _remove_client(self, session_id: bytes, member: int, now: float) -> None:
-        if member == MASTER:
-            raise RemoteProtocolError(_MASTER_STAYS, ErrorCode.NOT_ALLOWED)
-        with self._store.transaction():
-            self._living_session(session_id, now)
-            self._store.remove_member(session_id, member)
 
     def _note_alive(self, now: float) -> float:
         """Write down, not too often, that this process lives; since when there is service."""
