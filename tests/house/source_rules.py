@@ -25,6 +25,9 @@ SECRET_WORDS = {
     "tokens",
 }
 
+# What a name counts when it ends so is no secret: digits_tries_left.
+COUNTING_ENDINGS = ("_count", "_left", "_length")
+
 EMPTY_CLASS_SUFFIXES = (
     "Base",
     "Component",
@@ -54,12 +57,13 @@ def _is_empty_constant(node: ast.expr) -> bool:
 def _secret_names(node: ast.expr) -> Iterator[str]:
     """The names whose values an operand of a comparison is made of.
 
-    A name in capitals is a constant or a member of an Enum; the length of a secret, and whether
+    A name in capitals is a constant or a member of an Enum; a count, the length of a secret, and whether
     there is one, are no secrets.
     """
     match node:
         case ast.Name(id=name) | ast.Attribute(attr=name):
-            if not name.isupper() and words_of(name) & SECRET_WORDS:
+            is_open = name.isupper() or name.endswith(COUNTING_ENDINGS)
+            if not is_open and words_of(name) & SECRET_WORDS:
                 yield name
         case ast.Call(func=ast.Name(id="len" | "bool")):
             return

@@ -152,6 +152,7 @@ class TestTheRulesThemselves:
         "source",
         [
             "len(mac) == 32",
+            "self._digits_tries_left == 0",
             "bool(pin) == bool(link)",
             "machine == mapping",
             "mode == Mode.PIN",
