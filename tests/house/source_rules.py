@@ -57,8 +57,8 @@ def _is_empty_constant(node: ast.expr) -> bool:
 def _secret_names(node: ast.expr) -> Iterator[str]:
     """The names whose values an operand of a comparison is made of.
 
-    A name in capitals is a constant or a member of an Enum; a count, the length of a secret, and whether
-    there is one, are no secrets.
+    A name in capitals is a constant or a member of an Enum. A count, the length of a secret, and
+    whether there is one, are no secrets.
     """
     match node:
         case ast.Name(id=name) | ast.Attribute(attr=name):
