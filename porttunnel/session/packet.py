@@ -53,6 +53,8 @@ FLAG_RESYNC = 0x0002
 _MAGIC_AND_VERSION = 0x50540100  # "PT", version 1, room for the type
 _SUITE = 1 << 16
 _HEADER = struct.Struct(">IIIHHQQI")
+# Only what tells whether a packet continues a run: a third of the time of the whole header.
+_RUN_HEADER = struct.Struct(">Q4xI16xI")  # magic to flags, sender and target, length
 
 
 class PacketType(IntEnum):
@@ -93,6 +95,18 @@ _BY_WORD = {
     _MAGIC_AND_VERSION | kind: (shortest, longest, tuple(_SUITE | flag for flag in flags), kind)
     for kind, (shortest, longest, flags) in _RULES.items()
 }
+
+# Sealed packets that may share a run, by their first eight bytes: what their longest body is.
+_PAIR_RUN = {
+    (_MAGIC_AND_VERSION | kind) << 32 | _SUITE | flag: _RULES[kind][1]
+    for kind in (PacketType.DATA, PacketType.ACK)
+    for flag in _RULES[kind][2]
+    if flag != FLAG_GROUP
+}
+_GROUP_RUN = {
+    (_MAGIC_AND_VERSION | PacketType.DATA) << 32 | _SUITE | FLAG_GROUP: _RULES[PacketType.DATA][1]
+}
+_SEALED = frozenset((PacketType.DATA, PacketType.ACK))
 
 
 class Header(NamedTuple):
@@ -164,23 +178,50 @@ def encode_packet(
     return bytes(packet) + body
 
 
+def _end_of_run(data: memoryview, offset: int, first: Header) -> int:
+    """Where the sealed packets end that follow ``first`` from ``offset`` on, whole, between the
+    same two, and right as far as a header tells.
+    """
+    longest_bodies = _GROUP_RUN if first.flags & FLAG_GROUP else _PAIR_RUN
+    route = first.sender << 16 | first.target
+    read = _RUN_HEADER.unpack_from
+    end = len(data)
+    last = end - HEADER_BYTES
+    while offset <= last:
+        word, found, length = read(data, offset)
+        if found != route or not TAG_BYTES <= length <= longest_bodies.get(word, 0):
+            break
+        stop = offset + HEADER_BYTES + length
+        if stop > end:
+            break
+        offset = stop
+    return offset
+
+
 class PacketSplitter:
     """Cuts a link's bytes into whole packets.
 
     Packets that lie whole in the data are given as views into it, without a copy; only the last,
-    incomplete one is kept, at most :data:`MAX_PACKET_BYTES`.
+    incomplete one is kept, at most :data:`MAX_PACKET_BYTES`, and never more than has come of it.
     """
 
-    __slots__ = ("_filled", "_kept")
+    __slots__ = ("_kept", "_size")
 
     def __init__(self) -> None:
-        self._kept: bytearray | None = None
-        self._filled = 0
+        self._kept = bytearray()
+        self._size = HEADER_BYTES  # of the kept packet, as far as is known
 
     @property
     def kept_bytes(self) -> int:
         """How much of an incomplete packet waits for its rest."""
-        return self._filled
+        return len(self._kept)
+
+    @property
+    def kept_header(self) -> Header | None:
+        """The header of the incomplete packet, once it is there: a body that may not come need
+        not be waited for.
+        """
+        return decode_header(self._kept) if len(self._kept) >= HEADER_BYTES else None
 
     def split(self, data: memoryview) -> Iterator[tuple[Header, memoryview]]:
         """Header and whole packet (header and body), one after the other.
@@ -189,44 +230,48 @@ class PacketSplitter:
             iteration must be finished before the next call.
         :raises RemoteProtocolError: something else than packets.
         """
+        return self._cut(data, runs=False)
+
+    def runs(self, data: memoryview) -> Iterator[tuple[Header, memoryview]]:
+        """As :meth:`split`, but consecutive DATA and ACK packets between the same two come as
+        one run: the first one's header, and one view of them all. Group packets are not mixed
+        with others.
+        """
+        return self._cut(data, runs=True)
+
+    def _cut(self, data: memoryview, *, runs: bool) -> Iterator[tuple[Header, memoryview]]:
         offset = 0
-        if self._kept is not None:
-            offset = self._complete(self._kept, data)
-            if self._filled == len(self._kept):
-                packet = memoryview(self._kept)
-                self._kept = None
-                self._filled = 0
-                yield decode_header(packet), packet
+        if self._kept:
+            offset = self._complete(data)
+            if len(self._kept) < self._size:
+                return
+            packet = memoryview(self._kept)
+            self._kept = bytearray()
+            self._size = HEADER_BYTES
+            yield decode_header(packet), packet
         end = len(data)
         while end - offset >= HEADER_BYTES:
             header = decode_header(data, offset)
             stop = offset + HEADER_BYTES + header.length
             if stop > end:
+                self._size = HEADER_BYTES + header.length
                 break
+            if runs and header.kind in _SEALED:
+                stop = _end_of_run(data, stop, header)
             yield header, data[offset:stop]
             offset = stop
-        if offset < end:
-            self._keep(data[offset:])
+        self._kept += data[offset:]
 
-    def _keep(self, rest: memoryview) -> None:
-        size = HEADER_BYTES
-        if len(rest) >= HEADER_BYTES:
-            size += decode_header(rest).length
-        self._kept = bytearray(size)
-        self._kept[: len(rest)] = rest
-        self._filled = len(rest)
-
-    def _complete(self, kept: bytearray, data: memoryview) -> int:
+    def _complete(self, data: memoryview) -> int:
         """Fill up the kept packet from the front of ``data``; how much of it was used."""
-        used = self._fill(kept, data)
-        if self._filled == HEADER_BYTES == len(kept):
-            # No body is empty, so a packet that is only a header wants more.
-            kept.extend(bytes(decode_header(kept).length))
-            used += self._fill(kept, data[used:])
+        used = self._fill(data)
+        # No body is empty, so a packet that is only a header wants more.
+        if len(self._kept) == HEADER_BYTES == self._size:
+            self._size += decode_header(self._kept).length
+            used += self._fill(data[used:])
         return used
 
-    def _fill(self, kept: bytearray, data: memoryview) -> int:
-        count = min(len(kept) - self._filled, len(data))
-        kept[self._filled : self._filled + count] = data[:count]
-        self._filled += count
+    def _fill(self, data: memoryview) -> int:
+        count = min(self._size - len(self._kept), len(data))
+        self._kept += data[:count]
         return count

@@ -67,7 +67,7 @@ class _Message(
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-class Create(_Message, tag="create"):
+class Create(_Message, frozen=True, tag="create"):
     """Open a session; the sender becomes its master."""
 
     lifetime_s: Annotated[int, Meta(ge=60, le=MAX_LIFETIME_SECONDS)]
@@ -75,13 +75,13 @@ class Create(_Message, tag="create"):
     join_window_s: Annotated[int, Meta(ge=0, le=MAX_LIFETIME_SECONDS)]
 
 
-class Join(_Message, tag="join"):
+class Join(_Message, frozen=True, tag="join"):
     """Become a client of the session with this number."""
 
     number: Number
 
 
-class Resume(_Message, tag="resume"):
+class Resume(_Message, frozen=True, tag="resume"):
     """Be the same member again on a new link."""
 
     session_id: SessionId
@@ -89,34 +89,34 @@ class Resume(_Message, tag="resume"):
     token: Token
 
 
-class Leave(_Message, tag="leave"):
+class Leave(_Message, frozen=True, tag="leave"):
     """A client goes for good."""
 
 
-class Kick(_Message, tag="kick"):
+class Kick(_Message, frozen=True, tag="kick"):
     """The master puts a client out."""
 
     member: Member
 
 
-class Lock(_Message, tag="lock"):
+class Lock(_Message, frozen=True, tag="lock"):
     """The master lets nobody new in, or does again."""
 
     locked: bool
 
 
-class Close(_Message, tag="close"):
+class Close(_Message, frozen=True, tag="close"):
     """The master ends the session; the number is void."""
 
 
-class Status(_Message, tag="status"):
+class Status(_Message, frozen=True, tag="status"):
     """What does the server know of this session?"""
 
 
 Request = Create | Join | Resume | Leave | Kick | Lock | Close | Status
 
 
-class Limits(_Message, tag="limits"):
+class Limits(_Message, frozen=True, tag="limits"):
     """What the server allows each member."""
 
     waiting_bytes: Annotated[int, Meta(ge=0)]
@@ -124,7 +124,7 @@ class Limits(_Message, tag="limits"):
     client_grace_s: Annotated[int, Meta(ge=0)]
 
 
-class Created(_Message, tag="created"):
+class Created(_Message, frozen=True, tag="created"):
     """The answer to CREATE."""
 
     session_id: SessionId
@@ -133,7 +133,7 @@ class Created(_Message, tag="created"):
     limits: Limits
 
 
-class Joined(_Message, tag="joined"):
+class Joined(_Message, frozen=True, tag="joined"):
     """The answer to JOIN."""
 
     session_id: SessionId
@@ -141,23 +141,23 @@ class Joined(_Message, tag="joined"):
     token: Token
 
 
-class Resumed(_Message, tag="resumed"):
+class Resumed(_Message, frozen=True, tag="resumed"):
     """The answer to RESUME; the old token dies with the first packet on this link."""
 
     token: Token
 
 
-class Redirect(_Message, tag="redirect"):
+class Redirect(_Message, frozen=True, tag="redirect"):
     """JOIN belongs to another server of the template that the user named."""
 
     x: Annotated[int, Meta(ge=1, le=100)]
 
 
-class Done(_Message, tag="done"):
+class Done(_Message, frozen=True, tag="done"):
     """The answer to LEAVE, KICK, LOCK and CLOSE."""
 
 
-class StatusReport(_Message, tag="status"):
+class StatusReport(_Message, frozen=True, tag="status"):
     """The answer to STATUS. ``members`` are those who may resume, ``linked`` those with a link."""
 
     members: Annotated[list[Member], Meta(max_length=MAX_CLIENTS + 1)]
@@ -169,33 +169,33 @@ class StatusReport(_Message, tag="status"):
 Reply = Created | Joined | Resumed | Redirect | Done | StatusReport
 
 
-class Joining(_Message, tag="joining"):
+class Joining(_Message, frozen=True, tag="joining"):
     """To the master: somebody named the right number and will shake hands."""
 
     member: Member
 
 
-class Left(_Message, tag="left"):
+class Left(_Message, frozen=True, tag="left"):
     """A client is no member any more."""
 
     member: Member
     reason: Text
 
 
-class Link(_Message, tag="link"):
+class Link(_Message, frozen=True, tag="link"):
     """A member's link to the server came or went; its membership stays."""
 
     member: Member
     up: bool
 
 
-class Closed(_Message, tag="closed"):
+class Closed(_Message, frozen=True, tag="closed"):
     """The session is over."""
 
     reason: Text
 
 
-class GoingAway(_Message, tag="going-away"):
+class GoingAway(_Message, frozen=True, tag="going-away"):
     """The server stops; come back after this many seconds."""
 
     retry_after_s: Annotated[float, Meta(ge=0, le=3_600)]
@@ -204,7 +204,7 @@ class GoingAway(_Message, tag="going-away"):
 Event = Joining | Left | Link | Closed | GoingAway
 
 
-class ErrorReport(_Message, tag="error"):
+class ErrorReport(_Message, frozen=True, tag="error"):
     """The body of an ERROR packet."""
 
     code: ErrorCode

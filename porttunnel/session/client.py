@@ -1,0 +1,338 @@
+"""The client's core: one run from a number to a member, then its streams.
+
+Source: docs/session-protocol, sections 3, 5 and 6. A run uses its code up once C3 has been
+sent: who wants another must let the user type again and make a new ``ClientMachine``
+(:data:`MAX_RUNS_PER_CODE` times).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+from porttunnel.errors import (
+    AuthenticationFailed,
+    ConsentRefused,
+    CutOff,
+    ErrorCode,
+    LocalProtocolError,
+    PorttunnelError,
+    ProtocolError,
+    RemoteProtocolError,
+)
+from porttunnel.keys.handshake import (
+    ClientConfirming,
+    ClientHandshake,
+    Established,
+    HandshakeMode,
+)
+from porttunnel.keys.hybrid import HybridPrivateKey
+from porttunnel.keys.primitives import constant_time_equal
+from porttunnel.session import record, request
+from porttunnel.session.code import CodeKind, SessionCode
+from porttunnel.session.event import (
+    DigitsAsked,
+    DigitsShown,
+    DigitsWrong,
+    KeyWanted,
+    MembersChanged,
+    Verified,
+    Welcomed,
+)
+from porttunnel.session.member import Member
+from porttunnel.session.multiplex import Multiplex
+from porttunnel.session.packet import MASTER, NO_MEMBER, Header, PacketType
+from porttunnel.session.peer import Peer
+
+__all__ = ["MAX_RUNS_PER_CODE", "ClientMachine", "ClientState"]
+
+MAX_RUNS_PER_CODE = 3  # what a false master in the way can guess, each time visible to the user
+MAX_WRONG_DIGITS = 3  # SAS: what a person may mistype
+KEY_SECONDS = 60.0  # RSA-2048 takes 33 ms on average; a loaded machine has its time too
+EXCHANGE_SECONDS = 100.0  # the master takes joiners one by one, 10 s each, 8 may wait
+CONFIRM_SECONDS = 15.0  # M4 is computed at once
+DIGITS_SECONDS = 120.0  # to read out and type
+CONSENT_SECONDS = 600.0  # a person must come to the other screen
+
+_MODES = {
+    CodeKind.PIN: HandshakeMode.PIN,
+    CodeKind.LINK: HandshakeMode.LINK,
+    CodeKind.SAS: HandshakeMode.SAS,
+}
+
+
+class ClientState(Enum):
+    """How far a run has come."""
+
+    JOINING = "JOIN was sent"
+    PREPARING = "a member; the key is being made"
+    EXCHANGING = "C1 was sent"
+    CONFIRMING = "C3 was sent: the code is used up"
+    COMPARING = "SAS: the digits are being typed"
+    INTRODUCING = "waiting for HELLO"
+    ASKING = "JOIN_AS was sent: the other user decides"
+    MEMBER = "admitted"
+
+
+_PATIENCE_SECONDS = {
+    ClientState.PREPARING: KEY_SECONDS,
+    ClientState.EXCHANGING: EXCHANGE_SECONDS,
+    ClientState.CONFIRMING: CONFIRM_SECONDS,
+    ClientState.COMPARING: DIGITS_SECONDS,
+    ClientState.INTRODUCING: CONFIRM_SECONDS,
+    ClientState.ASKING: CONSENT_SECONDS,
+}
+_UNVERIFIED = (ClientState.EXCHANGING, ClientState.CONFIRMING)
+
+
+class ClientMachine(Member):
+    """See the module; speaks the verbs of :class:`porttunnel.machine.Machine`.
+
+    :param code: what the user typed.
+    :param name: how this client calls itself, at most 64 characters.
+    :param token_bytes: as ``secrets.token_bytes``.
+    :param jitter: 0 to 1, drawn by the caller.
+    :param capabilities: what it would like to be allowed.
+    """
+
+    def __init__(
+        self,
+        code: SessionCode,
+        *,
+        name: str,
+        token_bytes: Callable[[int], bytes],
+        jitter: float,
+        capabilities: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(name=name, token_bytes=token_bytes, jitter=jitter)
+        self._code = code
+        self._capabilities = capabilities
+        self._session_id = b""
+        self._key: HybridPrivateKey | None = None
+        self._handshake: ClientHandshake | ClientConfirming | None = None
+        self._digits = ""
+        self._digits_tries_left = MAX_WRONG_DIGITS
+        self._hello: record.Hello | None = None
+        self._state = ClientState.JOINING
+        self._state_deadline: float | None = None
+
+    @property
+    def state(self) -> ClientState:
+        """How far the run has come."""
+        return self._state
+
+    @property
+    def code_used_up(self) -> bool:
+        """Whether this run counts as one of the code's."""
+        return self._state not in (
+            ClientState.JOINING,
+            ClientState.PREPARING,
+            ClientState.EXCHANGING,
+        )
+
+    @property
+    def member(self) -> int:
+        """Our member number, once the server gave one."""
+        return self._link.member
+
+    @property
+    def session_id(self) -> bytes:
+        """16 bytes, once the server told; the session's identity for ever."""
+        return self._session_id
+
+    @property
+    def streams(self) -> Multiplex:
+        """The streams with the master.
+
+        :raises LocalProtocolError: not admitted yet, or not any more.
+        """
+        if self._state is not ClientState.MEMBER or MASTER not in self._peers:
+            raise LocalProtocolError("there are no streams before WELCOME")
+        return self._peers[MASTER].streams
+
+    def start(self, now: float) -> None:
+        """The link is there: ask to join."""
+        self._link.start(now)
+        self._link.ask(request.Join(number=self._code.number), now)
+        self._events.append(KeyWanted())
+
+    def provide_key(self, key: HybridPrivateKey, now: float) -> None:
+        """The key that ``KeyWanted`` asked for."""
+        self._key = key
+        if self._state is ClientState.PREPARING and not self._over:
+            self._send_c1(key, now)
+
+    def enter_digits(self, digits: str, now: float) -> None:
+        """SAS: what the user typed of the digits that the master's user read out."""
+        if self._over or self._state is not ClientState.COMPARING:
+            raise LocalProtocolError("no digits are asked for")
+        if constant_time_equal(digits.encode(), self._digits.encode()):
+            self._digits = ""
+            self._introduce(now)
+            return
+        self._digits_tries_left -= 1
+        if self._digits_tries_left == 0:
+            self._fail(AuthenticationFailed())
+        else:
+            self._events.append(DigitsWrong(MASTER, self._digits_tries_left))
+
+    def close(self, reason: str = "closed") -> None:
+        """Leave on purpose: streams end, the master is told."""
+        if self._over:
+            return
+        peer = self._peers.get(MASTER)
+        if peer is not None:
+            peer.streams.send_control(record.encode_control(record.Bye(reason=reason)))
+            self._flush_peer(peer)
+        self._say_leave()
+        self._finish(reason)
+
+    # The run
+
+    def _send_c1(self, key: HybridPrivateKey, now: float) -> None:
+        self._handshake = ClientHandshake(
+            self._code.number,
+            self._session_id,
+            self._link.member,
+            _MODES[self._code.kind],
+            self._code.password,
+            key=key,
+            scalar=self._token_bytes(32),
+            nonce=self._token_bytes(32),
+            fallback=self._token_bytes(32),
+        )
+        self._key = None
+        self._link.send(PacketType.C1, MASTER, self._handshake.c1)
+        self._enter(ClientState.EXCHANGING, now)
+
+    def _receive_reply(self, asked: request.Request, reply: request.Reply, now: float) -> None:
+        if isinstance(asked, request.Join) and isinstance(reply, request.Joined):
+            self._link.member = reply.member
+            self._session_id = reply.session_id
+            self._enter(ClientState.PREPARING, now)
+            if self._key is not None:
+                self._send_c1(self._key, now)
+        else:
+            raise RemoteProtocolError("the tunnel server answered something else than was asked")
+
+    def _receive_event(self, event: request.Event, now: float) -> None:
+        if isinstance(event, request.Closed):
+            # Without the master's BYE this is only the server's word.
+            raise CutOff("The session ended without a goodbye of the other side.")
+
+    def _receive_handshake(self, header: Header, body: bytes, now: float) -> None:
+        if header.sender != MASTER:
+            raise RemoteProtocolError("another client's packet")
+        handshake, self._handshake = self._handshake, None
+        if header.kind is PacketType.M2 and isinstance(handshake, ClientHandshake):
+            confirming = handshake.receive_m2(body)
+            self._handshake = confirming
+            self._link.send(PacketType.C3, MASTER, confirming.c3, number=1)
+            self._enter(ClientState.CONFIRMING, now)
+        elif header.kind is PacketType.M4 and isinstance(handshake, ClientConfirming):
+            established = handshake.receive_m4(body)
+            peer = self._make_peer(MASTER, established)
+            if self._code.kind is CodeKind.SAS:
+                self._compare(peer, established, now)
+            else:
+                self._introduce(now)
+        elif header.kind is PacketType.ERROR:
+            self._handshake = handshake
+            self._receive_refusal(request.decode_error(body))
+        else:
+            raise RemoteProtocolError("a handshake message out of order")
+
+    def _receive_refusal(self, report: request.ErrorReport) -> None:
+        if self._peers:
+            return  # a hint, which anybody on the way could have written
+        if report.code is ErrorCode.BUSY:
+            raise RemoteProtocolError(
+                "Too many people are joining at this moment. Try again in a minute.", report.code
+            )
+        raise AuthenticationFailed
+
+    def _compare(self, peer: Peer, established: Established, now: float) -> None:
+        self._digits = established.sas_master_shows
+        self._enter(ClientState.COMPARING, now)
+        self._events.append(DigitsShown(MASTER, established.sas_client_shows))
+        self._events.append(DigitsAsked(MASTER))
+
+    def _introduce(self, now: float) -> None:
+        self._enter(ClientState.INTRODUCING, now)
+        self._answer_hello(now)
+
+    def _answer_hello(self, now: float) -> None:
+        if self._hello is None or self._state is not ClientState.INTRODUCING:
+            return
+        join_as = record.JoinAs(name=self._name, capabilities=list(self._capabilities))
+        self._peers[MASTER].streams.send_control(record.encode_control(join_as))
+        self._enter(ClientState.ASKING, now)
+        self._events.append(Verified(self._hello.name))
+
+    def _receive_control(self, peer: Peer, payload: memoryview, now: float) -> None:
+        message = record.decode_control(payload)
+        if isinstance(message, record.Hello) and self._hello is None:
+            self._hello = message
+            self._answer_hello(now)
+        elif isinstance(message, record.Refused) and self._state is ClientState.ASKING:
+            why = f": {message.reason}" if message.reason else ""
+            raise ConsentRefused(f"The other side refused{why}. Ask and try again.")
+        elif isinstance(message, record.Welcome) and self._state is ClientState.ASKING:
+            peer.name = message.name
+            peer.streams.admitted = True
+            self._enter(ClientState.MEMBER, now)
+            self._events.append(
+                Welcomed(
+                    self._link.member,
+                    message.name,
+                    tuple(message.services),
+                    tuple(message.members),
+                )
+            )
+        elif isinstance(message, record.Members) and self._state is ClientState.MEMBER:
+            self._events.append(MembersChanged(tuple(message.members)))
+        elif isinstance(message, record.Bye) and self._state is not ClientState.COMPARING:
+            self._drop_peer(peer)
+            self._say_leave()
+            self._finish(message.reason)
+        else:
+            raise RemoteProtocolError(
+                f"{type(message).__name__} is not possible in the state {self._state.name}"
+            )
+
+    # Ends
+
+    def _fail(self, error: PorttunnelError) -> None:
+        if self._over:
+            return
+        if self._state in _UNVERIFIED and isinstance(error, ProtocolError | AuthenticationFailed):
+            report = request.ErrorReport(code=ErrorCode.HANDSHAKE_FAILED, text="handshake failed")
+            self._link.send(PacketType.ERROR, MASTER, request.encode(report))
+        self._handshake = None
+        self._say_leave()
+        super()._fail(error)
+
+    def _fail_peer(self, peer: Peer, error: PorttunnelError) -> None:
+        self._drop_peer(peer)
+        self._fail(error)
+
+    def _say_leave(self) -> None:
+        if self._link.member != NO_MEMBER:
+            self._link.tell(request.Leave())
+
+    def _enter(self, state: ClientState, now: float) -> None:
+        self._state = state
+        patience = _PATIENCE_SECONDS.get(state)
+        self._state_deadline = None if patience is None else now + patience
+
+    def _next_own_deadline(self) -> float | None:
+        return self._state_deadline
+
+    def _handle_own_timeout(self, now: float) -> None:
+        if self._state_deadline is None or now < self._state_deadline:
+            return
+        if self._state is ClientState.CONFIRMING:
+            raise AuthenticationFailed
+        if self._state is ClientState.ASKING:
+            raise ConsentRefused("Nobody said yes on the other side in time. Ask and try again.")
+        raise CutOff(f"The other side took too long ({self._state.value}). Try again.")

@@ -1,0 +1,427 @@
+"""The streams of a pair: records in and out, credit, and whose turn it is.
+
+Source: docs/session-protocol, section 6. A stream that nobody reads holds up only itself: it
+runs out of credit, while the others go on.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Any
+
+from porttunnel.errors import (
+    LimitExceeded,
+    LocalProtocolError,
+    RemoteProtocolError,
+    StreamCode,
+)
+from porttunnel.session.event import (
+    StreamAccepted,
+    StreamClosed,
+    StreamDataReceived,
+    StreamEnded,
+    StreamOffered,
+    StreamRefusedRemotely,
+    StreamResetRemotely,
+    StreamWritable,
+)
+from porttunnel.session.packet import RECORD_HEADER_BYTES
+from porttunnel.session.pair import Pair
+from porttunnel.session.record import (
+    CONTROL_STREAM,
+    RECORD_HEADER,
+    RecordKind,
+    decode_open,
+    decode_stream_code,
+    decode_u32,
+    encode_open,
+    encode_record,
+    encode_refuse,
+    encode_reset,
+    encode_u32,
+)
+from porttunnel.session.stream import Stream, StreamEvent, StreamState
+
+__all__ = ["Multiplex"]
+
+MAX_STREAMS = 256  # at a time in a pair
+MAX_WINDOW_BYTES = 4 * 1024 * 1024  # of one stream
+MIN_WINDOW_BYTES = 32 * 1024  # what each stream gets, however many there are
+CREDIT_BUDGET_BYTES = 16 * 1024 * 1024  # of all streams: what we may have to hold for slow readers
+MAX_PENDING_BYTES = 256 * 1024 * 1024  # a writer that never pauses: its own memory, yet an end
+MAX_CONTROL_BYTES = 1024 * 1024  # records that wait for room; only a flood of opens reaches it
+TURN_BYTES = 64 * 1024  # of one stream before the next gets its turn
+
+
+class Multiplex:
+    """One side of all streams of a pair.
+
+    :param pair: carries the records.
+    :param is_client: clients open odd ids, the master even ones.
+    :param events: where what happens is appended.
+    :param wants_turn: called when there is something to send.
+    """
+
+    def __init__(
+        self,
+        pair: Pair,
+        is_client: bool,
+        events: list[Any],
+        wants_turn: Callable[[], None],
+    ) -> None:
+        self._pair = pair
+        self._member = pair.remote_member
+        self._events = events
+        self._wants_turn = wants_turn
+        self._streams: dict[int, Stream] = {}
+        self._next_local = 1 if is_client else 2
+        self._next_remote = 2 if is_client else 1
+        self._waiting: OrderedDict[int, Stream] = OrderedDict()
+        self._credit_due: OrderedDict[int, Stream] = OrderedDict()
+        self._control: deque[bytes] = deque()
+        self._control_bytes = 0
+        self._window_bytes = 0  # sum of all streams' windows
+        self._closed = False
+        self.admitted = False  # until then only control records may come
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a turn would bring something onto the link, given room."""
+        return bool(self._control or self._credit_due or self._waiting)
+
+    # What the application does
+
+    def open(self, service: str) -> int:
+        """Ask the other side for a stream to one of its services; its id.
+
+        :raises LocalProtocolError: :data:`MAX_STREAMS` are open already.
+        """
+        if len(self._streams) >= MAX_STREAMS:
+            raise LocalProtocolError(
+                f"{MAX_STREAMS} streams are open to this member; close one first"
+            )
+        number = self._next_local
+        self._next_local += 2
+        stream = self._add(number, service, StreamState.OPENING)
+        self._put(encode_open(number, service, stream.window))
+        return number
+
+    def accept(self, number: int) -> None:
+        """Let a stream in that was offered."""
+        stream = self._streams[number]
+        stream.apply(StreamEvent.ACCEPTED_LOCALLY)
+        self._put(encode_record(RecordKind.ACCEPT, number, encode_u32(stream.window)))
+
+    def refuse(self, number: int, code: StreamCode, text: str) -> None:
+        """Don't let a stream in that was offered."""
+        self._streams[number].apply(StreamEvent.REFUSED_LOCALLY)
+        self._forget(number)
+        self._put(encode_refuse(number, code, text))
+
+    def write(self, number: int, data: bytes | bytearray | memoryview) -> bool:
+        """Send bytes on a stream; what can't go yet is copied and kept.
+
+        :returns: False if the writer should pause until ``StreamWritable``.
+        :raises LocalProtocolError: our half is not open, or the writer never paused and
+            :data:`MAX_PENDING_BYTES` wait.
+        """
+        stream = self._streams[number]
+        if not stream.may_send:
+            raise LocalProtocolError("a write on a stream whose half is not open")
+        if not self._waiting and not stream.pending:
+            view = memoryview(data)
+            while view:
+                room = self._lend(stream)
+                if room is None:
+                    break
+                count = min(len(room), len(view))
+                room[:count] = view[:count]
+                self._commit(stream, count)
+                view = view[count:]
+            data = view
+        if len(data):
+            stream.pending.append(memoryview(bytes(data)))
+            stream.pending_bytes += len(data)
+            if stream.pending_bytes > MAX_PENDING_BYTES:
+                raise LocalProtocolError(
+                    f"more than {MAX_PENDING_BYTES} bytes wait on one stream: "
+                    "write from a producer that pauses"
+                )
+            self._await_turn(stream)
+        self._wants_turn()
+        return not stream.pending
+
+    def writable_view(self, number: int) -> memoryview | None:
+        """Room in the packet that will be sealed, or None: then ``StreamWritable`` follows.
+
+        The next call on this pair must be :meth:`written`, or no bytes came.
+        """
+        stream = self._streams.get(number)
+        if stream is None or not stream.may_send:
+            return None
+        if not self._waiting:
+            room = self._lend(stream)
+            if room is not None:
+                return room
+        self._await_turn(stream)
+        return None
+
+    def written(self, number: int, count: int) -> None:
+        """The first ``count`` bytes of the view are there."""
+        self._commit(self._streams[number], count)
+        self._wants_turn()
+
+    def consumed(self, number: int, count: int) -> None:
+        """The application has taken ``count`` bytes; the other side may send more."""
+        stream = self._streams.get(number)
+        if stream is None:
+            return
+        stream.unconsumed -= count
+        if stream.may_receive and self._grantable(stream) * 2 >= stream.window:
+            self._credit_due[number] = stream
+            self._wants_turn()
+
+    def end(self, number: int) -> None:
+        """Half-close: END follows what was written."""
+        stream = self._streams.get(number)
+        if stream is None or stream.end_wanted or not stream.may_send:
+            return
+        stream.end_wanted = True
+        if not stream.pending:
+            self._end_now(stream)
+        self._wants_turn()
+
+    def reset(self, number: int, code: StreamCode) -> None:
+        """Break a stream off, both halves, whatever waits."""
+        stream = self._streams.get(number)
+        if stream is not None:
+            stream.apply(StreamEvent.RESET_LOCALLY)
+            self._forget(number)
+            self._put(encode_reset(number, code))
+
+    # What the link does
+
+    def send_control(self, record: bytes) -> None:
+        """Queue a control record, before any stream's."""
+        self._put(record)
+
+    def advance(self) -> None:
+        """Bring what waits into packets, in turn, as far as there is room."""
+        while self._control:
+            if not self._pair.append(self._control[0]):
+                return
+            self._control_bytes -= len(self._control.popleft())
+        while self._credit_due and self._pair.room():
+            number, stream = self._credit_due.popitem(last=False)
+            grant = self._grow(stream)
+            stream.receive_credit += grant
+            self._pair.append(encode_record(RecordKind.CREDIT, number, encode_u32(grant)))
+        while self._waiting and self._pair.room():
+            number, stream = self._waiting.popitem(last=False)
+            stream.waiting = False
+            if not stream.send_credit:
+                stream.starved = True  # CREDIT brings it back
+                continue
+            self._send_pending(stream)
+            if stream.pending:
+                self._await_turn(stream)
+            elif stream.end_wanted:
+                self._end_now(stream)
+            else:
+                self._events.append(StreamWritable(self._member, number))
+
+    def receive(
+        self, plaintext: memoryview, receive_control: Callable[[memoryview], None]
+    ) -> None:
+        """Take in a packet's records.
+
+        :param plaintext: an opened body.
+        :param receive_control: called with the payload of each control record, in its place
+            among the others.
+        :raises RemoteProtocolError: a record that the state or its form does not allow.
+        """
+        offset, end = 0, len(plaintext)
+        while offset < end and not self._closed:
+            if end - offset < RECORD_HEADER_BYTES:
+                raise RemoteProtocolError("a packet ends inside a record")
+            kind, number, length = RECORD_HEADER.unpack_from(plaintext, offset)
+            offset += RECORD_HEADER_BYTES
+            if length > end - offset:
+                raise RemoteProtocolError("a record is longer than its packet")
+            payload = plaintext[offset : offset + length]
+            offset += length
+            if kind == RecordKind.CONTROL:
+                if number != CONTROL_STREAM:
+                    raise RemoteProtocolError("a control record on a stream")
+                receive_control(payload)
+            elif not self.admitted:
+                raise RemoteProtocolError("a stream's record before the member was admitted")
+            elif kind == RecordKind.DATA:
+                self._receive_data(number, payload)
+            else:
+                self._receive_stream_record(kind, number, payload)
+
+    def close(self) -> list[int]:
+        """The pair is over: which streams end with it."""
+        self._closed = True
+        numbers = list(self._streams)
+        for number in numbers:
+            self._forget(number)
+        return numbers
+
+    # Sending
+
+    def _put(self, record: bytes) -> None:
+        self._control.append(record)
+        self._control_bytes += len(record)
+        self._wants_turn()
+
+    def _lend(self, stream: Stream) -> memoryview | None:
+        # Records that were queued before must stay before: an ACCEPT precedes its data.
+        if self._control:
+            self.advance()
+        if self._control or not stream.send_credit:
+            return None
+        return self._pair.lend(stream.number, stream.send_credit)
+
+    def _commit(self, stream: Stream, count: int) -> None:
+        stream.send_credit -= count
+        self._pair.commit(stream.number, count)
+
+    def _await_turn(self, stream: Stream) -> None:
+        if not stream.waiting:
+            stream.waiting = True
+            self._waiting[stream.number] = stream
+
+    def _send_pending(self, stream: Stream) -> None:
+        left = TURN_BYTES
+        while left and stream.pending:
+            room = self._lend(stream)
+            if room is None:
+                return
+            data = stream.pending[0]
+            count = min(len(room), len(data), left)
+            room[:count] = data[:count]
+            self._commit(stream, count)
+            left -= count
+            stream.pending_bytes -= count
+            if count == len(data):
+                stream.pending.popleft()
+            else:
+                stream.pending[0] = data[count:]
+
+    def _end_now(self, stream: Stream) -> None:
+        stream.apply(StreamEvent.ENDED_LOCALLY)
+        self._put(encode_record(RecordKind.END, stream.number))
+        self._close_if_done(stream)
+
+    # Receiving
+
+    def _receive_data(self, number: int, payload: memoryview) -> None:
+        stream = self._streams.get(number)
+        if stream is None:
+            self._check_known(number)
+            return
+        length = len(payload)
+        if not stream.may_receive:
+            raise RemoteProtocolError("data on a stream whose half is not open")
+        if not 0 < length <= stream.receive_credit:
+            raise RemoteProtocolError("an empty record, or more data than credit was given for")
+        stream.receive_credit -= length
+        stream.unconsumed += length
+        self._events.append(StreamDataReceived(self._member, number, payload))
+
+    def _receive_stream_record(self, kind: int, number: int, payload: memoryview) -> None:
+        if kind == RecordKind.OPEN:
+            self._receive_open(number, payload)
+            return
+        stream = self._streams.get(number)
+        if stream is None:
+            # Records may cross with our REFUSE or RESET; what was never opened is an error.
+            self._check_known(number)
+        elif kind == RecordKind.ACCEPT:
+            stream.apply(StreamEvent.ACCEPTED_REMOTELY)
+            self._add_send_credit(stream, decode_u32(payload))
+            self._events.append(StreamAccepted(self._member, number))
+        elif kind == RecordKind.REFUSE:
+            code, text = decode_stream_code(payload)
+            stream.apply(StreamEvent.REFUSED_REMOTELY)
+            self._forget(number)
+            self._events.append(StreamRefusedRemotely(self._member, number, code, text))
+        elif kind == RecordKind.CREDIT:
+            self._add_send_credit(stream, decode_u32(payload))
+        elif kind == RecordKind.END:
+            if payload:
+                raise RemoteProtocolError("an END with a payload")
+            stream.apply(StreamEvent.ENDED_REMOTELY)
+            self._events.append(StreamEnded(self._member, number))
+            self._close_if_done(stream)
+        elif kind == RecordKind.RESET:
+            code, _ = decode_stream_code(payload)
+            stream.apply(StreamEvent.RESET_REMOTELY)
+            self._forget(number)
+            self._events.append(StreamResetRemotely(self._member, number, code))
+        else:
+            raise RemoteProtocolError("a record of a kind that this version lacks")
+
+    def _receive_open(self, number: int, payload: memoryview) -> None:
+        if number != self._next_remote:
+            raise RemoteProtocolError("a stream was opened with an id out of order")
+        self._next_remote += 2
+        service, window = decode_open(payload)
+        if self._control_bytes > MAX_CONTROL_BYTES:
+            raise LimitExceeded("streams are opened faster than the answers are read")
+        if len(self._streams) >= MAX_STREAMS:
+            text = f"{MAX_STREAMS} streams are open already: close one and try again"
+            self._put(encode_refuse(number, StreamCode.TOO_MANY_STREAMS, text))
+            return
+        stream = self._add(number, service, StreamState.OFFERED)
+        self._add_send_credit(stream, window)
+        self._events.append(StreamOffered(self._member, number, service))
+
+    def _check_known(self, number: int) -> None:
+        following = self._next_local if number % 2 == self._next_local % 2 else self._next_remote
+        if not 0 < number < following:
+            raise RemoteProtocolError("a record for a stream that was never opened")
+
+    def _add_send_credit(self, stream: Stream, grant: int) -> None:
+        stream.send_credit += grant
+        if stream.send_credit > MAX_WINDOW_BYTES:
+            raise RemoteProtocolError("more credit than a stream may have")
+        if stream.starved:
+            stream.starved = False
+            self._await_turn(stream)
+            self._wants_turn()
+
+    # Streams and their windows
+
+    def _add(self, number: int, service: str, state: StreamState) -> Stream:
+        stream = Stream(number, service, state, MIN_WINDOW_BYTES)
+        self._streams[number] = stream
+        self._window_bytes += stream.window
+        return stream
+
+    def _forget(self, number: int) -> None:
+        stream = self._streams.pop(number)
+        self._window_bytes -= stream.window
+        self._waiting.pop(number, None)
+        self._credit_due.pop(number, None)
+        stream.pending.clear()
+
+    def _close_if_done(self, stream: Stream) -> None:
+        if stream.state is StreamState.CLOSED:
+            self._forget(stream.number)
+            self._events.append(StreamClosed(self._member, stream.number))
+
+    def _grantable(self, stream: Stream) -> int:
+        return stream.window - stream.receive_credit - stream.unconsumed
+
+    def _grow(self, stream: Stream) -> int:
+        """Double the window of a stream that keeps up, while all others can still have theirs."""
+        spare = CREDIT_BUDGET_BYTES - self._window_bytes
+        spare -= (MAX_STREAMS - len(self._streams)) * MIN_WINDOW_BYTES
+        growth = max(0, min(stream.window, MAX_WINDOW_BYTES - stream.window, spare))
+        stream.window += growth
+        self._window_bytes += growth
+        return self._grantable(stream)

@@ -1,0 +1,102 @@
+"""Slots, in which packets are filled, sealed and kept; and the queue of what a link shall send.
+
+A packet is written into a slot once, sealed there in place, sent from there and, should it be
+needed, sent from there again, so that a resend is bit-identical without a copy
+(docs/session-protocol, section 7).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from porttunnel.session.packet import MAX_PACKET_BYTES
+
+__all__ = ["SEND_AHEAD_BYTES", "Outbox", "Slot", "SlotPool"]
+
+MAX_FREE_SLOTS = 32  # 2 MiB at rest; a busy pair reuses them, an idle process gives the rest back
+MAX_VIEWS_PER_SEND = 64  # 4 MiB of full packets, more than a kernel takes at once
+SEND_AHEAD_BYTES = 512 * 1024  # sealed and unsent per link: what a keystroke may have before it
+
+
+class Slot:
+    """Room for one packet. It is free when nobody keeps it and no link is about to send it."""
+
+    __slots__ = ("buffer", "kept", "sending", "view")
+
+    def __init__(self) -> None:
+        self.buffer = bytearray(MAX_PACKET_BYTES)
+        self.view = memoryview(self.buffer)
+        self.kept = False
+        self.sending = 0
+
+
+class SlotPool:
+    """Slots that are used again and again: fresh memory costs page faults."""
+
+    __slots__ = ("_free",)
+
+    def __init__(self) -> None:
+        self._free: list[Slot] = []
+
+    def allocate(self) -> Slot:
+        """A free slot; its content is what was last in it."""
+        slot = self._free.pop() if self._free else Slot()
+        slot.kept = True
+        return slot
+
+    def release(self, slot: Slot) -> None:
+        """Nobody keeps this slot any more; it is free once no link sends it either."""
+        slot.kept = False
+        self.recycle(slot)
+
+    def recycle(self, slot: Slot) -> None:
+        """Take the slot back if it is free."""
+        if not slot.kept and not slot.sending and len(self._free) < MAX_FREE_SLOTS:
+            self._free.append(slot)
+
+
+class Outbox:
+    """What one link shall send, in order.
+
+    :param pool: gets slots back that were released while they were being sent.
+    """
+
+    __slots__ = ("_entries", "_offset", "_pool", "waiting_bytes")
+
+    def __init__(self, pool: SlotPool) -> None:
+        self._entries: deque[tuple[memoryview, Slot | None]] = deque()
+        self._offset = 0  # how much of the first entry went out
+        self._pool = pool
+        self.waiting_bytes = 0
+
+    def append(self, packet: bytes | memoryview, slot: Slot | None = None) -> None:
+        """Queue a whole packet; ``slot`` is where it lies, if it lies in one."""
+        if slot is not None:
+            slot.sending += 1
+        self._entries.append((memoryview(packet), slot))
+        self.waiting_bytes += len(packet)
+
+    def views(self) -> Sequence[memoryview]:
+        """The first of what waits, without consuming it."""
+        entries = self._entries
+        if not entries:
+            return ()
+        if len(entries) == 1:
+            return (entries[0][0][self._offset :],)
+        views = [entries[i][0] for i in range(min(len(entries), MAX_VIEWS_PER_SEND))]
+        views[0] = views[0][self._offset :]
+        return views
+
+    def sent(self, count: int) -> None:
+        """The first ``count`` bytes went out."""
+        self.waiting_bytes -= count
+        count += self._offset
+        entries = self._entries
+        while entries and count >= len(entries[0][0]):
+            packet, slot = entries.popleft()
+            count -= len(packet)
+            if slot is not None:
+                slot.sending -= 1
+                self._pool.recycle(slot)
+        self._offset = count
