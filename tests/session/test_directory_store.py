@@ -1,0 +1,37 @@
+"""porttunnel.session.directory_store"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from porttunnel.session.directory_store import MemberRow, ServerRow, SessionRow
+
+
+def test_rows_show_no_hash() -> None:
+    row = MemberRow(b"s" * 16, 2, b"current", b"previous", 0.0, False, b"p" * 16, None)
+    assert "current" not in repr(row)
+    assert "previous" not in repr(row)
+    assert "member=2" in repr(row)
+
+
+def test_rows_hold_nothing_that_tells_who_anybody_is() -> None:
+    kept = {field.name for row in (SessionRow, MemberRow, ServerRow) for field in fields(row)}
+    assert kept == {
+        "session_id",
+        "number",
+        "ends_at",
+        "join_until",
+        "max_clients",
+        "next_member",
+        "locked",
+        "member",
+        "token_hash",
+        "previous_token_hash",
+        "joined_at",
+        "established",
+        "linked_by",
+        "unlinked_since",
+        "server_id",
+        "served_since",
+        "seen_at",
+    }

@@ -1,0 +1,145 @@
+"""porttunnel.session.limit"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from porttunnel.session import limit
+from porttunnel.session.limit import ConnectionLimiter, JoinLimiter, prefix_of
+
+
+@pytest.mark.parametrize(
+    ("address", "prefix"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("/run/porttunnel/socket", "/run/porttunnel/socket"),
+        ("", ""),
+    ],
+)
+def test_prefix(address: str, prefix: str) -> None:
+    assert prefix_of(address) == prefix
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+def test_one_subscriber_has_one_prefix(network: int, one: int, other: int) -> None:
+    def address(host: int) -> str:
+        text = f"{network << 64 | host:032x}"
+        return ":".join(text[index : index + 4] for index in range(0, 32, 4))
+
+    if network:  # the zero network holds IPv4 addresses in IPv6's clothes
+        assert prefix_of(address(one)) == prefix_of(address(other))
+
+
+def fail(limiter: JoinLimiter, prefix: str, *times: float) -> None:
+    for now in times:
+        assert limiter.may_join(prefix, now)
+        limiter.join_failed(prefix, now)
+
+
+def test_five_failures_a_minute() -> None:
+    limiter = JoinLimiter()
+    fail(limiter, "a", 0.0, 10.0, 20.0, 30.0, 40.0)
+    assert not limiter.may_join("a", 40.0)
+    assert not limiter.may_join("a", 59.9)
+    assert limiter.may_join("b", 59.9)
+    fail(limiter, "a", 60.0)
+    assert not limiter.may_join("a", 69.9)
+    assert limiter.may_join("a", 70.0)
+
+
+def test_twenty_failures_an_hour() -> None:
+    limiter = JoinLimiter()
+    fail(limiter, "a", *(float(60 * index) for index in range(20)))
+    assert not limiter.may_join("a", 1_300.0)
+    assert not limiter.may_join("a", 3_599.0)
+    assert limiter.may_join("a", 3_600.0)
+
+
+def test_fifty_failures_a_second_over_all_prefixes() -> None:
+    limiter = JoinLimiter()
+    for index in range(50):
+        fail(limiter, f"p{index}", 0.01 * index)
+    assert not limiter.may_join("fresh", 0.99)
+    assert limiter.may_join("fresh", 1.0)
+
+
+def test_successes_cost_nothing() -> None:
+    limiter = JoinLimiter(per_minute=1, per_hour=1, per_second_overall=1)
+    assert all(limiter.may_join("a", 0.0) for _ in range(100))
+
+
+def test_forgets_the_prefix_that_failed_longest_ago() -> None:
+    limiter = JoinLimiter(per_minute=2, max_prefixes=2)
+    fail(limiter, "a", 0.0, 0.0)
+    fail(limiter, "b", 1.0)
+    fail(limiter, "b", 2.0)
+    assert not limiter.may_join("a", 2.0)
+    fail(limiter, "c", 3.0)
+    assert limiter.may_join("a", 3.0)
+    assert not limiter.may_join("b", 3.0)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 500)), max_size=60),
+    st.integers(1, 4),
+    st.integers(4, 8),
+)
+def test_no_window_ever_holds_more_than_its_limit(
+    steps: list[tuple[str, float]], per_minute: int, per_hour: int
+) -> None:
+    limiter = JoinLimiter(per_minute=per_minute, per_hour=per_hour)
+    failed: dict[str, list[float]] = {"a": [], "b": []}
+    now = 0.0
+    for prefix, wait in steps:
+        now += wait
+        times = failed[prefix]
+        in_minute = sum(now - time < 60 for time in times)
+        in_hour = sum(now - time < 3_600 for time in times)
+        may = limiter.may_join(prefix, now)
+        assert may == (in_minute < per_minute and in_hour < per_hour)
+        if may:
+            limiter.join_failed(prefix, now)
+            times.append(now)
+
+
+def test_connections_of_one_prefix() -> None:
+    limiter = ConnectionLimiter()
+    made = [limiter.connection_made("a") for _ in range(limit.MAX_CONNECTIONS_PER_PREFIX + 1)]
+    assert made == [True] * 64 + [False]
+    assert limiter.connection_made("b")
+    limiter.connection_lost("a")
+    assert limiter.connection_made("a")
+    assert not limiter.connection_made("a")
+
+
+def test_connections_in_all() -> None:
+    limiter = ConnectionLimiter(overall=2)
+    assert limiter.connection_made("a")
+    assert limiter.connection_made("b")
+    assert not limiter.connection_made("c")
+    limiter.connection_lost("a")
+    assert limiter.connection_made("c")
+    assert not limiter.connection_made("a")
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from("abc"))))
+def test_connections_count_like_a_bag(steps: list[tuple[bool, str]]) -> None:
+    limiter = ConnectionLimiter(per_prefix=2, overall=4)
+    living: list[str] = []
+    for made, prefix in steps:
+        if made:
+            room = living.count(prefix) < 2 and len(living) < 4
+            assert limiter.connection_made(prefix) == room
+            if room:
+                living.append(prefix)
+        elif prefix in living:
+            limiter.connection_lost(prefix)
+            living.remove(prefix)
