@@ -302,8 +302,9 @@ class Directory:
     def expire(self, now: float) -> list[Ended | Lapsed]:
         """Say that this process lives, and end whatever is over.
 
-        To be called at least every :data:`SERVER_SEEN_SECONDS`. The report goes to whoever
-        called, be the links here or in another process.
+        To be called at least every :data:`SERVER_SEEN_SECONDS`; after a pause longer than
+        :data:`SERVER_SILENT_SECONDS` grace begins anew. The report goes to whoever called, be
+        the links here or in another process.
 
         :returns: what ended, at most :data:`EXPIRY_BATCH`; as many: call again soon.
         """
