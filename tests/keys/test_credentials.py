@@ -1,0 +1,124 @@
+"""porttunnel/keys/credentials.py: what the server keeps, and what it never loads for that."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from porttunnel.errors import ConfigurationError, RemoteProtocolError
+from porttunnel.keys.credentials import (
+    format_id,
+    hash_password,
+    hash_setup_key,
+    hash_token,
+    parse_id,
+    verify_password,
+    verify_token,
+)
+
+TOKEN = b"t" * 32
+SALT = b"0123456789abcdef"
+CHEAP = 10  # iterations; the real cost is checked once
+GOOD = hash_password(b"secret", SALT, CHEAP)
+
+
+def test_tokens_and_setup_keys_are_kept_as_hashes() -> None:
+    assert hash_token(TOKEN) == hash_setup_key(TOKEN) == hashlib.sha256(TOKEN).digest()
+
+
+def test_verifies_a_token() -> None:
+    assert verify_token(TOKEN, hash_token(TOKEN))
+    assert not verify_token(TOKEN[:-1] + b"u", hash_token(TOKEN))
+    assert not verify_token(TOKEN, b"")
+
+
+def test_a_password_hash_carries_algorithm_and_cost() -> None:
+    derived = hashlib.pbkdf2_hmac("sha256", b"secret", SALT, 100_000).hex()
+    text = hash_password(b"secret", SALT)
+    assert text == f"pbkdf2-sha256$100000${SALT.hex()}${derived}"
+    assert verify_password(b"secret", text)
+
+
+@given(st.binary(max_size=100), st.binary(max_size=100), st.integers(1, 20))
+def test_only_the_right_password_verifies(right: bytes, typed: bytes, iterations: int) -> None:
+    text = hash_password(right, SALT, iterations)
+    assert verify_password(right, text)
+    # HMAC fills short keys with zeros, so these two are one password to PBKDF2.
+    assert verify_password(typed, text) is (typed.rstrip(b"\0") == right.rstrip(b"\0"))
+
+
+def test_two_salts_two_hashes() -> None:
+    assert hash_password(b"secret", b"x" * 16, CHEAP) != GOOD
+
+
+@pytest.mark.parametrize("length", [0, 15, 17])
+def test_a_salt_has_16_bytes(length: int) -> None:
+    with pytest.raises(ValueError, match="16 bytes"):
+        hash_password(b"secret", bytes(length))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "secret",
+        GOOD + "$",
+        GOOD.replace("sha256", "sha1"),
+        GOOD.replace("$10$", "$ten$"),
+        GOOD.replace("$10$", "$0$"),
+        GOOD.replace("$10$", "$-1$"),
+        GOOD.replace("$10$", "$10000001$"),
+        GOOD.replace(SALT.hex(), "salt"),
+        GOOD[:-2],
+        GOOD[:-1],
+        GOOD[:-64],
+    ],
+)
+def test_a_damaged_hash_lets_nobody_in_and_says_what_to_do(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="set that password again") as caught:
+        verify_password(b"secret", text)
+    assert text == "" or text not in str(caught.value)
+
+
+@given(st.binary(min_size=16, max_size=16))
+def test_an_id_is_32_hex_digits(identifier: bytes) -> None:
+    text = format_id(identifier)
+    assert len(text) == 32
+    assert parse_id(text) == identifier
+
+
+@pytest.mark.parametrize("length", [0, 15, 17])
+def test_only_16_bytes_are_an_id(length: int) -> None:
+    with pytest.raises(ValueError, match="16 bytes"):
+        format_id(bytes(length))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "0" * 31, "0" * 33, "A" * 32, "g" * 32, "0" * 30 + "+#", " " + "0" * 31, "٣" * 32],
+)
+def test_an_id_has_one_spelling(text: str) -> None:
+    with pytest.raises(RemoteProtocolError, match="32 lower-case hex digits"):
+        parse_id(text)
+
+
+def test_the_server_loads_nothing_that_decrypts() -> None:
+    program = (
+        "import sys, porttunnel.keys.credentials\n"
+        "print(sorted(name for name in sys.modules if name.startswith('porttunnel.keys.')))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+    assert loaded.strip() == str(
+        [
+            "porttunnel.keys.credentials",
+            "porttunnel.keys.primitives",
+            "porttunnel.keys.secret_holder",
+        ]
+    )
