@@ -52,8 +52,10 @@ class Receiver(Protocol):
         """The connection is there."""
 
     def carrier_received(self, data: memoryview) -> None:
-        """Bytes came. The view is valid during the call only, and may be written to unless
-        it is ``readonly``."""
+        """Bytes came.
+
+        The view is valid during the call only, and may be written to unless it is ``readonly``.
+        """
 
     def carrier_writable(self) -> None:
         """:meth:`Carrier.send` would take bytes again."""

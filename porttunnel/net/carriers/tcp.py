@@ -97,7 +97,10 @@ class TCPCarrier:
             for first in range(0, len(views), MAX_VIEWS):
                 part = views[first : first + MAX_VIEWS]
                 offered = sum(map(len, part))
-                count = self._socket.send(part[0]) if len(part) == 1 else self._socket.sendmsg(part)
+                if len(part) == 1:
+                    count = self._socket.send(part[0])
+                else:
+                    count = self._socket.sendmsg(part)
                 taken += count
                 if count < offered:
                     self._reactor.addWriter(self)
@@ -153,20 +156,25 @@ class TCPCarrier:
         """For the reactor's log."""
         return "porttunnel"
 
-    def doRead(self) -> Exception | None:
-        """The reactor says: bytes are there."""
+    def doRead(self) -> Any:
+        """The reactor says: bytes are there.
+
+        :returns: None, or the exception that ends the connection, as the reactor wants it.
+        """
         try:
             if self._lender is not None:
-                return self._read_into_loans(self._lender)
+                self._read_into_loans(self._lender)
+                return None
             count = self._socket.recv_into(_receive_view)
         except OSError as error:
             return None if error.errno in _WOULD_BLOCK else main.CONNECTION_LOST
         if count == 0:
-            return self._end_of_bytes()
+            self._end_of_bytes()
+            return None
         self._receiver.carrier_received(_receive_view[:count])
         return None
 
-    def _read_into_loans(self, lender: Lender) -> Exception | None:
+    def _read_into_loans(self, lender: Lender) -> None:
         for turn in range(READS_PER_TURN):
             room = lender.lend()
             if room is None:
@@ -179,23 +187,22 @@ class TCPCarrier:
                 raise
             if count == 0:
                 lender.reading_done()
-                return self._end_of_bytes()
+                self._end_of_bytes()
+                return
             lender.filled(count)
             if count < len(room):
                 break
         lender.reading_done()
-        return None
 
     def _end_of_bytes(self) -> None:
         self._read_ended = True
         self._reactor.removeReader(self)
         self._receiver.carrier_ended()
 
-    def doWrite(self) -> Exception | None:
+    def doWrite(self) -> None:
         """The reactor says: the kernel takes bytes."""
         self._reactor.removeWriter(self)
         self._receiver.carrier_writable()
-        return None
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor, or we ourselves, end it; the stock transport closes the socket."""

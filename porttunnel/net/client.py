@@ -1,0 +1,190 @@
+"""Joining as a library call: one code, up to three runs, each typed by somebody."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.threads import deferToThread
+
+from porttunnel.errors import AuthenticationFailed, CodeUsedUp, CutOff, PorttunnelError
+from porttunnel.keys.hybrid import HybridPrivateKey
+from porttunnel.net.endpoints import StreamClientEndpoint, StreamServerEndpoint
+from porttunnel.net.master import default_name
+from porttunnel.net.server_address import parse_server_address
+from porttunnel.net.session import Session, connect_link
+from porttunnel.session import event
+from porttunnel.session.client import MAX_RUNS_PER_CODE, ClientMachine
+from porttunnel.session.code import SessionCode, parse_code
+from porttunnel.session.multiplex import Multiplex
+from porttunnel.session.packet import MASTER
+from porttunnel.session.record import MemberName, Service
+
+__all__ = ["JoinedSession", "join"]
+
+AskAgain = Callable[[AuthenticationFailed, int], Awaitable[SessionCode | None]]
+"""Called with the error and the tries that are left: lets the user type the code again."""
+
+
+class JoinedSession(Session):
+    """A session that we joined. Made by :func:`join`."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        machine: ClientMachine,
+        *,
+        key: defer.Deferred[HybridPrivateKey],
+        on_event: Callable[[JoinedSession, Any], None],
+    ) -> None:
+        super().__init__(reactor, machine, on_event=partial(on_event, self))
+        self._client = machine
+        self._key = key
+        self._welcomed: defer.Deferred[None] | None = defer.Deferred()
+        self.services: tuple[Service, ...] = ()
+        self.members: tuple[MemberName, ...] = ()
+        self.master_name = ""
+
+    @property
+    def local_member(self) -> int:
+        """Our member number: 2 and up."""
+        return self._client.member
+
+    @property
+    def session_id(self) -> bytes:
+        """16 bytes, the session's identity."""
+        return self._client.session_id
+
+    @property
+    def code_used_up(self) -> bool:
+        """Whether this run counts as one of its code's."""
+        return self._client.code_used_up
+
+    def streams_with(self, member: int) -> Multiplex:
+        """The streams with the master: a client talks to nobody else."""
+        return self._client.streams
+
+    def endpoint(self, service: str) -> StreamClientEndpoint:
+        """An ``IStreamClientEndpoint``: streams to a service of the master."""
+        return StreamClientEndpoint(self, MASTER, service)
+
+    def listen(self, service: str) -> StreamServerEndpoint:
+        """An ``IStreamServerEndpoint``: the master's streams to a service of ours."""
+        return StreamServerEndpoint(self, service)
+
+    def enter_digits(self, digits: str) -> None:
+        """SAS: what the master's user read out."""
+        self._client.enter_digits(digits, self._reactor.seconds())
+        self.flush()
+
+    def close(self, reason: str = "closed") -> defer.Deferred[None]:
+        """Leave the session; fires when we have left."""
+        done = self.when_done()
+        self._client.close(reason)
+        self.flush()
+        return done
+
+    async def open(self, endpoint: IStreamClientEndpoint) -> None:
+        """Connect, shake hands and wait for the other user's yes.
+
+        :raises PorttunnelError: why we are not in.
+        """
+        welcomed = self._welcomed
+        await connect_link(self._reactor, self, endpoint)
+        self._client.start(self._reactor.seconds())
+        self.flush()
+        if welcomed is not None:
+            await welcomed
+
+    def _receive_session_event(self, happened: Any) -> None:
+        if isinstance(happened, event.KeyWanted):
+            self._key.addCallback(self._provide_key)
+        elif isinstance(happened, event.Welcomed):
+            self.services = happened.services
+            self.members = happened.members
+            self.master_name = happened.master_name
+        elif isinstance(happened, event.MembersChanged):
+            self.members = happened.members
+        super()._receive_session_event(happened)
+        welcomed = self._welcomed
+        if welcomed is None:
+            return
+        if isinstance(happened, event.Welcomed):
+            self._welcomed = None
+            welcomed.callback(None)
+        elif isinstance(happened, event.ConnectionFailed):
+            self._welcomed = None
+            welcomed.errback(happened.error)
+        elif isinstance(happened, event.SessionFinished):
+            self._welcomed = None
+            welcomed.errback(CutOff(f"The session ended: {happened.reason}."))
+
+    def _provide_key(self, key: HybridPrivateKey) -> None:
+        self._client.provide_key(key, self._reactor.seconds())
+        self.flush()
+
+
+async def join(
+    reactor: Any,
+    server: str | IStreamClientEndpoint,
+    code: str | SessionCode,
+    *,
+    name: str | None = None,
+    ask_again: AskAgain | None = None,
+    on_event: Callable[[JoinedSession, Any], None] = lambda session, happened: None,
+    key: defer.Deferred[HybridPrivateKey] | None = None,
+) -> JoinedSession:
+    """Join a session.
+
+    :param reactor: the reactor.
+    :param server: the tunnel server: an address as people write it, or an endpoint.
+    :param code: what the other user told, or :class:`~porttunnel.session.code.SessionCode`.
+    :param name: how we call ourselves; user@machine if None.
+    :param ask_again: lets the user type again after a run that failed; without it the first
+        failure is final. A false master in the way gets one guess for each typing, so never
+        answer this from memory.
+    :param on_event: called with the session and what happens, see
+        :mod:`porttunnel.session.event`; in SAS mode it must answer ``DigitsAsked``.
+    :param key: a fresh key in the making (``deferToThread(HybridPrivateKey.generate)``), for
+        callers that begin while the user still types.
+    :raises MistypedCode: the code can't be right; nothing was sent.
+    :raises NoSuchNumber: unknown, expired, locked or full.
+    :raises AuthenticationFailed: the other side could not be verified.
+    :raises CodeUsedUp: three runs failed.
+    :raises ConsentRefused: the other user said no.
+    :raises NotReachable: no connection to the server.
+    """
+    endpoint = parse_server_address(reactor, server) if isinstance(server, str) else server
+    typed = parse_code(code) if isinstance(code, str) else code
+    runs: dict[int, int] = {}
+    while True:
+        machine = ClientMachine(
+            typed,
+            name=name or default_name(),
+            token_bytes=secrets.token_bytes,
+            jitter=secrets.randbelow(1000) / 1000,
+        )
+        making = key or deferToThread(HybridPrivateKey.generate)
+        key = None
+        session = JoinedSession(reactor, machine, key=making, on_event=on_event)
+        try:
+            await session.open(endpoint)
+        except PorttunnelError as error:
+            if not session.code_used_up or not isinstance(error, AuthenticationFailed | CutOff):
+                raise
+            runs[typed.number] = runs.get(typed.number, 0) + 1
+            left = MAX_RUNS_PER_CODE - runs[typed.number]
+            if left <= 0:
+                raise CodeUsedUp(
+                    f"{MAX_RUNS_PER_CODE} tries with this number failed. Ask for a new session."
+                ) from error
+            again = None if ask_again is None else await ask_again(AuthenticationFailed(), left)
+            if again is None:
+                raise
+            typed = again
+        else:
+            return session

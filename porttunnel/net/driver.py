@@ -1,0 +1,165 @@
+"""Runs a core on a carrier: bytes, deadlines, back-pressure. Written once for every core.
+
+The shell's duties (docs/architecture, "One contract"): hand in what came, give out what
+happened, send what waits as far as the carrier takes it, call back at the deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from porttunnel.machine import Machine
+from porttunnel.net.carriers.interface import Carrier
+
+__all__ = ["MachineDriver"]
+
+GOODBYE_SECONDS = 5.0  # for the last bytes to go out; a peer that reads nothing is cut off
+
+
+class MachineDriver:
+    """A receiver of a carrier, for one core.
+
+    :param reactor: time.
+    :param machine: the core.
+    :param on_event: called with each event of the core, in order.
+    """
+
+    def __init__(
+        self, reactor: IReactorTime, machine: Machine, on_event: Callable[[Any], None]
+    ) -> None:
+        self._reactor = reactor
+        self._machine = machine
+        self._on_event = on_event
+        self._carrier: Carrier | None = None
+        self._timer: IDelayedCall | None = None
+        self._timer_due = 0.0
+        self._soon: IDelayedCall | None = None
+        self._settling = False
+        self._again = False
+        self._closing = False
+        self._goodbye: IDelayedCall | None = None
+
+    @property
+    def carrier(self) -> Carrier | None:
+        """The carrier, while there is one."""
+        return self._carrier
+
+    def carrier_made(self, carrier: Carrier) -> None:
+        """The connection is there."""
+        self._carrier = carrier
+        self.flush()
+
+    def carrier_received(self, data: memoryview) -> None:
+        """Bytes came."""
+        self._machine.receive_data(data, self._reactor.seconds())
+        self.flush()
+
+    def carrier_writable(self) -> None:
+        """The carrier takes bytes again."""
+        self.flush()
+
+    def carrier_ended(self) -> None:
+        """The peer half-closed; for a link that is its end."""
+        self._machine.receive_eof(self._reactor.seconds())
+        self.flush()
+        self.close()
+
+    def carrier_lost(self, reason: Failure) -> None:
+        """The connection is gone."""
+        self._carrier = None
+        self._machine.receive_eof(self._reactor.seconds())
+        self.flush()
+        self._cancel()
+
+    def flush(self) -> None:
+        """Give out events and send what waits, until nothing moves any more."""
+        if self._settling:
+            # Called by an event's receiver: the loop below goes round once more.
+            self._again = True
+            return
+        self._settling = True
+        try:
+            self._settle()
+        finally:
+            self._settling = False
+        self._set_timer()
+
+    def flush_soon(self) -> None:
+        """Flush in the reactor's next turn, so that several writes become one packet."""
+        if self._settling:
+            self._again = True
+        elif self._soon is None:
+            self._soon = self._reactor.callLater(0, self._flush_now)
+
+    def close(self) -> None:
+        """Close the carrier once all that waits has gone out."""
+        self._closing = True
+        if self._carrier is not None and self._goodbye is None:
+            self._goodbye = self._reactor.callLater(GOODBYE_SECONDS, self._carrier.abort)
+        self.flush()
+
+    def _flush_now(self) -> None:
+        self._soon = None
+        self.flush()
+
+    def _settle(self) -> None:
+        machine = self._machine
+        blocked = False
+        self._again = True
+        while self._again:
+            self._again = False
+            for event in machine.events():
+                self._on_event(event)
+            carrier = self._carrier
+            if carrier is None or blocked:
+                continue
+            views = machine.data_to_send()
+            if views:
+                offered = sum(map(len, views))
+                taken = carrier.send(views)
+                machine.data_sent(taken)
+                blocked = taken < offered
+                self._again = True
+            else:
+                # Asking for what to send may have woken writers.
+                for event in machine.events():
+                    self._on_event(event)
+                if self._closing and not self._again:
+                    carrier.close()
+
+    def _set_timer(self) -> None:
+        due = self._machine.next_deadline()
+        if due is None:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+        elif self._timer is None:
+            self._start_timer(due)
+        elif due < self._timer_due:
+            self._timer.cancel()
+            self._start_timer(due)
+        # A later deadline is met by the timer too: moving it each time would cost more.
+
+    def _start_timer(self, due: float) -> None:
+        self._timer_due = due
+        self._timer = self._reactor.callLater(
+            max(0.0, due - self._reactor.seconds()), self._handle_timeout
+        )
+
+    def _handle_timeout(self) -> None:
+        self._timer = None
+        now = self._reactor.seconds()
+        due = self._machine.next_deadline()
+        if due is not None and due <= now:
+            self._machine.handle_timeout(now)
+        self.flush()
+
+    def _cancel(self) -> None:
+        for call in (self._timer, self._soon, self._goodbye):
+            if call is not None and call.active():
+                call.cancel()
+        self._timer = self._soon = self._goodbye = None

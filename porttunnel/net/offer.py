@@ -1,0 +1,77 @@
+"""What a member shares: a name and where streams to it lead.
+
+Source: docs/session-protocol, section 6 ("Services").
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from porttunnel.errors import ConfigurationError
+from porttunnel.session.record import Service
+
+__all__ = ["Offer", "parse_offer"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+KINDS = ("tcp", "unix", "dir", "socks")
+MAX_PORT = 65_535
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One service.
+
+    :param name: what clients ask for: letters, digits, ``.``, ``_``, ``-``; 64 at most.
+    :param kind: ``tcp``, ``unix`` (a Twisted client endpoint string), ``dir`` (a folder, served
+        as a web site), ``socks`` (a SOCKS proxy with an allow-list) or ``listen`` (streams go to
+        ``session.listen(name)`` in this program).
+    :param target: what follows the kind; empty for ``listen``.
+    """
+
+    name: str
+    kind: str
+    target: str = ""
+
+    @property
+    def service(self) -> Service:
+        """As clients see it: where it leads stays here."""
+        return Service(name=self.name, kind="tcp" if self.kind == "unix" else self.kind)
+
+
+def parse_offer(text: str) -> Offer:
+    """Read ``[NAME=]TARGET``.
+
+    :param text: a target is ``8000``, ``HOST:PORT``, ``tcp:HOST:PORT``, ``unix:PATH``,
+        ``dir:PATH``, ``socks:ALLOWED[,ALLOWED]``; ``NAME=`` may be left out.
+    :raises ConfigurationError: none of these.
+    """
+    name, separator, target = text.partition("=")
+    # An endpoint string may hold "=" itself (tcp:host=...): then there is no name before it.
+    if not separator or not _NAME.fullmatch(name):
+        name, target = "", text
+    kind, colon, rest = target.partition(":")
+    if target.isascii() and target.isdecimal():
+        kind, rest = "tcp", f"127.0.0.1:{target}"
+    elif not colon or not rest:
+        raise ConfigurationError(
+            f"{text!r} is nothing to share: write a port (8000), HOST:PORT, tcp:HOST:PORT, "
+            "dir:FOLDER or socks:ALLOWED, with NAME= before it if you like."
+        )
+    elif kind not in KINDS:
+        kind, rest = "tcp", target
+    if kind == "tcp":
+        _check_port(text, rest)
+    return Offer(name or _default_name(kind, rest), kind, rest)
+
+
+def _check_port(text: str, rest: str) -> None:
+    port = rest.rpartition(":")[2] if "=" not in rest else "1"
+    if not (port.isascii() and port.isdecimal() and 0 < int(port) <= MAX_PORT):
+        raise ConfigurationError(f"{text!r} has no port from 1 to {MAX_PORT} at its end.")
+
+
+def _default_name(kind: str, rest: str) -> str:
+    if kind == "tcp":
+        return f"tcp-{rest.rpartition(':')[2]}"
+    return {"dir": "files", "unix": "unix", "socks": "socks"}[kind]

@@ -1,0 +1,97 @@
+"""Where the tunnel server is: what people write, as a Twisted endpoint.
+
+To a host that isn't loopback TLS is used unless the address says ``ptun://``: on plain TCP
+anyone on the way can end a session, though read nothing (docs/session-protocol, section 1).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.internet.endpoints import HostnameEndpoint, clientFromString
+from twisted.internet.interfaces import IStreamClientEndpoint
+
+from porttunnel.errors import ConfigurationError
+from porttunnel.net.tls import tls_endpoint
+
+__all__ = ["DEFAULT_PORT", "DEFAULT_SERVER", "parse_server_address"]
+
+DEFAULT_PORT = 4663
+DEFAULT_SERVER = "tcp:127.0.0.1:4663"
+CONNECT_SECONDS = 15.0  # for one attempt, all addresses of the host
+_PIN_PREFIX = "sha256-"
+_FORMS = (
+    "ptuns://HOST[:PORT][#sha256-PIN], ptun://HOST[:PORT] or an endpoint string (tcp:HOST:PORT)"
+)
+
+
+def parse_server_address(reactor: Any, text: str) -> IStreamClientEndpoint:
+    """The endpoint for what a user or a configuration names as the server.
+
+    :param text: ``ptun://host[:port]`` (plain), ``ptuns://host[:port][#sha256-PIN]`` (TLS, by the
+        system's trust store or by a pin), a Twisted client endpoint string, or a host name.
+    :raises ConfigurationError: none of these.
+    """
+    text = text.strip()
+    if "://" in text:
+        return _parse_url(reactor, text)
+    kind, colon, _rest = text.partition(":")
+    if not colon:
+        return _parse_url(reactor, f"ptuns://{text}")
+    try:
+        endpoint: IStreamClientEndpoint = clientFromString(reactor, text)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(
+            f"The server address {text!r} is not usable ({error}): write {_FORMS}."
+        ) from None
+    if kind != "tcp":
+        return endpoint
+    host = _host_of_tcp(text)
+    return endpoint if is_loopback(host) else tls_endpoint(reactor, endpoint, host, None)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def _host_of_tcp(text: str) -> str:
+    # Twisted's form: tcp:HOST:PORT or tcp:host=HOST:port=PORT, a colon in it behind a backslash.
+    fields = text.replace("\\:", "\0").split(":")[1:]
+    named = [field.partition("=")[2] for field in fields if field.startswith("host=")]
+    return (named or fields)[0].replace("\0", ":")
+
+
+def _parse_url(reactor: Any, text: str) -> IStreamClientEndpoint:
+    parts = urlsplit(text)
+    try:
+        host, port = parts.hostname, parts.port or DEFAULT_PORT
+    except ValueError:
+        host, port = None, 0
+    if parts.scheme not in ("ptun", "ptuns") or not host or parts.path.strip("/") or parts.query:
+        raise ConfigurationError(f"The server address {text!r} is not usable: write {_FORMS}.")
+    endpoint: IStreamClientEndpoint = HostnameEndpoint(
+        reactor, host, port, timeout=CONNECT_SECONDS
+    )
+    pin = parts.fragment or None
+    if parts.scheme == "ptun":
+        if pin:
+            raise ConfigurationError("A pin needs TLS: write ptuns:// instead of ptun://.")
+        return endpoint
+    if pin is not None and not pin.startswith(_PIN_PREFIX):
+        raise ConfigurationError(
+            "After # a server address has the pin: sha256- and 43 characters."
+        )
+    if pin is None and is_loopback(host):
+        raise ConfigurationError(
+            "No authority certifies a loopback address: add the pin that the server prints, "
+            "or write ptun://."
+        )
+    return tls_endpoint(reactor, endpoint, host, pin)

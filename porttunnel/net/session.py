@@ -1,0 +1,260 @@
+"""What a shared and a joined session have in common: a core on a link, and streams' ends.
+
+:func:`porttunnel.net.master.share` and :func:`porttunnel.net.client.join` make sessions.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet.error import ConnectionRefusedError as TwistedConnectionRefused
+from twisted.internet.error import DNSLookupError, NoRouteError, TCPTimedOutError
+from twisted.internet.error import TimeoutError as TwistedTimeout
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+
+from porttunnel.errors import (
+    CutOff,
+    LocalProtocolError,
+    NotReachable,
+    PorttunnelError,
+    StreamCode,
+)
+from porttunnel.net.carriers.interface import Carrier
+from porttunnel.net.carriers.protocol import CarrierProtocol
+from porttunnel.net.driver import MachineDriver
+from porttunnel.net.stream_handle import StreamHandle
+from porttunnel.session import event
+from porttunnel.session.member import Member
+from porttunnel.session.multiplex import Multiplex
+
+__all__ = ["Acceptor", "Session", "code_of_failure", "connect_link"]
+
+Acceptor = Callable[[int, int], None]
+"""Called with member and stream when one is offered: accepts or refuses it."""
+
+
+def code_of_failure(reason: Failure) -> StreamCode:
+    """How a failed connection is told to the other side."""
+    if reason.check(TwistedConnectionRefused):
+        return StreamCode.CONNECTION_REFUSED
+    if reason.check(TwistedTimeout, TCPTimedOutError, defer.TimeoutError):
+        return StreamCode.TIMED_OUT
+    if reason.check(DNSLookupError, NoRouteError):
+        return StreamCode.UNREACHABLE
+    return StreamCode.UNREACHABLE if reason.check(OSError) else StreamCode.INTERNAL
+
+
+class Session(ABC):
+    """A session on its link. Made by ``share`` and ``join``.
+
+    :param reactor: the reactor.
+    :param machine: the core.
+    :param on_event: called with each event of the core that is for people or programs.
+    """
+
+    def __init__(self, reactor: Any, machine: Member, *, on_event: Callable[[Any], None]) -> None:
+        self._reactor = reactor
+        self._machine = machine
+        self._on_event = on_event
+        self._driver = MachineDriver(reactor, machine, self._receive_event)
+        self._handles: dict[tuple[int, int], StreamHandle] = {}
+        self._acceptors: dict[str, Acceptor] = {}
+        self._waiting: list[defer.Deferred[None]] = []
+        self._finished = False
+        self._error: PorttunnelError | None = None
+
+    # For the endpoints and forwarders
+
+    @property
+    @abstractmethod
+    def local_member(self) -> int:
+        """Our member number."""
+
+    @abstractmethod
+    def streams_with(self, member: int) -> Multiplex:
+        """The streams with a member; :raises LocalProtocolError: it is not in the session."""
+
+    def flush(self) -> None:
+        """Send what was written, now."""
+        self._driver.flush()
+
+    def flush_soon(self) -> None:
+        """Send what was written, in the reactor's next turn."""
+        self._driver.flush_soon()
+
+    def release(self, member: int, stream: int) -> None:
+        """The stream's end wants no more calls."""
+        self._handles.pop((member, stream), None)
+
+    def open_stream(
+        self, member: int, service: str, make: Callable[[int], StreamHandle]
+    ) -> StreamHandle:
+        """Ask for a stream; its end is made with its id.
+
+        :raises PorttunnelError: the session is over, or too many streams are open.
+        """
+        if self._finished:
+            raise self._error or CutOff("The session is over. Join again.")
+        stream = self.streams_with(member).open(service)
+        handle = make(stream)
+        self._handles[member, stream] = handle
+        self._driver.flush_soon()
+        return handle
+
+    def adopt(self, member: int, stream: int, handle: StreamHandle) -> None:
+        """From now on ``handle`` is this stream's end."""
+        self._handles[member, stream] = handle
+
+    def add_acceptor(self, service: str, acceptor: Acceptor) -> None:
+        """Who gets the streams to one of our services.
+
+        :raises LocalProtocolError: there is one already.
+        """
+        if service in self._acceptors:
+            raise LocalProtocolError(f"{service!r} is listened to already")
+        self._acceptors[service] = acceptor
+
+    def remove_acceptor(self, service: str) -> None:
+        """Refuse streams to this service from now on."""
+        self._acceptors.pop(service, None)
+
+    # For everybody
+
+    def when_done(self) -> defer.Deferred[None]:
+        """Fires with None once the session was ended on purpose; fails with its error."""
+        waiting: defer.Deferred[None] = defer.Deferred()
+        if not self._finished:
+            self._waiting.append(waiting)
+        elif self._error is None:
+            waiting.callback(None)
+        else:
+            waiting.errback(self._error)
+        return waiting
+
+    def make_protocol(self) -> CarrierProtocol:
+        """The protocol of the link."""
+        return CarrierProtocol(self._reactor, self._driver)
+
+    @property
+    def reactor(self) -> Any:
+        """The reactor that runs the session."""
+        return self._reactor
+
+    @property
+    def carrier(self) -> Carrier | None:
+        """The link's carrier, while there is one."""
+        return self._driver.carrier
+
+    # Inside
+
+    def _receive_event(self, happened: Any) -> None:
+        kind = type(happened)
+        if kind is event.StreamDataReceived:
+            # First and without detours: everything else is rare beside it.
+            handle = self._handles.get((happened.member, happened.stream))
+            if handle is not None:
+                handle.stream_received(happened.data)
+        elif kind is event.StreamWritable:
+            handle = self._handles.get((happened.member, happened.stream))
+            if handle is not None:
+                handle.stream_writable()
+        elif kind in _STREAM_EVENTS:
+            self._receive_stream_event(happened)
+        else:
+            self._receive_session_event(happened)
+
+    def _receive_stream_event(self, happened: Any) -> None:
+        key = (happened.member, happened.stream)
+        if isinstance(happened, event.StreamOffered):
+            self._receive_offer(happened)
+            return
+        handle = self._handles.get(key)
+        if handle is None:
+            return
+        if isinstance(happened, event.StreamAccepted):
+            handle.stream_accepted()
+        elif isinstance(happened, event.StreamEnded):
+            handle.stream_ended()
+        else:
+            self._handles.pop(key)
+            if isinstance(happened, event.StreamRefusedRemotely):
+                handle.stream_refused(happened.code, happened.text)
+            elif isinstance(happened, event.StreamResetRemotely):
+                handle.stream_reset(happened.code)
+            else:
+                handle.stream_closed()
+
+    def _receive_offer(self, offered: event.StreamOffered) -> None:
+        acceptor = self._acceptors.get(offered.service)
+        if acceptor is not None:
+            acceptor(offered.member, offered.stream)
+            return
+        self.streams_with(offered.member).refuse(
+            offered.stream,
+            StreamCode.UNKNOWN_SERVICE,
+            f"There is no service {offered.service!r} here; ask what is shared.",
+        )
+
+    def _receive_session_event(self, happened: Any) -> None:
+        if isinstance(happened, event.ConnectionFailed):
+            self._finish(happened.error)
+        elif isinstance(happened, event.SessionFinished):
+            self._finish(None)
+        elif isinstance(happened, event.MemberLeft):
+            self._lose_streams(happened.member, happened.reason)
+        self._on_event(happened)
+
+    def _lose_streams(self, member: int, reason: str) -> None:
+        error = CutOff(f"The other side is gone: {reason}.")
+        for key in [key for key in self._handles if key[0] == member]:
+            self._handles.pop(key).stream_lost(error)
+
+    def _finish(self, error: PorttunnelError | None) -> None:
+        if self._finished:
+            return
+        self._finished = True
+        self._error = error
+        handles, self._handles = self._handles, {}
+        for handle in handles.values():
+            handle.stream_lost(error or CutOff("The session was closed."))
+        self._driver.close()
+        waiting, self._waiting = self._waiting, []
+        for deferred in waiting:
+            if error is None:
+                deferred.callback(None)
+            else:
+                deferred.errback(error)
+
+
+async def connect_link(reactor: Any, session: Session, endpoint: IStreamClientEndpoint) -> None:
+    """Connect a session's link.
+
+    :raises NotReachable: no connection; the reason is in its text.
+    """
+    factory = Factory.forProtocol(session.make_protocol)
+    factory.noisy = False
+    try:
+        await endpoint.connect(factory)
+    except PorttunnelError:
+        raise
+    except Exception as error:
+        raise NotReachable(
+            f"The tunnel server can't be reached ({error}). Check --server, and whether it runs."
+        ) from error
+
+
+_STREAM_EVENTS = frozenset(
+    (
+        event.StreamOffered,
+        event.StreamAccepted,
+        event.StreamEnded,
+        event.StreamRefusedRemotely,
+        event.StreamResetRemotely,
+        event.StreamClosed,
+    )
+)

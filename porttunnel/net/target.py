@@ -1,0 +1,36 @@
+"""Where the streams of an offered service go: a socket, a folder, a SOCKS proxy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.web.server import Site
+from twisted.web.static import File
+
+from porttunnel.errors import ConfigurationError
+from porttunnel.net.endpoints import serve_streams
+from porttunnel.net.forwarding import forward_to_target
+from porttunnel.net.offer import Offer
+from porttunnel.net.session import Acceptor, Session
+from porttunnel.net.socks import SocksFactory
+
+__all__ = ["accept_offer"]
+
+
+def accept_offer(session: Session, offer: Offer) -> Acceptor:
+    """Who gets the streams to an offer with a target.
+
+    :raises ConfigurationError: the folder or the allow-list is not usable.
+    """
+    if offer.kind == "dir":
+        folder = Path(offer.target).expanduser()
+        if not folder.is_dir():
+            raise ConfigurationError(f"{offer.target!r} is no folder: name one that is there.")
+        site = Site(File(str(folder)))
+        site.noisy = False
+        return serve_streams(session, offer.name, site)
+    if offer.kind == "socks":
+        return serve_streams(
+            session, offer.name, SocksFactory(session.reactor, offer.target.split(","))
+        )
+    return forward_to_target(session, offer.name, f"{offer.kind}:{offer.target}")
