@@ -214,7 +214,11 @@ async def share(
     endpoint = parse_server_address(reactor, server) if isinstance(server, str) else server
     wanted = [parse_offer(offer) if isinstance(offer, str) else offer for offer in offers]
     machine = MasterMachine(
-        request.Create(lifetime_s=lifetime_seconds, max_clients=max_clients, join_window_s=0),
+        request.Create(
+            lifetime_s=lifetime_seconds,
+            max_clients=max_clients,
+            join_window_s=lifetime_seconds,
+        ),
         name=name or default_name(),
         sas=sas,
         signing_key=SigningKey.generate().public,

@@ -96,7 +96,7 @@ class Member(ABC):
             return
         try:
             self._link.handle_timeout(now, self._busy)
-            self._handle_own_timeout(now)
+            self._meet_own_deadline(now)
         except (ProtocolError, AuthenticationFailed, SessionError) as error:
             self._fail(error)
             return
@@ -138,7 +138,7 @@ class Member(ABC):
         """The role's next deadline."""
 
     @abstractmethod
-    def _handle_own_timeout(self, now: float) -> None:
+    def _meet_own_deadline(self, now: float) -> None:
         """The role's time-outs."""
 
     def _make_peer(self, member: int, established: Established) -> Peer:
@@ -203,7 +203,7 @@ class Member(ABC):
 
     def _receive_packet(self, header: Header, packet: memoryview, now: float) -> None:
         kind = header.kind
-        if header.target != self._link.member:
+        if header.target != self._link.member and header.sender != SERVER:
             raise RemoteProtocolError("the tunnel server sent a packet for somebody else")
         if kind is PacketType.DATA or kind is PacketType.ACK:
             peer = self._peers.get(header.sender)
