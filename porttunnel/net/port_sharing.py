@@ -1,0 +1,238 @@
+"""One port for all: the first bytes of a connection tell what it speaks.
+
+``PT`` and the version are packets, 0x16 is TLS (inside it the first bytes tell once more), a
+letter is HTTP. Whatever else comes is not for us. Source: docs/session-protocol, section 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    INegotiated,
+    IOpenSSLServerConnectionCreator,
+    IProtocol,
+    IProtocolFactory,
+    IProtocolNegotiationFactory,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from zope.interface import alsoProvides, implementer, noLongerProvides
+
+from porttunnel.net.counters import ServerCounters
+from porttunnel.net.tls import ALPN_PROTOCOL
+from porttunnel.session.limit import ConnectionLimiter, prefix_of
+
+__all__ = ["Branch", "SharedPortFactory", "SharedPortProtocol", "branch_of"]
+
+SNIFF_SECONDS = 15.0  # from the connection's beginning, however fast the first bytes drip
+HANDSHAKE_SECONDS = 10.0  # TLS, a few round trips
+
+_PACKET_PREFIX = b"PT\x01"
+_TLS_HANDSHAKE = 0x16
+
+
+class Branch(Enum):
+    """What a connection can turn out to speak."""
+
+    PACKETS = "packets"
+    TLS = "tls"
+    HTTP = "http"
+
+
+def branch_of(first: bytes) -> Branch | None:
+    """What these first bytes begin, or None if more of them are needed.
+
+    :param first: at least one byte.
+    :raises ValueError: nothing that is spoken here.
+    """
+    if first[0] == _TLS_HANDSHAKE:
+        return Branch.TLS
+    beginning = first[: len(_PACKET_PREFIX)]
+    if beginning == _PACKET_PREFIX:
+        return Branch.PACKETS
+    if _PACKET_PREFIX.startswith(beginning):
+        return None
+    # PUT and POST begin with the same letter, but no method with the same two.
+    if beginning[:1].isalpha() and not beginning.startswith(b"PT"):
+        return Branch.HTTP
+    raise ValueError("these bytes begin nothing that this port speaks")
+
+
+@implementer(IHandshakeListener)
+class SharedPortProtocol(Protocol):
+    """Reads the first bytes of one connection, and passes it on.
+
+    It stays between the transport and the protocol that it found, so that it sees the end of
+    each connection that was counted. That costs a carrier nothing: it takes the socket over. Who
+    turns HTTP into something else later calls :meth:`hand_over` on the transport's ``protocol``,
+    or ``wrappedProtocol`` under TLS.
+
+    :param reactor: for the deadlines.
+    :param branches: who takes what.
+    :param counted: who is told of the connection's end, and as whose it counts.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        branches: Mapping[Branch, IProtocolFactory],
+        counted: tuple[ConnectionLimiter, str] | None,
+    ) -> None:
+        self._reactor = reactor
+        self._branches = branches
+        self._counted = counted
+        self._first = b""
+        self._found: IProtocol | None = None
+        self._timer: Any = None
+
+    def connectionMade(self) -> None:
+        inside_tls = INegotiated.providedBy(self.transport)
+        if inside_tls:
+            self._branches = {
+                branch: factory
+                for branch, factory in self._branches.items()
+                if branch is not Branch.TLS
+            }
+        self._expect(HANDSHAKE_SECONDS if inside_tls else SNIFF_SECONDS)
+
+    def handshakeCompleted(self) -> None:
+        """TLS is there; the first bytes inside it may take their own time."""
+        if self._found is None:
+            self._expect(SNIFF_SECONDS)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._found is not None:
+            self._found.dataReceived(data)
+            return
+        self._first += data
+        try:
+            branch = branch_of(self._first)
+        except ValueError:
+            self._refuse()
+            return
+        if branch is not None:
+            self._pass_on(self._branches.get(branch))
+
+    def readConnectionLost(self) -> None:
+        """See ``IHalfCloseableProtocol``, which is provided when the protocol found does."""
+        half_closeable: Any = self._found
+        half_closeable.readConnectionLost()
+
+    def writeConnectionLost(self) -> None:
+        """See above."""
+        half_closeable: Any = self._found
+        half_closeable.writeConnectionLost()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._stop_expecting()
+        if self._counted is not None:
+            limiter, prefix = self._counted
+            limiter.connection_lost(prefix)
+        found, self._found = self._found, None
+        if found is not None:
+            found.connectionLost(reason)
+
+    def hand_over(self, protocol: IProtocol, first: bytes) -> None:
+        """From now on the connection is the protocol's.
+
+        :param first: bytes that were read already, for it to begin with.
+        """
+        transport: Any = self.transport
+        self._stop_expecting()
+        self._found = protocol
+        noLongerProvides(self, IHalfCloseableProtocol)
+        if IHalfCloseableProtocol.providedBy(protocol):
+            alsoProvides(self, IHalfCloseableProtocol)
+        protocol.makeConnection(transport)
+        protocol.dataReceived(first)
+
+    def _pass_on(self, factory: IProtocolFactory | None) -> None:
+        transport: Any = self.transport
+        protocol = None if factory is None else factory.buildProtocol(transport.getPeer())
+        if protocol is None:
+            self._refuse()
+            return
+        first, self._first = self._first, b""
+        self.hand_over(protocol, first)
+
+    def _refuse(self) -> None:
+        self._stop_expecting()
+        transport: Any = self.transport
+        transport.abortConnection()
+
+    def _expect(self, seconds: float) -> None:
+        self._stop_expecting()
+        self._timer = self._reactor.callLater(seconds, self._refuse)
+
+    def _stop_expecting(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+
+@implementer(IProtocolNegotiationFactory)
+class _SniffingFactory(Factory):
+    """Sniffs without counting: inside TLS the connection is counted already."""
+
+    noisy = False
+
+    def __init__(self, reactor: Any, branches: Mapping[Branch, IProtocolFactory]) -> None:
+        self._reactor = reactor
+        self._branches = dict(branches)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """For ALPN: every client that names protocols names this one."""
+        return [ALPN_PROTOCOL]
+
+    def buildProtocol(self, addr: IAddress | None) -> SharedPortProtocol | None:
+        return SharedPortProtocol(self._reactor, self._branches, None)
+
+
+class SharedPortFactory(_SniffingFactory):
+    """Takes the connections of a port that speaks several protocols; for any stream endpoint.
+
+    :param reactor: for the deadlines.
+    :param branches: who takes what; may hold no TLS, which is made here.
+    :param tls: what TLS clients are shown, or None for a port without TLS.
+    :param limiter: how many connections there may be, in all and from one place.
+    :param counters: those above it are counted here.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        branches: Mapping[Branch, IProtocolFactory],
+        *,
+        tls: IOpenSSLServerConnectionCreator | None,
+        limiter: ConnectionLimiter,
+        counters: ServerCounters,
+    ) -> None:
+        super().__init__(reactor, branches)
+        self._parts = list(self._branches.values())
+        self._limiter = limiter
+        self._counters = counters
+        if tls is not None:
+            inside = _SniffingFactory(reactor, branches)
+            self._branches[Branch.TLS] = TLSMemoryBIOFactory(tls, False, inside, reactor)
+
+    def startFactory(self) -> None:
+        for part in self._parts:
+            part.doStart()
+
+    def stopFactory(self) -> None:
+        for part in self._parts:
+            part.doStop()
+
+    def buildProtocol(self, addr: IAddress | None) -> SharedPortProtocol | None:
+        prefix = prefix_of(getattr(addr, "host", ""))
+        if not self._limiter.connection_made(prefix):
+            self._counters.refused_connections += 1
+            return None
+        return SharedPortProtocol(self._reactor, self._branches, (self._limiter, prefix))

@@ -1,0 +1,161 @@
+"""TLS for both ends of a link to the tunnel server.
+
+TLS hides who talks to whom and keeps others from ending a session; secrecy of content does not
+rest on it (docs/security).
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from typing import Any
+
+from OpenSSL import SSL, crypto
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.endpoints import wrapClientTLS
+from twisted.internet.interfaces import (
+    IOpenSSLClientConnectionCreator,
+    IOpenSSLServerConnectionCreator,
+    IStreamClientEndpoint,
+)
+from twisted.internet.ssl import CertificateOptions, TLSVersion, optionsForClientTLS
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from porttunnel.errors import ConfigurationError
+from porttunnel.net.certificate import Identity, spki_pin
+
+__all__ = [
+    "ALPN_PROTOCOL",
+    "client_context",
+    "pinned_context",
+    "server_context",
+    "tls_endpoint",
+]
+
+MINIMUM_VERSION = TLSVersion.TLSv1_2  # 1.0 and 1.1 are broken; 1.2 is what old proxies speak
+ALPN_PROTOCOL = b"http/1.1"  # the only one with a name that our port speaks
+
+_PIN = re.compile(r"sha256-[A-Za-z0-9_-]{43}")
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class _ServerConnections:
+    """One context for all connections: Twisted's own makes one each, which costs more memory
+    than all the rest of a link.
+    """
+
+    def __init__(self, identity: Identity) -> None:
+        options = CertificateOptions(
+            privateKey=crypto.PKey.from_cryptography_key(identity.private_key),
+            certificate=crypto.X509.from_cryptography(identity.certificate),
+            raiseMinimumTo=MINIMUM_VERSION,
+        )
+        self._context = options.getContext()
+        # A renegotiation costs the server more than the client that asks for it.
+        self._context.set_options(SSL.OP_NO_RENEGOTIATION)
+        self._context.set_alpn_select_callback(_select_protocol)
+
+    def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:
+        return SSL.Connection(self._context, None)
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _PinnedConnections:
+    def __init__(self, pin: str, hostname: str | None) -> None:
+        self._pin = pin
+        self._server_name = _server_name(hostname)
+        self._context = CertificateOptions(raiseMinimumTo=MINIMUM_VERSION).getContext()
+
+    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        connection = SSL.Connection(self._context, None)
+        if self._server_name is not None:
+            connection.set_tlsext_host_name(self._server_name)
+
+        def verify(
+            _: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int
+        ) -> bool:
+            # Only the key of the server's own certificate counts: who signed it, for which
+            # name and until when says nothing beside the pin.
+            return depth > 0 or self._verify(certificate, tlsProtocol)
+
+        connection.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, verify)
+        return connection
+
+    def _verify(self, certificate: crypto.X509, tlsProtocol: TLSMemoryBIOProtocol) -> bool:
+        try:
+            found = spki_pin(certificate.to_cryptography())
+            if hmac.compare_digest(found.encode(), self._pin.encode()):
+                return True
+            raise ConfigurationError(
+                "the server that answered is not the one that the address names: its key is "
+                "another. Somebody may be in between, or the server was set up anew; ask for "
+                "its address again"
+            )
+        except Exception:
+            # Whatever goes wrong in a callback of OpenSSL's must end as a refusal, with its
+            # reason for the protocol above.
+            tlsProtocol.failVerification(Failure())
+            return False
+
+
+def server_context(identity: Identity) -> IOpenSSLServerConnectionCreator:
+    """What a server shows its clients, for ``TLSMemoryBIOFactory``."""
+    return _ServerConnections(identity)
+
+
+def client_context(hostname: str) -> IOpenSSLClientConnectionCreator:
+    """Trusts what this machine trusts, for this host name or IP address.
+
+    A refusal reaches the protocol's ``connectionLost`` as ``OpenSSL.SSL.Error`` or
+    ``service_identity.VerificationError``.
+    """
+    creator: IOpenSSLClientConnectionCreator = optionsForClientTLS(
+        hostname, extraCertificateOptions={"raiseMinimumTo": MINIMUM_VERSION}
+    )
+    return creator
+
+
+def pinned_context(pin: str, hostname: str | None = None) -> IOpenSSLClientConnectionCreator:
+    """Trusts exactly the server with this key.
+
+    Checked in the handshake, before any byte of ours goes out. A refusal reaches the protocol's
+    ``connectionLost`` as :class:`~porttunnel.errors.ConfigurationError`.
+
+    :param pin: as :func:`porttunnel.net.certificate.spki_pin` writes it.
+    :param hostname: asked for (SNI), since something before the server may go by it.
+    :raises ConfigurationError: the pin is not written as one.
+    """
+    if not _PIN.fullmatch(pin):
+        raise ConfigurationError(
+            "the address has no complete pin: it begins with sha256- and 43 characters follow; "
+            "copy the whole address"
+        )
+    return _PinnedConnections(pin, hostname)
+
+
+def tls_endpoint(
+    reactor: Any, host_endpoint: IStreamClientEndpoint, hostname: str, pin: str | None
+) -> IStreamClientEndpoint:
+    """An endpoint that speaks TLS over another one.
+
+    :param reactor: for the time.
+    :param host_endpoint: leads to the server's port.
+    :param hostname: whom to expect there.
+    :param pin: the key to expect there, or None to trust what this machine trusts.
+    :raises ConfigurationError: the pin is not written as one.
+    """
+    creator = client_context(hostname) if pin is None else pinned_context(pin, hostname)
+    return wrapClientTLS(creator, host_endpoint, reactor)
+
+
+def _server_name(hostname: str | None) -> bytes | None:
+    """The name for SNI, which must not be an address (RFC 6066, section 3)."""
+    if hostname is None or isIPAddress(hostname) or isIPv6Address(hostname):
+        return None
+    return hostname.encode("idna")
+
+
+def _select_protocol(_: SSL.Connection, offered: list[bytes]) -> Any:
+    return ALPN_PROTOCOL if ALPN_PROTOCOL in offered else SSL.NO_OVERLAPPING_PROTOCOLS
