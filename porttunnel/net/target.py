@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from twisted.web.server import Site
-from twisted.web.static import File
 
 from porttunnel.errors import ConfigurationError
 from porttunnel.net.endpoints import serve_streams
@@ -13,6 +13,12 @@ from porttunnel.net.forwarding import forward_to_target
 from porttunnel.net.offer import Offer
 from porttunnel.net.session import Acceptor, Session
 from porttunnel.net.socks import SocksFactory
+
+with warnings.catch_warnings():
+    # The module uses what Twisted itself has deprecated; where warnings are errors it could not
+    # even be imported.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from twisted.web.static import File
 
 __all__ = ["accept_offer"]
 
