@@ -47,9 +47,12 @@ class _ServerConnections:
     """
 
     def __init__(self, identity: Identity) -> None:
+        # pyOpenSSL wants them as they are; what Twisted declares is what it wanted before.
+        key: Any = identity.private_key
+        certificate: Any = identity.certificate
         options = CertificateOptions(
-            privateKey=crypto.PKey.from_cryptography_key(identity.private_key),
-            certificate=crypto.X509.from_cryptography(identity.certificate),
+            privateKey=key,
+            certificate=certificate,
             raiseMinimumTo=MINIMUM_VERSION,
         )
         self._context = options.getContext()

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.internet.interfaces import IAddress, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IAddress, INegotiated, IPushProducer, ITCPTransport
 from zope.interface import implementer
 
 from porttunnel.net.carriers.interface import Receiver
 
 __all__ = ["StockCarrier"]
+
+WRITE_BYTES = 65_536  # the transport says "full" only between two writes; it keeps what it got
 
 
 @implementer(IPushProducer)
@@ -43,16 +45,20 @@ class StockCarrier:
         """Write everything, or nothing while the transport is full."""
         taken = 0
         for view in views:
-            if self._paused:
-                self._refused_some = True
-                break
-            self._transport.write(bytes(view))
-            taken += len(view)
+            for start in range(0, len(view), WRITE_BYTES):
+                if self._paused:
+                    self._refused_some = True
+                    return taken
+                piece = bytes(view[start : start + WRITE_BYTES])
+                self._transport.write(piece)
+                taken += len(piece)
         return taken
 
     def end(self) -> None:
         """Half-close, where the transport can; a TLS transport then closes."""
-        if hasattr(self._transport, "loseWriteConnection"):
+        # Twisted's TLS has no half-close, yet passes the name on to the socket below it.
+        tls = getattr(self._transport, "TLS", False)
+        if hasattr(self._transport, "loseWriteConnection") and not tls:
             self._transport.unregisterProducer()
             self._transport.loseWriteConnection()
         else:

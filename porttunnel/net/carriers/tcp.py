@@ -208,7 +208,8 @@ class TCPCarrier:
         """The reactor, or we ourselves, end it; the stock transport closes the socket."""
         if self._closed:
             return
-        self._closed = True
+        # First, while there is a descriptor: without it the reactor looks through all it has.
         self._reactor.removeReader(self)
         self._reactor.removeWriter(self)
+        self._closed = True
         self._transport.connectionLost(reason)

@@ -1,0 +1,165 @@
+"""What the operator of a tunnel server sees: health, readiness, metrics, a status page.
+
+Meant for the loopback interface: it tells no secret, session number or address, but how busy
+the server is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+from porttunnel.net.tunnel_server import TunnelServerFactory
+
+__all__ = ["admin_site"]
+
+PROBE_SECONDS = 5.0  # a store that takes longer is not one to send users to
+
+format_metrics: Callable[[TunnelServerFactory], bytes] | None
+try:
+    from porttunnel.net.metrics import format_metrics
+except ImportError:
+    format_metrics = None
+
+_NO_METRICS = (
+    "There are no metrics, because prometheus-client is not installed. "
+    "Run: pip install 'porttunnel[metrics]' and start the server again.\n"
+)
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<title>porttunnel server</title>
+<h1>porttunnel server</h1>
+<p>{state}</p>
+<table>
+{rows}
+</table>
+<p><a href="metrics">metrics</a> · <a href="healthz">healthz</a> · <a href="readyz">readyz</a></p>
+</html>
+"""
+
+
+class _TextResource(Resource):
+    """Answers with what ``text`` returns: a status code and a text."""
+
+    isLeaf = True
+
+    def __init__(
+        self, text: Callable[[], tuple[int, str]], content_type: str = "text/plain"
+    ) -> None:
+        Resource.__init__(self)
+        self._text = text
+        self._content_type = content_type
+
+    def render_GET(self, request: Request) -> bytes:
+        code, text = self._text()
+        _prepare(request, code, self._content_type)
+        return text.encode("utf-8")
+
+
+class _ReadyResource(Resource):
+    """Whether users may be sent here."""
+
+    isLeaf = True
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        server: TunnelServerFactory,
+        is_listening: Callable[[], bool],
+        probe: Callable[[], Deferred[Any]],
+    ) -> None:
+        Resource.__init__(self)
+        self._reactor = reactor
+        self._server = server
+        self._is_listening = is_listening
+        self._probe = probe
+
+    def render_GET(self, request: Request) -> bytes | int:
+        if self._server.draining:
+            _prepare(request, 503)
+            return b"draining: members are told to come back later\n"
+        if not self._is_listening():
+            _prepare(request, 503)
+            return b"not listening yet\n"
+        gone = request.notifyFinish()
+        gone.addErrback(lambda _: None)
+        probed = self._probe()
+        probed.addTimeout(PROBE_SECONDS, self._reactor)
+        probed.addCallbacks(self._succeed, self._fail)
+        probed.addCallback(self._answer, request, gone)
+        return NOT_DONE_YET
+
+    def _succeed(self, _: object) -> tuple[int, bytes]:
+        return 200, b"ready\n"
+
+    def _fail(self, failure: Failure) -> tuple[int, bytes]:
+        self._log.failure("the store can't be used", failure)
+        return 503, b"the store can't be used; see the log\n"
+
+    def _answer(self, answer: tuple[int, bytes], request: Request, gone: Deferred[None]) -> None:
+        if not gone.called:
+            _prepare(request, answer[0])
+            request.write(answer[1])
+            request.finish()
+
+
+def admin_site(
+    reactor: Any,
+    server: TunnelServerFactory,
+    is_listening: Callable[[], bool],
+    probe: Callable[[], Deferred[Any]],
+) -> Site:
+    """The pages, for any stream endpoint.
+
+    :param reactor: for time-outs.
+    :param server: whose numbers are shown.
+    :param is_listening: whether all listeners are up.
+    :param probe: writes to the store, or fails.
+    """
+    root = Resource()
+    page = _TextResource(lambda: (200, _format_page(server)), "text/html; charset=utf-8")
+    root.putChild(b"", page)
+    root.putChild(b"healthz", _TextResource(lambda: (200, "ok\n")))
+    root.putChild(b"readyz", _ReadyResource(reactor, server, is_listening, probe))
+    root.putChild(b"metrics", _TextResource(lambda: _metrics(server)))
+    # No line for each look: a monitor that comes every few seconds would fill the log.
+    return Site(root, logPath=os.devnull, reactor=reactor)
+
+
+def _prepare(request: Request, code: int, content_type: str = "text/plain") -> None:
+    request.setResponseCode(code)
+    request.setHeader(b"content-type", content_type.encode("ascii"))
+    request.setHeader(b"cache-control", b"no-store")
+
+
+def _metrics(server: TunnelServerFactory) -> tuple[int, str]:
+    if format_metrics is None:
+        return 501, _NO_METRICS
+    return 200, format_metrics(server).decode("utf-8")
+
+
+def _format_page(server: TunnelServerFactory) -> str:
+    counters = server.counters
+    numbers = {
+        "links": len(server.links),
+        "sessions with a link": len(server.sessions),
+        "members with a link": sum(len(session.links) for session in server.sessions.values()),
+        "bytes relayed": counters.relayed_bytes,
+        "bytes waiting": server.waiting.count,
+        "requests answered": sum(counters.requests.values()),
+        "links that broke a rule": sum(counters.failed_links.values()),
+        "connections refused": counters.refused_connections,
+    }
+    rows = "\n".join(
+        f"<tr><th scope=row>{name}</th><td>{number}</td></tr>" for name, number in numbers.items()
+    )
+    return _PAGE.format(state="draining" if server.draining else "in service", rows=rows)

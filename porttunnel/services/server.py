@@ -1,0 +1,272 @@
+"""``twistd porttunnel-server``: the tunnel server, its listeners and its admin pages.
+
+Built in :func:`makeService`, opened in ``startService``: what is needed as root (a low port)
+comes from systemd's sockets, everything else as the user that it runs as.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.logger import Logger
+from twisted.python import usage
+from twisted.python.failure import Failure
+
+from porttunnel.errors import ConfigurationError
+from porttunnel.net.admin import admin_site
+from porttunnel.net.certificate import load_or_create_identity
+from porttunnel.net.directory_thread import DirectoryThread
+from porttunnel.net.http_notice import HTTPNoticeFactory
+from porttunnel.net.open_files import allow_open_files
+from porttunnel.net.port_sharing import Branch, SharedPortFactory
+from porttunnel.net.request_desk import DEFAULT_LIMITS
+from porttunnel.net.store.sqlite import SQLiteStore
+from porttunnel.net.tls import server_context
+from porttunnel.net.tunnel_server import TunnelServerFactory
+from porttunnel.services.server_config import (
+    DEFAULT_ADMIN,
+    DEFAULT_LISTEN,
+    ServerSettings,
+    load_settings,
+)
+from porttunnel.session.directory import Directory
+from porttunnel.session.limit import ConnectionLimiter, JoinLimiter
+from porttunnel.session.request import Limits
+
+__all__ = ["Options", "ServerService", "makeService", "public_address", "real_endpoint"]
+
+DATABASE_NAME = "server.sqlite3"
+FILES_BESIDE_CONNECTIONS = 100  # the database, logs, listeners, libraries
+
+_ZERO_PORT = re.compile(r"(?<=:)(port=)?0(?=:|$)")
+_ANY_INTERFACE = ("0.0.0.0", "::")  # noqa: S104 - recognised here, not listened on
+
+
+class Options(usage.Options):
+    """The command line."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Carries sealed packets between people behind firewalls; it can't read them. One port "
+        "takes packets, with or without TLS. Prints where it listens, and the address to give "
+        "to others. A TOML file may hold the same settings, and limits; what stands here wins."
+    )
+    optParameters = [
+        ["config", "c", None, "A TOML file with listen, data_dir, admin, public_name, [limits]."],
+        ["data-dir", "d", None, "Where sessions and the server's key are kept."],
+        ["admin", "a", None, f"Endpoint of health, metrics, status, or off. [{DEFAULT_ADMIN}]"],
+    ]
+
+    settings: ServerSettings
+
+    def __init__(self) -> None:
+        usage.Options.__init__(self)
+        self._listen: list[str] = []
+
+    def opt_listen(self, endpoint: str) -> None:
+        """Listen there (Twisted's endpoint strings); may be given several times."""
+        self._listen.append(endpoint)
+
+    opt_l = opt_listen
+
+    def postOptions(self) -> None:
+        try:
+            self.settings = load_settings(
+                self["config"], self._listen, self["data-dir"], self["admin"]
+            )
+        except ConfigurationError as error:
+            raise usage.UsageError(str(error)) from error
+
+
+class ServerService(Service):
+    """The tunnel server of one process.
+
+    :param reactor: the reactor.
+    :param settings: what it is built from.
+    :param announce: gets each line for standard output.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, reactor: Any, settings: ServerSettings, announce: Callable[[str], None]
+    ) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._announce = announce
+        self._ports: list[IListeningPort] = []
+        self._admin_port: IListeningPort | None = None
+        self._thread = DirectoryThread(reactor)
+        self._store: SQLiteStore | None = None
+        self._server: TunnelServerFactory | None = None
+        self._problem: str | None = None
+
+    def startService(self) -> None:
+        """Open everything.
+
+        :raises SystemExit: something can't be opened; with a sentence for the operator, which a
+            traceback would hide.
+        """
+        Service.startService(self)
+        opening = Deferred.fromCoroutine(self._open())
+        opening.addErrback(self._give_up)
+        if self._problem is not None:
+            raise SystemExit(f"porttunnel-server: {self._problem}")
+
+    def stopService(self) -> Deferred[None]:
+        """Take nobody new, tell all members to come back later, and end."""
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _open(self) -> None:
+        settings, limits = self._settings, self._settings.limits
+        identity = load_or_create_identity(settings.data_path)
+        self._store = SQLiteStore(settings.data_path / DATABASE_NAME)
+        allow_open_files(limits.connections + FILES_BESIDE_CONNECTIONS)
+        directory = Directory(
+            self._store,
+            randbelow=secrets.randbelow,
+            token_bytes=secrets.token_bytes,
+            master_grace_seconds=limits.master_grace_s,
+            client_grace_seconds=limits.client_grace_s,
+        )
+        server = self._server = self._make_server(directory)
+        # The thread's first call, before any that a link can cause.
+        started = Deferred.fromCoroutine(server.start())
+        shared = SharedPortFactory(
+            self._reactor,
+            {Branch.PACKETS: server, Branch.HTTP: HTTPNoticeFactory(self._reactor)},
+            tls=server_context(identity),
+            limiter=ConnectionLimiter(
+                per_prefix=limits.connections_per_prefix, overall=limits.connections
+            ),
+            counters=server.counters,
+        )
+        for description in settings.listen:
+            port = await self._listen(description, shared)
+            self._ports.append(port)
+            self._announce(f"listening {real_endpoint(description, port)}")
+            address = public_address(description, port, settings.public_name, identity.pin)
+            if address is not None:
+                self._announce(f"address {address}")
+        if settings.has_admin:
+            site = admin_site(
+                self._reactor,
+                server,
+                lambda: len(self._ports) == len(settings.listen),
+                lambda: self._thread.run(directory.start, time.time()),
+            )
+            self._admin_port = await self._listen(settings.admin, site)
+            self._announce(f"admin {real_endpoint(settings.admin, self._admin_port)}")
+        # Last, so that a failure above leaves no thread that would keep the process alive.
+        self._thread.start()
+        await started
+
+    def _make_server(self, directory: Directory) -> TunnelServerFactory:
+        limits = self._settings.limits
+        return TunnelServerFactory(
+            self._reactor,
+            directory,
+            self._thread.run,
+            join_limiter=JoinLimiter(
+                per_minute=limits.join_failures_per_minute,
+                per_hour=limits.join_failures_per_hour,
+            ),
+            limits=Limits(
+                waiting_bytes=DEFAULT_LIMITS.waiting_bytes,
+                master_grace_s=limits.master_grace_s,
+                client_grace_s=limits.client_grace_s,
+            ),
+            max_waiting_bytes=limits.waiting_bytes,
+        )
+
+    async def _listen(self, description: str, factory: IProtocolFactory) -> IListeningPort:
+        try:
+            port: IListeningPort = await serverFromString(self._reactor, description).listen(
+                factory
+            )
+        except (ValueError, TypeError) as error:
+            raise ConfigurationError(
+                f"{description!r} is no endpoint to listen on ({error}); write for instance "
+                f"{DEFAULT_LISTEN}"
+            ) from error
+        except (CannotListenError, OSError) as error:
+            raise ConfigurationError(
+                f"can't listen on {description}: {error} Stop the program that does, or choose "
+                "another port"
+            ) from error
+        return port
+
+    def _give_up(self, failure: Failure) -> None:
+        self._problem = failure.getErrorMessage()
+        if failure.check(ConfigurationError):
+            self._log.critical("the server can't run: {problem}", problem=self._problem)
+        else:
+            self._log.failure("the server can't run", failure)
+        if self._reactor.running:
+            self._reactor.stop()
+
+    async def _stop(self) -> None:
+        for port in self._ports:
+            await maybeDeferred(port.stopListening)
+        if self._server is not None:
+            await self._server.drain()
+        if self._admin_port is not None:
+            await maybeDeferred(self._admin_port.stopListening)
+        self._thread.stop()
+        if self._store is not None:
+            self._store.close()
+
+
+def makeService(options: Options) -> ServerService:
+    """What twistd calls: build, open nothing."""
+    # Not before: an import of this module must not choose the program's reactor.
+    from twisted.internet import reactor  # noqa: PLC0415
+
+    return ServerService(reactor, options.settings, _print_line)
+
+
+def real_endpoint(description: str, port: IListeningPort) -> str:
+    """The endpoint string with the port that was really taken in place of 0."""
+    host = port.getHost()
+    if isinstance(host, IPv4Address | IPv6Address):
+        return _ZERO_PORT.sub(lambda match: f"{match[1] or ''}{host.port}", description, count=1)
+    return description
+
+
+def public_address(
+    description: str, port: IListeningPort, public_name: str, pin: str
+) -> str | None:
+    """What to give to others, or None for a listener that others don't reach by name.
+
+    :param public_name: the host name to use, or empty for what is listened on.
+    :param pin: of the key that TLS clients are shown.
+    """
+    host = port.getHost()
+    if not isinstance(host, IPv4Address | IPv6Address):
+        return None
+    name = public_name or host.host
+    if name in _ANY_INTERFACE:
+        name = socket.gethostname()
+    if ":" in name:
+        name = f"[{name}]"
+    # On an `ssl:` endpoint the operator's own certificate is shown, not ours.
+    fragment = "" if description.startswith("ssl:") else f"#{pin}"
+    return f"ptuns://{name}:{host.port}{fragment}"
+
+
+def _print_line(line: str) -> None:
+    """To the real standard output: twistd turns the other one into its log."""
+    print(line, file=sys.__stdout__, flush=True)
