@@ -57,7 +57,7 @@ class StockCarrier:
     def end(self) -> None:
         """Half-close, where the transport can; a TLS transport then closes."""
         # Twisted's TLS has no half-close, yet passes the name on to the socket below it.
-        tls = getattr(self._transport, "TLS", False)
+        tls = INegotiated.providedBy(self._transport)
         if hasattr(self._transport, "loseWriteConnection") and not tls:
             self._transport.unregisterProducer()
             self._transport.loseWriteConnection()
