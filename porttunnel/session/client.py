@@ -26,6 +26,7 @@ from porttunnel.keys.handshake import (
     Established,
     HandshakeMode,
 )
+from porttunnel.keys.handshake_message import is_client
 from porttunnel.keys.hybrid import HybridPrivateKey
 from porttunnel.keys.primitives import constant_time_equal
 from porttunnel.session import record, request
@@ -182,8 +183,7 @@ class ClientMachine(Member):
             return
         peer = self._peers.get(MASTER)
         if peer is not None:
-            peer.streams.send_control(record.encode_control(record.Bye(reason=reason)))
-            self._flush_peer(peer)
+            peer.streams.send_last(record.encode_control(record.Bye(reason=reason)))
         self._say_leave()
         self._finish(reason)
 
@@ -207,6 +207,8 @@ class ClientMachine(Member):
 
     def _receive_reply(self, asked: request.Request, reply: request.Reply, now: float) -> None:
         if isinstance(asked, request.Join) and isinstance(reply, request.Joined):
+            if not is_client(reply.member):
+                raise RemoteProtocolError("the tunnel server gave a number that no client has")
             self._link.member = reply.member
             self._session_id = reply.session_id
             self._enter(ClientState.PREPARING, now)
@@ -241,6 +243,10 @@ class ClientMachine(Member):
             self._receive_refusal(request.decode_error(body))
         else:
             raise RemoteProtocolError("a handshake message out of order")
+
+    def _receive_from_stranger(self, header: Header) -> None:
+        # The master's packets come in order, behind M4; other clients' never come here.
+        raise RemoteProtocolError("a sealed packet before there are keys, or not the master's")
 
     def _receive_refusal(self, report: request.ErrorReport) -> None:
         if self._peers:
@@ -278,7 +284,6 @@ class ClientMachine(Member):
             why = f": {message.reason}" if message.reason else ""
             raise ConsentRefused(f"The other side refused{why}. Ask and try again.")
         elif isinstance(message, record.Welcome) and self._state is ClientState.ASKING:
-            peer.name = message.name
             peer.streams.admitted = True
             self._enter(ClientState.MEMBER, now)
             self._events.append(
@@ -328,7 +333,7 @@ class ClientMachine(Member):
     def _next_own_deadline(self) -> float | None:
         return self._state_deadline
 
-    def _handle_own_timeout(self, now: float) -> None:
+    def _meet_own_deadline(self, now: float) -> None:
         if self._state_deadline is None or now < self._state_deadline:
             return
         if self._state is ClientState.CONFIRMING:

@@ -33,8 +33,6 @@ PING_SECONDS = 15.0  # of silence on an idle link, plus jitter
 PING_BUSY_SECONDS = 5.0  # of silence while something waits to be acknowledged
 PING_JITTER_SECONDS = 5.0  # so that a thousand members don't ping in step
 MAX_MISSED_PINGS = 2
-# Their effect is the server's help only: no key and no packet depends on it (section 3).
-OPTIONAL_REQUESTS = (request.Leave, request.Kick, request.Lock, request.Status)
 REQUEST_SECONDS = 15.0  # for the server to answer; it delays refusals on purpose
 
 
@@ -65,6 +63,7 @@ class ServerLink:
         self._jitter_seconds = jitter * PING_JITTER_SECONDS
         self._next_request = 1
         self._requests: dict[int, tuple[request.Request, float]] = {}
+        self._told: set[int] = set()  # grows by at most one for each client that is put out
         self._heard: float | None = None
         self._missed_pings = 0
 
@@ -82,12 +81,15 @@ class ServerLink:
         self.send(PacketType.REQUEST, SERVER, request.encode(message), number)
 
     def tell(self, message: request.Request) -> None:
-        """Send a request whose answer nobody waits for: the last before this side stops."""
+        """Send a request whose answer nobody waits for: the server's help only, no key and no
+        packet depends on it.
+        """
+        self._told.add(self._next_request)
         self.send(PacketType.REQUEST, SERVER, request.encode(message), self._next_request)
         self._next_request += 1
 
     def answered(self, header: Header) -> request.Request:
-        """Which request a REPLY or ERROR answers.
+        """Which request a REPLY answers.
 
         :raises RemoteProtocolError: none of ours.
         """
@@ -96,10 +98,12 @@ class ServerLink:
             raise RemoteProtocolError("the tunnel server answered what was not asked")
         return asked[0]
 
-    def was_optional(self, header: Header) -> bool:
-        """Whether an ERROR answers a request that a session can do without."""
-        asked = self._requests.pop(header.number, None)
-        return asked is not None and isinstance(asked[0], OPTIONAL_REQUESTS)
+    def nobody_waits(self, header: Header) -> bool:
+        """Whether a REPLY or ERROR answers what was only told."""
+        if header.number not in self._told:
+            return False
+        self._told.remove(header.number)
+        return True
 
     def receive(self, data: memoryview, now: float) -> Iterator[tuple[Header, memoryview]]:
         """Packets for this member, one after the other; pings are dealt with here.

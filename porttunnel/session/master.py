@@ -1,4 +1,5 @@
-"""The master's core: it owns the session, invites, verifies, admits, and talks to each client.
+"""The master's core: it owns the session, asks its user about each client that knew the code,
+and talks to those that are in. How a client gets that far is :mod:`porttunnel.session.admission`.
 
 Source: docs/session-protocol, sections 3 to 6.
 """
@@ -10,39 +11,35 @@ from collections.abc import Callable
 from porttunnel.errors import (
     AuthenticationFailed,
     CutOff,
-    ErrorCode,
     LocalProtocolError,
     PorttunnelError,
-    ProtocolError,
     RemoteProtocolError,
 )
-from porttunnel.keys.handshake import HandshakeMode, MasterHandshake, decode_c1
+from porttunnel.keys.handshake import HandshakeMode
+from porttunnel.keys.handshake_message import is_client
 from porttunnel.keys.hybrid import Encapsulation
 from porttunnel.keys.primitives import constant_time_equal
 from porttunnel.session import record, request
+from porttunnel.session.admission import Admission, Proven
 from porttunnel.session.event import (
     ConsentAsked,
     DigitsAsked,
     DigitsShown,
     DigitsWrong,
-    InvitationMade,
-    JoiningPaused,
     MemberJoined,
     MemberLeft,
     MemberLinkChanged,
     RunFailed,
     SessionOpened,
 )
-from porttunnel.session.invitation import Invitations
 from porttunnel.session.joiner import Joiner, JoinerState
 from porttunnel.session.member import Member
 from porttunnel.session.multiplex import Multiplex
-from porttunnel.session.packet import MASTER, Header, PacketType
+from porttunnel.session.packet import MASTER, Header
 from porttunnel.session.peer import Peer
 
 __all__ = ["MasterMachine"]
 
-MAX_QUEUED = 8  # joiners that wait for the invitation: 80 s at most
 SIGNING_KEY_BYTES = 32  # Ed25519
 
 
@@ -66,7 +63,7 @@ class MasterMachine(Member):
         create: request.Create,
         *,
         name: str,
-        services: tuple[record.Service, ...],
+        services: tuple[record.Service, ...] = (),
         sas: bool,
         signing_key: bytes,
         token_bytes: Callable[[int], bytes],
@@ -86,9 +83,9 @@ class MasterMachine(Member):
         self._encapsulate = encapsulate
         self._capabilities = capabilities
         self._session_id = b""
-        self._number = 0
-        self._invitations: Invitations | None = None
-        self._joiners: dict[int, Joiner] = {}
+        self._admission: Admission | None = None
+        self._joiners: dict[int, Joiner] = {}  # not members yet: only they have deadlines
+        self._members: dict[int, Joiner] = {}
         self._epoch = 1
         self._group_key = token_bytes(32)
 
@@ -102,8 +99,8 @@ class MasterMachine(Member):
 
         :raises LocalProtocolError: it is not admitted, or not any more.
         """
-        joiner = self._joiners.get(member)
-        if joiner is None or joiner.peer is None or joiner.state is not JoinerState.MEMBER:
+        joiner = self._members.get(member)
+        if joiner is None:
             raise LocalProtocolError(f"member {member} is not in the session")
         return joiner.peer.streams
 
@@ -112,14 +109,26 @@ class MasterMachine(Member):
         self._link.start(now)
         self._link.ask(self._create, now)
 
+    def add_service(self, service: record.Service) -> None:
+        """Share something more: the next WELCOME lists it."""
+        if service not in self._services:
+            self._services = (*self._services, service)
+
+    def is_deciding(self, member: int) -> bool:
+        """Whether this client waits for our user's yes or no."""
+        joiner = self._joiners.get(member)
+        return joiner is not None and joiner.state is JoinerState.DECIDING
+
     # What the user decides
 
     def admit(self, member: int, now: float) -> None:
         """The user said yes; :raises LocalProtocolError: nobody waits under this number."""
-        joiner, peer = self._deciding(member)
-        peer.name = joiner.name
-        peer.streams.admitted = True
+        joiner = self._deciding(member)
+        del self._joiners[member]
+        self._members[member] = joiner
         joiner.enter(JoinerState.MEMBER, now)
+        streams = joiner.peer.streams
+        streams.admitted = True
         welcome = record.Welcome(
             name=self._name,
             members=self._member_names(),
@@ -128,27 +137,24 @@ class MasterMachine(Member):
             group_key=self._group_key,
             signing_key=self._signing_key,
         )
-        peer.streams.send_control(record.encode_control(welcome))
+        streams.send_control(record.encode_control(welcome))
         self._tell_members(except_for=member)
         self._events.append(MemberJoined(member, joiner.name, True))
 
     def refuse(self, member: int, reason: str = "") -> None:
         """The user said no; :raises LocalProtocolError: nobody waits under this number."""
-        joiner, peer = self._deciding(member)
-        peer.streams.send_control(record.encode_control(record.Refused(reason=reason)))
-        self._flush_peer(peer)
+        joiner = self._deciding(member)
+        joiner.peer.streams.send_last(record.encode_control(record.Refused(reason=reason)))
         self._forget(joiner)
         self._link.tell(request.Kick(member=member))
 
     def enter_digits(self, member: int, digits: str, now: float) -> None:
         """SAS: what our user typed of the digits that the client's user read out."""
         joiner = self._joiners.get(member)
-        if joiner is None or joiner.state is not JoinerState.COMPARING:
+        if joiner is None or joiner.established is None:
             raise LocalProtocolError(f"no digits are asked for member {member}")
         established = joiner.established
-        if established is None or not constant_time_equal(
-            digits.encode(), established.sas_client_shows.encode()
-        ):
+        if not constant_time_equal(digits.encode(), established.sas_client_shows.encode()):
             joiner.digits_tries_left -= 1
             if joiner.digits_tries_left == 0:
                 self._put_out(joiner, AuthenticationFailed())
@@ -161,22 +167,18 @@ class MasterMachine(Member):
 
     def kick(self, member: int) -> None:
         """Put a client out; :raises LocalProtocolError: nobody has this number."""
-        joiner = self._joiners.get(member)
+        joiner = self._find(member)
         if joiner is None:
             raise LocalProtocolError(f"member {member} is not in the session")
-        if joiner.peer is not None:
-            bye = record.Bye(reason="put out by the other side")
-            joiner.peer.streams.send_control(record.encode_control(bye))
-            self._flush_peer(joiner.peer)
+        bye = record.Bye(reason="put out by the other side")
+        joiner.peer.streams.send_last(record.encode_control(bye))
         self._link.tell(request.Kick(member=member))
         self._leave(joiner, "put out", cut_off=False)
 
     def allow_joining(self, now: float) -> None:
         """After ``JoiningPaused``: the user lets people try again."""
-        if self._invitations is not None and self._invitations.paused:
-            self._invitations.resume()
-            self._announce_invitation()
-            self._next_handshake(now)
+        if self._admission is not None:
+            self._admission.allow_joining(now)
 
     def close(self, reason: str = "closed") -> None:
         """End the session on purpose: each client is told, the number is void."""
@@ -184,8 +186,7 @@ class MasterMachine(Member):
             return
         bye = record.encode_control(record.Bye(reason=reason))
         for peer in list(self._peers.values()):
-            peer.streams.send_control(bye)
-            self._flush_peer(peer)
+            peer.streams.send_last(bye)
         self._link.tell(request.Close())
         self._finish(reason)
 
@@ -195,155 +196,66 @@ class MasterMachine(Member):
         if isinstance(asked, request.Create) and isinstance(reply, request.Created):
             self._link.member = MASTER
             self._session_id = reply.session_id
-            self._number = reply.number
-            self._invitations = Invitations(
-                reply.number, self._sas, self._randbelow, self._token_bytes
-            )
             self._events.append(SessionOpened(reply.number, reply.session_id))
-            self._announce_invitation()
+            self._admission = Admission(
+                reply.number,
+                reply.session_id,
+                sas=self._sas,
+                token_bytes=self._token_bytes,
+                randbelow=self._randbelow,
+                encapsulate=self._encapsulate,
+                send=self._link.send,
+                events=self._events,
+            )
         else:
             raise RemoteProtocolError("the tunnel server answered something else than was asked")
 
     def _receive_event(self, event: request.Event, now: float) -> None:
         if isinstance(event, request.Left):
-            joiner = self._joiners.get(event.member)
+            joiner = self._find(event.member)
             if joiner is not None:
                 self._leave(joiner, event.reason, cut_off=True)
-                self._next_handshake(now)
+            elif self._admission is not None:
+                self._admission.forget(event.member, now)
         elif isinstance(event, request.Link):
-            if event.member in self._joiners:
+            if event.member in self._members:
                 self._events.append(MemberLinkChanged(event.member, event.up))
         elif isinstance(event, request.Closed):
             raise CutOff(f"The tunnel server ended the session: {event.reason}")
 
-    # The handshake
+    # Clients
 
     def _receive_handshake(self, header: Header, body: bytes, now: float) -> None:
-        joiner = self._joiners.get(header.sender)
-        try:
-            if header.kind is PacketType.C1 and joiner is None:
-                self._receive_c1(header.sender, body, now)
-            elif header.kind is PacketType.C3 and joiner is not None:
-                self._receive_c3(joiner, body, now)
-            elif header.kind is PacketType.ERROR:
-                # A hint of a client that gave up; before its keys are there it may free the slot.
-                if joiner is not None and joiner.peer is None:
-                    self._forget(joiner)
-            else:
-                raise RemoteProtocolError("a handshake message out of order")
-        except (ProtocolError, AuthenticationFailed) as error:
-            if joiner is not None and joiner.peer is not None:
-                return  # what stands in the clear can't hurt a pair
-            self._answer_failure(header.sender, error)
-            if joiner is not None:
-                self._forget(joiner)
-        self._next_handshake(now)
+        if header.sender in self._peers:
+            return  # what stands in the clear can't hurt a pair
+        if self._admission is None or not is_client(header.sender):
+            raise RemoteProtocolError("the tunnel server sent a packet of nobody's")
+        proven = self._admission.receive(header, body, now)
+        if proven is not None:
+            self._begin(proven, now)
 
-    def _receive_c1(self, member: int, body: bytes, now: float) -> None:
-        joiner = Joiner(member, body, decode_c1(body).mode)
-        invitations = self._invitations
-        if invitations is None or invitations.paused:
-            raise AuthenticationFailed
-        if invitations.current.password(joiner.mode) is None:
-            raise AuthenticationFailed
-        queued = sum(other.state is JoinerState.QUEUED for other in self._joiners.values())
-        if queued >= MAX_QUEUED:
-            raise RemoteProtocolError("too many clients join at once", ErrorCode.BUSY)
-        self._joiners[member] = joiner
-
-    def _next_handshake(self, now: float) -> None:
-        """Give the invitation to the next who waits, if nobody has it."""
-        invitations = self._invitations
-        if invitations is None or invitations.paused:
-            return
-        while not any(j.state is JoinerState.CONFIRMING for j in self._joiners.values()):
-            joiner = next(
-                (j for j in self._joiners.values() if j.state is JoinerState.QUEUED), None
-            )
-            if joiner is None:
-                return
-            try:
-                self._send_m2(joiner, now)
-            except (ProtocolError, AuthenticationFailed) as error:
-                self._answer_failure(joiner.member, error)
-                self._forget(joiner)
-
-    def _send_m2(self, joiner: Joiner, now: float) -> None:
-        invitations = self._invitations
-        password = None if invitations is None else invitations.current.password(joiner.mode)
-        if invitations is None or password is None:
-            raise AuthenticationFailed
-        c1 = decode_c1(joiner.c1)
-        joiner.handshake = MasterHandshake(
-            self._number,
-            self._session_id,
-            joiner.member,
-            joiner.mode,
-            password,
-            c1=joiner.c1,
-            encapsulation=self._encapsulate(c1.rsa_public, c1.mlkem_public),
-            scalar=self._token_bytes(32),
-            nonce=self._token_bytes(32),
-        )
-        joiner.invitation = invitations.current
-        self._link.send(PacketType.M2, joiner.member, joiner.handshake.m2)
-        joiner.enter(JoinerState.CONFIRMING, now)
-
-    def _receive_c3(self, joiner: Joiner, body: bytes, now: float) -> None:
-        handshake, joiner.handshake = joiner.handshake, None
-        if joiner.state is not JoinerState.CONFIRMING or handshake is None:
-            raise RemoteProtocolError("C3 came before M2 was sent")
-        try:
-            finished = handshake.receive_c3(body)
-        except AuthenticationFailed:
-            self._count_wrong_try()
-            raise
-        self._link.send(PacketType.M4, joiner.member, finished.m4, number=1)
-        joiner.peer = self._make_peer(joiner.member, finished.established)
-        if self._invitations is not None:
-            self._invitations.renew()
-            self._announce_invitation()
-        if joiner.mode is HandshakeMode.SAS:
-            joiner.established = finished.established
+    def _begin(self, proven: Proven, now: float) -> None:
+        joiner = Joiner(self._make_peer(proven.member, proven.established))
+        self._joiners[proven.member] = joiner
+        sas = proven.mode is HandshakeMode.SAS
+        if sas:
+            joiner.established = proven.established
             joiner.enter(JoinerState.COMPARING, now)
-            self._events.append(DigitsAsked(joiner.member))
+            self._events.append(DigitsAsked(proven.member))
         else:
             joiner.enter(JoinerState.INTRODUCING, now)
         hello = record.Hello(
             # In SAS nobody is sure yet who is on the other side.
-            name="" if joiner.mode is HandshakeMode.SAS else self._name,
+            name="" if sas else self._name,
             capabilities=list(self._capabilities),
         )
         joiner.peer.streams.send_control(record.encode_control(hello))
 
-    def _count_wrong_try(self) -> None:
-        invitations = self._invitations
-        if invitations is None:
-            return
-        burnt = invitations.count_wrong_try()
-        if invitations.paused:
-            self._events.append(JoiningPaused(invitations.wrong_tries))
-        elif burnt:
-            invitations.renew()
-            self._announce_invitation()
-
-    def _announce_invitation(self) -> None:
-        if self._invitations is not None:
-            current = self._invitations.current
-            self._events.append(InvitationMade(current.pin_code, current.link_code))
-
-    def _answer_failure(self, member: int, error: PorttunnelError) -> None:
-        busy = isinstance(error, RemoteProtocolError) and error.code is ErrorCode.BUSY
-        code = ErrorCode.BUSY if busy else ErrorCode.HANDSHAKE_FAILED
-        # One text for all: the detail is for our own log only.
-        report = request.ErrorReport(code=code, text=code.value)
-        self._link.send(PacketType.ERROR, member, request.encode(report))
-        self._events.append(RunFailed(member, error))
-
-    # Peers
+    def _receive_from_stranger(self, header: Header) -> None:
+        """Dropped: a client that just left or was put out had packets on their way."""
 
     def _receive_control(self, peer: Peer, payload: memoryview, now: float) -> None:
-        joiner = self._joiners[peer.member]
+        joiner = self._joiner_of(peer)
         message = record.decode_control(payload)
         if isinstance(message, record.JoinAs) and joiner.state is JoinerState.INTRODUCING:
             joiner.name = message.name
@@ -359,7 +271,7 @@ class MasterMachine(Member):
             )
 
     def _fail_peer(self, peer: Peer, error: PorttunnelError) -> None:
-        self._put_out(self._joiners[peer.member], error)
+        self._put_out(self._joiner_of(peer), error)
 
     def _put_out(self, joiner: Joiner, error: PorttunnelError) -> None:
         self._events.append(RunFailed(joiner.member, error))
@@ -368,58 +280,57 @@ class MasterMachine(Member):
 
     def _leave(self, joiner: Joiner, reason: str, *, cut_off: bool) -> None:
         self._forget(joiner)
-        if joiner.peer is not None:
-            self._events.append(MemberLeft(joiner.member, reason, cut_off))
+        self._events.append(MemberLeft(joiner.member, reason, cut_off))
+        if joiner.state is JoinerState.MEMBER:
             self._tell_members(except_for=joiner.member)
 
     def _forget(self, joiner: Joiner) -> None:
         self._joiners.pop(joiner.member, None)
-        joiner.handshake = None
+        self._members.pop(joiner.member, None)
         joiner.established = None
-        if joiner.peer is not None:
-            self._drop_peer(joiner.peer)
+        self._drop_peer(joiner.peer)
 
-    def _deciding(self, member: int) -> tuple[Joiner, Peer]:
+    def _find(self, member: int) -> Joiner | None:
+        return self._joiners.get(member) or self._members.get(member)
+
+    def _joiner_of(self, peer: Peer) -> Joiner:
+        return self._joiners.get(peer.member) or self._members[peer.member]
+
+    def _deciding(self, member: int) -> Joiner:
         joiner = self._joiners.get(member)
-        if joiner is None or joiner.peer is None or joiner.state is not JoinerState.DECIDING:
+        if joiner is None or joiner.state is not JoinerState.DECIDING:
             raise LocalProtocolError(f"member {member} does not wait for a decision")
-        return joiner, joiner.peer
+        return joiner
 
     def _member_names(self) -> list[record.MemberName]:
         names = [record.MemberName(member=MASTER, name=self._name)]
         names.extend(
             record.MemberName(member=joiner.member, name=joiner.name)
-            for joiner in self._joiners.values()
-            if joiner.state is JoinerState.MEMBER
+            for joiner in self._members.values()
         )
         return names[: record.MAX_LISTED_MEMBERS]
 
     def _tell_members(self, *, except_for: int) -> None:
         news = record.encode_control(record.Members(members=self._member_names()))
-        for joiner in self._joiners.values():
-            if (
-                joiner.state is JoinerState.MEMBER
-                and joiner.peer is not None
-                and joiner.member != except_for
-            ):
+        for joiner in self._members.values():
+            if joiner.member != except_for:
                 joiner.peer.streams.send_control(news)
 
     # Time
 
     def _next_own_deadline(self) -> float | None:
-        deadlines = (joiner.deadline for joiner in self._joiners.values())
+        deadlines = [joiner.deadline for joiner in self._joiners.values()]
+        if self._admission is not None:
+            deadlines.append(self._admission.next_deadline())
         return min((due for due in deadlines if due is not None), default=None)
 
-    def _handle_own_timeout(self, now: float) -> None:
+    def _meet_own_deadline(self, now: float) -> None:
         for joiner in list(self._joiners.values()):
             if joiner.deadline is None or now < joiner.deadline:
                 continue
             if joiner.state is JoinerState.DECIDING:
                 self.refuse(joiner.member, "nobody answered in time")
-            elif joiner.state is JoinerState.CONFIRMING:
-                # Nothing is charged: the client never sent its guess.
-                self._answer_failure(joiner.member, RemoteProtocolError("C3 came too late"))
-                self._forget(joiner)
             else:
                 self._put_out(joiner, AuthenticationFailed())
-        self._next_handshake(now)
+        if self._admission is not None:
+            self._admission.handle_timeout(now)

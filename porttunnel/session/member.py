@@ -43,6 +43,11 @@ class Member(ABC):
         self._link = ServerLink(self._pool, jitter)
         self._peers: dict[int, Peer] = {}
         self._turns: dict[int, Peer] = {}
+        # Books instead of walks: a busy master asks after each packet, and may have a thousand
+        # clients.
+        self._timed: dict[int, Peer] = {}  # whose pair may have a deadline
+        self._pairs_due: float | None = None  # the earliest of them, or before it
+        self._unsettled: dict[int, Peer] = {}  # who may have something to acknowledge
         self._events: list[Any] = []
         self._over = False
 
@@ -86,8 +91,11 @@ class Member(ABC):
         """When :meth:`handle_timeout` is due (seconds, absolute)."""
         if self._over:
             return None
-        deadlines = [self._link.next_deadline(self._busy), self._next_own_deadline()]
-        deadlines.extend(peer.pair.next_deadline() for peer in self._peers.values())
+        deadlines = (
+            self._link.next_deadline(self._is_busy()),
+            self._next_own_deadline(),
+            self._pairs_due,
+        )
         return min((due for due in deadlines if due is not None), default=None)
 
     def handle_timeout(self, now: float) -> None:
@@ -95,16 +103,13 @@ class Member(ABC):
         if self._over:
             return
         try:
-            self._link.handle_timeout(now, self._busy)
+            self._link.handle_timeout(now, self._is_busy())
             self._meet_own_deadline(now)
         except (ProtocolError, AuthenticationFailed, SessionError) as error:
             self._fail(error)
             return
-        for peer in list(self._peers.values()):
-            try:
-                peer.pair.handle_timeout(now)
-            except RemoteProtocolError as error:
-                self._fail_peer(peer, error)
+        if self._pairs_due is not None and now >= self._pairs_due:
+            self._meet_pairs_deadlines(now)
 
     # For the roles
 
@@ -116,6 +121,10 @@ class Member(ABC):
     @abstractmethod
     def _receive_handshake(self, header: Header, body: bytes, now: float) -> None:
         """C1 to M4, or an ERROR that another member sent."""
+
+    @abstractmethod
+    def _receive_from_stranger(self, header: Header) -> None:
+        """A sealed packet of somebody that there is no pair with."""
 
     @abstractmethod
     def _receive_reply(self, asked: request.Request, reply: request.Reply, now: float) -> None:
@@ -158,6 +167,8 @@ class Member(ABC):
         """Forget a peer and its keys; what is queued on the link still goes out."""
         self._peers.pop(peer.member, None)
         self._turns.pop(peer.member, None)
+        self._timed.pop(peer.member, None)
+        self._unsettled.pop(peer.member, None)
         peer.streams.close()
         peer.pair.close()
 
@@ -174,17 +185,33 @@ class Member(ABC):
             self._link.say_goodbye()
         self._events.append(ConnectionFailed(error))
 
-    def _flush_peer(self, peer: Peer) -> None:
-        """Put what waits for this peer onto the link now, before what comes next."""
-        peer.streams.advance()
-        if peer.pair.has_records:
-            peer.pair.seal()
-
     # Inside
 
-    @property
-    def _busy(self) -> bool:
-        return any(peer.pair.unacked_bytes for peer in self._peers.values())
+    def _is_busy(self) -> bool:
+        """Whether something of ours waits to be sent or acknowledged."""
+        while self._unsettled:
+            member, peer = next(iter(self._unsettled.items()))
+            if peer.pair.unacked_bytes:
+                return True
+            del self._unsettled[member]
+        return bool(self._turns)
+
+    def _watch(self, peer: Peer) -> None:
+        due = peer.pair.next_deadline()
+        if due is not None:
+            self._timed[peer.member] = peer
+            if self._pairs_due is None or due < self._pairs_due:
+                self._pairs_due = due
+
+    def _meet_pairs_deadlines(self, now: float) -> None:
+        timed, self._timed, self._pairs_due = self._timed, {}, None
+        for peer in timed.values():
+            try:
+                peer.pair.handle_timeout(now)
+            except RemoteProtocolError as error:
+                self._fail_peer(peer, error)
+            else:
+                self._watch(peer)
 
     def _want_turn(self, peer: Peer) -> None:
         self._turns[peer.member] = peer
@@ -196,6 +223,7 @@ class Member(ABC):
                 break
             peer = self._turns.pop(member)
             peer.take_turn()
+            self._unsettled[member] = peer
             if peer.has_work and outbox.waiting_bytes:
                 # The link was full, so its turn comes again, behind the others. If it was the
                 # window, the next acknowledgement brings it back.
@@ -216,9 +244,6 @@ class Member(ABC):
         else:
             self._receive_handshake(header, bytes(packet[HEADER_BYTES:]), now)
 
-    def _receive_from_stranger(self, header: Header) -> None:
-        """Sealed packets of nobody we have a pair with: left, refused or never there."""
-
     def _receive_sealed(self, peer: Peer, header: Header, packet: memoryview, now: float) -> None:
         try:
             if header.flags & FLAG_GROUP:
@@ -234,20 +259,23 @@ class Member(ABC):
         except (ProtocolError, AuthenticationFailed) as error:
             self._fail_peer(peer, error)
             return
-        if peer.has_work and peer.member in self._peers:
+        if peer.member not in self._peers:
+            return
+        self._watch(peer)
+        if peer.has_work:
             # An acknowledgement may have opened the window.
             self._turns[peer.member] = peer
 
     def _receive_from_server(self, header: Header, body: memoryview, now: float) -> None:
         if header.sender != SERVER:
             raise RemoteProtocolError("an answer that is not the tunnel server's")
+        if header.kind in (PacketType.REPLY, PacketType.ERROR) and self._link.nobody_waits(header):
+            return
         if header.kind is PacketType.REPLY:
             self._receive_reply(self._link.answered(header), request.decode_reply(body), now)
         elif header.kind is PacketType.EVENT:
             self._receive_event(request.decode_event(body), now)
         elif header.kind is PacketType.ERROR:
-            report = request.decode_error(body)
-            if not self._link.was_optional(header):
-                raise error_from_report(report)
+            raise error_from_report(request.decode_error(body))
         else:
             raise RemoteProtocolError("the tunnel server sent what only members send")

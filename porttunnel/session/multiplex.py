@@ -10,12 +10,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
 
-from porttunnel.errors import (
-    LimitExceeded,
-    LocalProtocolError,
-    RemoteProtocolError,
-    StreamCode,
-)
+from porttunnel.errors import LimitExceeded, LocalProtocolError, RemoteProtocolError, StreamCode
+from porttunnel.session.credit import MAX_STREAMS, MAX_WINDOW_BYTES, MIN_WINDOW_BYTES, CreditBook
 from porttunnel.session.event import (
     StreamAccepted,
     StreamClosed,
@@ -41,14 +37,10 @@ from porttunnel.session.record import (
     encode_reset,
     encode_u32,
 )
-from porttunnel.session.stream import Stream, StreamEvent, StreamState
+from porttunnel.session.stream import Stream, StreamEvent, StreamNumbers, StreamState
 
 __all__ = ["Multiplex"]
 
-MAX_STREAMS = 256  # at a time in a pair
-MAX_WINDOW_BYTES = 4 * 1024 * 1024  # of one stream
-MIN_WINDOW_BYTES = 32 * 1024  # what each stream gets, however many there are
-CREDIT_BUDGET_BYTES = 16 * 1024 * 1024  # of all streams: what we may have to hold for slow readers
 MAX_PENDING_BYTES = 256 * 1024 * 1024  # a writer that never pauses: its own memory, yet an end
 MAX_CONTROL_BYTES = 1024 * 1024  # records that wait for room; only a flood of opens reaches it
 TURN_BYTES = 64 * 1024  # of one stream before the next gets its turn
@@ -64,31 +56,25 @@ class Multiplex:
     """
 
     def __init__(
-        self,
-        pair: Pair,
-        is_client: bool,
-        events: list[Any],
-        wants_turn: Callable[[], None],
+        self, pair: Pair, is_client: bool, events: list[Any], wants_turn: Callable[[], None]
     ) -> None:
         self._pair = pair
         self._member = pair.remote_member
         self._events = events
         self._wants_turn = wants_turn
         self._streams: dict[int, Stream] = {}
-        self._next_local = 1 if is_client else 2
-        self._next_remote = 2 if is_client else 1
+        self._numbers = StreamNumbers(is_client)
         self._waiting: OrderedDict[int, Stream] = OrderedDict()
-        self._credit_due: OrderedDict[int, Stream] = OrderedDict()
+        self._credit = CreditBook()
         self._control: deque[bytes] = deque()
         self._control_bytes = 0
-        self._window_bytes = 0  # sum of all streams' windows
         self._closed = False
         self.admitted = False  # until then only control records may come
 
     @property
     def has_work(self) -> bool:
         """Whether a turn would bring something onto the link, given room."""
-        return bool(self._control or self._credit_due or self._waiting)
+        return bool(self._control or self._credit.due or self._waiting)
 
     # What the application does
 
@@ -101,21 +87,23 @@ class Multiplex:
             raise LocalProtocolError(
                 f"{MAX_STREAMS} streams are open to this member; close one first"
             )
-        number = self._next_local
-        self._next_local += 2
+        number = self._numbers.draw_local()
         stream = self._add(number, service, StreamState.OPENING)
         self._put(encode_open(number, service, stream.window))
         return number
 
     def accept(self, number: int) -> None:
-        """Let a stream in that was offered."""
-        stream = self._streams[number]
+        """Let a stream in that was offered.
+
+        :raises LocalProtocolError: it does not wait for that; it may be gone already.
+        """
+        stream = self._find(number)
         stream.apply(StreamEvent.ACCEPTED_LOCALLY)
         self._put(encode_record(RecordKind.ACCEPT, number, encode_u32(stream.window)))
 
     def refuse(self, number: int, code: StreamCode, text: str) -> None:
-        """Don't let a stream in that was offered."""
-        self._streams[number].apply(StreamEvent.REFUSED_LOCALLY)
+        """Don't let a stream in that was offered; errors as :meth:`accept`."""
+        self._find(number).apply(StreamEvent.REFUSED_LOCALLY)
         self._forget(number)
         self._put(encode_refuse(number, code, text))
 
@@ -123,12 +111,17 @@ class Multiplex:
         """Send bytes on a stream; what can't go yet is copied and kept.
 
         :returns: False if the writer should pause until ``StreamWritable``.
-        :raises LocalProtocolError: our half is not open, or the writer never paused and
-            :data:`MAX_PENDING_BYTES` wait.
+        :raises LocalProtocolError: our half is not open, or the writer never paused and more
+            than :data:`MAX_PENDING_BYTES` would wait. Nothing of ``data`` was taken.
         """
-        stream = self._streams[number]
-        if not stream.may_send:
+        stream = self._streams.get(number)
+        if stream is None or not stream.may_send:
             raise LocalProtocolError("a write on a stream whose half is not open")
+        if stream.pending_bytes + len(data) > MAX_PENDING_BYTES:
+            raise LocalProtocolError(
+                f"more than {MAX_PENDING_BYTES} bytes would wait on one stream: "
+                "write from a producer that pauses"
+            )
         if not self._waiting and not stream.pending:
             view = memoryview(data)
             while view:
@@ -141,13 +134,7 @@ class Multiplex:
                 view = view[count:]
             data = view
         if len(data):
-            stream.pending.append(memoryview(bytes(data)))
-            stream.pending_bytes += len(data)
-            if stream.pending_bytes > MAX_PENDING_BYTES:
-                raise LocalProtocolError(
-                    f"more than {MAX_PENDING_BYTES} bytes wait on one stream: "
-                    "write from a producer that pauses"
-                )
+            stream.keep(memoryview(data))
             self._await_turn(stream)
         self._wants_turn()
         return not stream.pending
@@ -165,6 +152,8 @@ class Multiplex:
             if room is not None:
                 return room
         self._await_turn(stream)
+        # Nothing of this pair may be on its way that would bring the turn by itself.
+        self._wants_turn()
         return None
 
     def written(self, number: int, count: int) -> None:
@@ -173,13 +162,12 @@ class Multiplex:
         self._wants_turn()
 
     def consumed(self, number: int, count: int) -> None:
-        """The application has taken ``count`` bytes; the other side may send more."""
+        """The application has taken ``count`` bytes; the other side may send more.
+
+        :raises LocalProtocolError: more than came.
+        """
         stream = self._streams.get(number)
-        if stream is None:
-            return
-        stream.unconsumed -= count
-        if stream.may_receive and self._grantable(stream) * 2 >= stream.window:
-            self._credit_due[number] = stream
+        if stream is not None and self._credit.consume(stream, count):
             self._wants_turn()
 
     def end(self, number: int) -> None:
@@ -206,16 +194,17 @@ class Multiplex:
         """Queue a control record, before any stream's."""
         self._put(record)
 
+    def send_last(self, record: bytes) -> None:
+        """Send a control record that nothing follows: now, whatever waits."""
+        self.advance()
+        self._pair.seal_last(record)
+
     def advance(self) -> None:
         """Bring what waits into packets, in turn, as far as there is room."""
-        while self._control:
-            if not self._pair.append(self._control[0]):
-                return
-            self._control_bytes -= len(self._control.popleft())
-        while self._credit_due and self._pair.room():
-            number, stream = self._credit_due.popitem(last=False)
-            grant = self._grow(stream)
-            stream.receive_credit += grant
+        if not self._send_control():
+            return
+        while self._credit.due and self._pair.room():
+            number, grant = self._credit.take_grant()
             self._pair.append(encode_record(RecordKind.CREDIT, number, encode_u32(grant)))
         while self._waiting and self._pair.room():
             number, stream = self._waiting.popitem(last=False)
@@ -237,8 +226,7 @@ class Multiplex:
         """Take in a packet's records.
 
         :param plaintext: an opened body.
-        :param receive_control: called with the payload of each control record, in its place
-            among the others.
+        :param receive_control: called with each control record's payload, in its place.
         :raises RemoteProtocolError: a record that the state or its form does not allow.
         """
         offset, end = 0, len(plaintext)
@@ -262,13 +250,11 @@ class Multiplex:
             else:
                 self._receive_stream_record(kind, number, payload)
 
-    def close(self) -> list[int]:
-        """The pair is over: which streams end with it."""
+    def close(self) -> None:
+        """The pair is over, and its streams with it."""
         self._closed = True
-        numbers = list(self._streams)
-        for number in numbers:
+        for number in list(self._streams):
             self._forget(number)
-        return numbers
 
     # Sending
 
@@ -277,11 +263,16 @@ class Multiplex:
         self._control_bytes += len(record)
         self._wants_turn()
 
+    def _send_control(self) -> bool:
+        while self._control:
+            if not self._pair.append(self._control[0]):
+                return False
+            self._control_bytes -= len(self._control.popleft())
+        return True
+
     def _lend(self, stream: Stream) -> memoryview | None:
         # Records that were queued before must stay before: an ACCEPT precedes its data.
-        if self._control:
-            self.advance()
-        if self._control or not stream.send_credit:
+        if (self._control and not self._send_control()) or not stream.send_credit:
             return None
         return self._pair.lend(stream.number, stream.send_credit)
 
@@ -300,19 +291,14 @@ class Multiplex:
             room = self._lend(stream)
             if room is None:
                 return
-            data = stream.pending[0]
-            count = min(len(room), len(data), left)
-            room[:count] = data[:count]
+            count = stream.move_kept(room[:left])
             self._commit(stream, count)
             left -= count
-            stream.pending_bytes -= count
-            if count == len(data):
-                stream.pending.popleft()
-            else:
-                stream.pending[0] = data[count:]
 
     def _end_now(self, stream: Stream) -> None:
         stream.apply(StreamEvent.ENDED_LOCALLY)
+        self._waiting.pop(stream.number, None)
+        stream.waiting = stream.starved = False
         self._put(encode_record(RecordKind.END, stream.number))
         self._close_if_done(stream)
 
@@ -321,7 +307,7 @@ class Multiplex:
     def _receive_data(self, number: int, payload: memoryview) -> None:
         stream = self._streams.get(number)
         if stream is None:
-            self._check_known(number)
+            self._numbers.check_known(number)
             return
         length = len(payload)
         if not stream.may_receive:
@@ -337,9 +323,10 @@ class Multiplex:
             self._receive_open(number, payload)
             return
         stream = self._streams.get(number)
+        if kind > RecordKind.RESET:
+            raise RemoteProtocolError("a record of a kind that this version lacks")
         if stream is None:
-            # Records may cross with our REFUSE or RESET; what was never opened is an error.
-            self._check_known(number)
+            self._numbers.check_known(number)
         elif kind == RecordKind.ACCEPT:
             stream.apply(StreamEvent.ACCEPTED_REMOTELY)
             self._add_send_credit(stream, decode_u32(payload))
@@ -357,18 +344,14 @@ class Multiplex:
             stream.apply(StreamEvent.ENDED_REMOTELY)
             self._events.append(StreamEnded(self._member, number))
             self._close_if_done(stream)
-        elif kind == RecordKind.RESET:
+        else:
             code, _ = decode_stream_code(payload)
             stream.apply(StreamEvent.RESET_REMOTELY)
             self._forget(number)
             self._events.append(StreamResetRemotely(self._member, number, code))
-        else:
-            raise RemoteProtocolError("a record of a kind that this version lacks")
 
     def _receive_open(self, number: int, payload: memoryview) -> None:
-        if number != self._next_remote:
-            raise RemoteProtocolError("a stream was opened with an id out of order")
-        self._next_remote += 2
+        self._numbers.take_remote(number)
         service, window = decode_open(payload)
         if self._control_bytes > MAX_CONTROL_BYTES:
             raise LimitExceeded("streams are opened faster than the answers are read")
@@ -380,11 +363,6 @@ class Multiplex:
         self._add_send_credit(stream, window)
         self._events.append(StreamOffered(self._member, number, service))
 
-    def _check_known(self, number: int) -> None:
-        following = self._next_local if number % 2 == self._next_local % 2 else self._next_remote
-        if not 0 < number < following:
-            raise RemoteProtocolError("a record for a stream that was never opened")
-
     def _add_send_credit(self, stream: Stream, grant: int) -> None:
         stream.send_credit += grant
         if stream.send_credit > MAX_WINDOW_BYTES:
@@ -394,34 +372,27 @@ class Multiplex:
             self._await_turn(stream)
             self._wants_turn()
 
-    # Streams and their windows
+    # Streams
+
+    def _find(self, number: int) -> Stream:
+        stream = self._streams.get(number)
+        if stream is None:
+            raise LocalProtocolError(f"there is no stream {number} any more")
+        return stream
 
     def _add(self, number: int, service: str, state: StreamState) -> Stream:
         stream = Stream(number, service, state, MIN_WINDOW_BYTES)
         self._streams[number] = stream
-        self._window_bytes += stream.window
+        self._credit.add(stream)
         return stream
 
     def _forget(self, number: int) -> None:
         stream = self._streams.pop(number)
-        self._window_bytes -= stream.window
+        self._credit.remove(stream)
         self._waiting.pop(number, None)
-        self._credit_due.pop(number, None)
         stream.pending.clear()
 
     def _close_if_done(self, stream: Stream) -> None:
         if stream.state is StreamState.CLOSED:
             self._forget(stream.number)
             self._events.append(StreamClosed(self._member, stream.number))
-
-    def _grantable(self, stream: Stream) -> int:
-        return stream.window - stream.receive_credit - stream.unconsumed
-
-    def _grow(self, stream: Stream) -> int:
-        """Double the window of a stream that keeps up, while all others can still have theirs."""
-        spare = CREDIT_BUDGET_BYTES - self._window_bytes
-        spare -= (MAX_STREAMS - len(self._streams)) * MIN_WINDOW_BYTES
-        growth = max(0, min(stream.window, MAX_WINDOW_BYTES - stream.window, spare))
-        stream.window += growth
-        self._window_bytes += growth
-        return self._grantable(stream)

@@ -14,6 +14,7 @@ from porttunnel.keys.sealing import Opener, Sealer
 from porttunnel.session.outbox import SEND_AHEAD_BYTES, Outbox, Slot, SlotPool
 from porttunnel.session.packet import (
     HEADER_BYTES,
+    MAX_PACKET_BYTES,
     MAX_PLAINTEXT_BYTES,
     RECORD_HEADER_BYTES,
     TAG_BYTES,
@@ -99,19 +100,19 @@ class Pair:
 
     def room(self) -> int:
         """Bytes of records that can be added now; 0 while the window or the link is full."""
-        if self._open is not None:
+        if self._open_bytes:
             room = MAX_PLAINTEXT_BYTES - self._open_bytes
             if room >= MIN_ROOM_BYTES:
                 return room
             self.seal()
+        if (
+            self._unacked_bytes > WINDOW_BYTES - RESERVED_BYTES - MAX_PACKET_BYTES
+            or self._outbox.waiting_bytes >= SEND_AHEAD_BYTES
+        ):
+            return 0
         if self._open is None:
-            if (
-                self._unacked_bytes >= WINDOW_BYTES - RESERVED_BYTES
-                or self._outbox.waiting_bytes >= SEND_AHEAD_BYTES
-            ):
-                return 0
             self._open = self._pool.allocate()
-        return MAX_PLAINTEXT_BYTES - self._open_bytes
+        return MAX_PLAINTEXT_BYTES
 
     def append(self, record: bytes) -> bool:
         """Add a whole record; False if it must wait for room."""
@@ -162,6 +163,20 @@ class Pair:
         """Seal what waits, unless the link is busy: then more may join the same packet."""
         if self._open_bytes and not self._outbox.waiting_bytes:
             self.seal()
+
+    def seal_last(self, record: bytes) -> None:
+        """Seal a record that nothing follows, also while window or link are full.
+
+        :param record: at most :data:`RESERVED_BYTES`, which the window keeps for it.
+        """
+        if self._open_bytes + len(record) > MAX_PLAINTEXT_BYTES:
+            self.seal()
+        if self._open is None:
+            self._open = self._pool.allocate()
+        start = HEADER_BYTES + self._open_bytes
+        self._open.buffer[start : start + len(record)] = record
+        self._open_bytes += len(record)
+        self.seal()
 
     def _open_slot(self) -> Slot:
         if self._open is None:
@@ -265,9 +280,14 @@ class Pair:
             # The link takes nothing: an ACK later says more, and the queue stays bounded.
             self._ack_deadline = now + ACK_AFTER_SECONDS
             return
-        packet = bytearray(HEADER_BYTES + TAG_BYTES)
         if self._sealer.must_advance:
-            self._sealer.advance()
+            # An ACK never moves the other side's generation, and it looks only one ahead. So a
+            # generation begins with DATA, empty for who only receives; it acknowledges as well.
+            if self._open is None:
+                self._open = self._pool.allocate()
+            self.seal()
+            return
+        packet = bytearray(HEADER_BYTES + TAG_BYTES)
         number = self._next_ack_number
         encode_header_into(
             packet,

@@ -1,4 +1,4 @@
-"""The other side of a pair as a member sees it: its packets, its streams, who it is."""
+"""The other side of a pair as a member sees it: its packets and its streams."""
 
 from __future__ import annotations
 
@@ -42,7 +42,6 @@ class Peer:
         if local_member != MASTER:
             ours, theirs = theirs, ours
         self.member = remote_member
-        self.name = ""
         self.pair = Pair(
             local_member,
             remote_member,

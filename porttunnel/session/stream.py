@@ -10,7 +10,7 @@ from enum import Enum
 
 from porttunnel.errors import LocalProtocolError, RemoteProtocolError
 
-__all__ = ["TRANSITIONS", "Stream", "StreamEvent", "StreamState"]
+__all__ = ["TRANSITIONS", "Stream", "StreamEvent", "StreamNumbers", "StreamState"]
 
 
 class StreamState(Enum):
@@ -109,6 +109,23 @@ class Stream:
             raise LocalProtocolError(text)
         self.state = state
 
+    def keep(self, data: memoryview) -> None:
+        """Copy what can't be sent yet."""
+        self.pending.append(memoryview(bytes(data)))
+        self.pending_bytes += len(data)
+
+    def move_kept(self, room: memoryview) -> int:
+        """Move the oldest kept bytes into ``room``, as far as they lie together; how many."""
+        data = self.pending[0]
+        count = min(len(room), len(data))
+        room[:count] = data[:count]
+        self.pending_bytes -= count
+        if count == len(data):
+            self.pending.popleft()
+        else:
+            self.pending[0] = data[count:]
+        return count
+
     @property
     def may_send(self) -> bool:
         """Whether our half is open."""
@@ -118,3 +135,37 @@ class Stream:
     def may_receive(self) -> bool:
         """Whether the other side's half is open."""
         return self.state in _RECEIVING
+
+
+class StreamNumbers:
+    """The ids of a pair's streams: each side counts its own, so that both can open at once.
+
+    :param is_client: clients open odd ids, the master even ones.
+    """
+
+    __slots__ = ("_next_local", "_next_remote")
+
+    def __init__(self, is_client: bool) -> None:
+        self._next_local = 1 if is_client else 2
+        self._next_remote = 2 if is_client else 1
+
+    def draw_local(self) -> int:
+        """The id of the next stream that we open."""
+        number = self._next_local
+        self._next_local += 2
+        return number
+
+    def take_remote(self, number: int) -> None:
+        """The other side opens this id; :raises RemoteProtocolError: it is not the next."""
+        if number != self._next_remote:
+            raise RemoteProtocolError("a stream was opened with an id out of order")
+        self._next_remote += 2
+
+    def check_known(self, number: int) -> None:
+        """Records may cross with our REFUSE or RESET, or follow the other side's own.
+
+        :raises RemoteProtocolError: there never was such a stream.
+        """
+        following = self._next_local if number % 2 == self._next_local % 2 else self._next_remote
+        if not 0 < number < following:
+            raise RemoteProtocolError("a record for a stream that was never opened")
