@@ -428,6 +428,7 @@ def test_nobody_lapses_for_time_without_any_server(
 ) -> None:
     master = create(directory)
     linked, unlinked = join(directory, master), join(directory, master)
+    drop(directory, master, 10.0)
     drop(directory, unlinked, 10.0)
     directory.expire(60.0)
     back = 7 * DAY
@@ -477,6 +478,24 @@ def test_expiry_is_bounded(directory: Directory) -> None:
     assert len(second) == 10
     assert third == []
     assert {report.session_id for report in first + second} == sessions
+
+
+def test_expiry_is_bounded_over_all_reasons(store: SQLiteStore) -> None:
+    directory = open_directory(store, master_grace_seconds=60.0, client_grace_seconds=60.0)
+    directory.start(0.0)
+    for _ in range(EXPIRY_BATCH - 2):
+        directory.create(60, 5, 60, 0.0)
+    *masterless, living = (create(directory) for _ in range(4))
+    unfinished = [directory.join(living.number, 0.0) for _ in range(2)]
+    lost = [join(directory, living) for _ in range(2)]
+    for member in (*masterless, *lost):
+        drop(directory, member, 0.0)
+    reports = [directory.expire(60.0) for _ in range(3)]
+    assert [len(batch) for batch in reports] == [EXPIRY_BATCH, 5, 0]
+    ended = {report.session_id for report in reports[0] + reports[1]}
+    assert {master.session_id for master in masterless} < ended
+    lapsed = {report.member for report in reports[1] if isinstance(report, Lapsed)}
+    assert lapsed == {client.member for client in unfinished + lost}
 
 
 def test_lost_links_are_noted_in_batches(store: SQLiteStore, directory: Directory) -> None:

@@ -78,13 +78,14 @@ def test_successes_cost_nothing() -> None:
 
 def test_forgets_the_prefix_that_failed_longest_ago() -> None:
     limiter = JoinLimiter(per_minute=2, max_prefixes=2)
-    fail(limiter, "a", 0.0, 0.0)
-    fail(limiter, "b", 1.0)
-    fail(limiter, "b", 2.0)
+    fail(limiter, "a", 0.0)
+    fail(limiter, "b", 1.0, 1.0)
+    fail(limiter, "a", 2.0)
     assert not limiter.may_join("a", 2.0)
+    assert not limiter.may_join("b", 2.0)
     fail(limiter, "c", 3.0)
-    assert limiter.may_join("a", 3.0)
-    assert not limiter.may_join("b", 3.0)
+    assert not limiter.may_join("a", 3.0)
+    assert limiter.may_join("b", 3.0)
 
 
 @given(
