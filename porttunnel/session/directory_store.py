@@ -92,8 +92,8 @@ class DirectoryStore(Protocol):
     def replace_member(self, member: MemberRow) -> None:
         """Change the member with this ``session_id`` and ``member``."""
 
-    def remove_member(self, session_id: bytes, member: int) -> bool:
-        """Forget the member; False: there was none."""
+    def remove_member(self, session_id: bytes, member: int) -> None:
+        """Forget the member, if there is one."""
 
     def member(self, session_id: bytes, member: int) -> MemberRow | None:
         """The member with this number."""

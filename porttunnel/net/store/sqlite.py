@@ -145,11 +145,9 @@ class SQLiteStore(DirectoryStore):
             number,
         )
 
-    def remove_member(self, session_id: bytes, member: int) -> bool:
-        return bool(
-            self._file.change(
-                "DELETE FROM members WHERE session_id = ? AND member = ?", session_id, member
-            )
+    def remove_member(self, session_id: bytes, member: int) -> None:
+        self._file.change(
+            "DELETE FROM members WHERE session_id = ? AND member = ?", session_id, member
         )
 
     def member(self, session_id: bytes, member: int) -> MemberRow | None:
