@@ -86,7 +86,8 @@ class JoinedSession(Session):
         done = self.when_done()
         self._client.close(reason)
         self.flush()
-        return done
+        # Not before the goodbyes are out: a program may stop its reactor after this.
+        return done.addCallback(lambda _: self.when_disconnected())
 
     async def open(self, endpoint: IStreamClientEndpoint) -> None:
         """Connect, shake hands and wait for the other user's yes.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
@@ -41,12 +42,24 @@ class MachineDriver:
         self._settling = False
         self._again = False
         self._closing = False
+        self._ended = False  # our half is closed
+        self._peer_ended = False
         self._goodbye: IDelayedCall | None = None
+        self._waiting_for_end: list[Deferred[None]] = []
 
     @property
     def carrier(self) -> Carrier | None:
         """The carrier, while there is one."""
         return self._carrier
+
+    def when_gone(self) -> Deferred[None]:
+        """Fires once the carrier is gone; at once if there is none."""
+        gone: Deferred[None] = Deferred()
+        if self._carrier is None:
+            gone.callback(None)
+        else:
+            self._waiting_for_end.append(gone)
+        return gone
 
     def carrier_made(self, carrier: Carrier) -> None:
         """The connection is there."""
@@ -64,6 +77,7 @@ class MachineDriver:
 
     def carrier_ended(self) -> None:
         """The peer half-closed; for a link that is its end."""
+        self._peer_ended = True
         self._machine.receive_eof(self._reactor.seconds())
         self.flush()
         self.close()
@@ -74,6 +88,9 @@ class MachineDriver:
         self._machine.receive_eof(self._reactor.seconds())
         self.flush()
         self._cancel()
+        waiting, self._waiting_for_end = self._waiting_for_end, []
+        for gone in waiting:
+            gone.callback(None)
 
     def flush(self) -> None:
         """Give out events and send what waits, until nothing moves any more."""
@@ -129,7 +146,16 @@ class MachineDriver:
                 for event in machine.events():
                     self._on_event(event)
                 if self._closing and not self._again:
-                    carrier.close()
+                    self._part(carrier)
+
+    def _part(self, carrier: Carrier) -> None:
+        # Closed at once, with bytes of the peer still unread, the kernel would reset the
+        # connection and with that take our last packets away from the peer.
+        if self._peer_ended:
+            carrier.close()
+        elif not self._ended:
+            self._ended = True
+            carrier.end()
 
     def _set_timer(self) -> None:
         due = self._machine.next_deadline()

@@ -134,7 +134,8 @@ class SharedSession(Session):
         done = self.when_done()
         self._master.close(reason)
         self.flush()
-        return done
+        # Not before the goodbyes are out: a program may stop its reactor after this.
+        return done.addCallback(lambda _: self.when_disconnected())
 
     async def open(self, endpoint: IStreamClientEndpoint) -> None:
         """Connect and wait for the number.

@@ -136,6 +136,10 @@ class Session(ABC):
             waiting.errback(self._error)
         return waiting
 
+    def when_disconnected(self) -> defer.Deferred[None]:
+        """Fires once the link is gone, and with it all that was to be sent has been."""
+        return self._driver.when_gone()
+
     def make_protocol(self) -> CarrierProtocol:
         """The protocol of the link."""
         return CarrierProtocol(self._reactor, self._driver)
@@ -243,8 +247,9 @@ async def connect_link(reactor: Any, session: Session, endpoint: IStreamClientEn
     except PorttunnelError:
         raise
     except Exception as error:
+        reason = str(error).rstrip(".")
         raise NotReachable(
-            f"The tunnel server can't be reached ({error}). Check --server, and whether it runs."
+            f"The tunnel server can't be reached ({reason}). Check --server, and whether it runs."
         ) from error
 
 
