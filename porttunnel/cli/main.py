@@ -1,0 +1,56 @@
+"""The command `porttunnel` and its subcommands."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+import porttunnel
+from porttunnel.cli import text
+
+__all__ = ["cli", "main"]
+
+_COMMANDS = ("share", "join", "demo")
+
+
+class _LazyGroup(click.Group):
+    """Loads a command when it is used: `porttunnel --version` needs no reactor."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "share":
+            from porttunnel.cli.share import share
+
+            return share
+        if cmd_name == "join":
+            from porttunnel.cli.join import join
+
+            return join
+        if cmd_name == "demo":
+            from porttunnel.cli.demo import demo
+
+            return demo
+        return None
+
+
+@click.group(cls=_LazyGroup, help=text.MAIN_HELP)
+@click.version_option(porttunnel.__version__, prog_name="porttunnel")
+def cli() -> None:
+    """See text.MAIN_HELP."""
+
+
+def main() -> None:
+    """The console script."""
+    # In standalone mode click would end with 0 whatever a command returns.
+    try:
+        result: Any = cli.main(prog_name="porttunnel", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(1)
+    sys.exit(result if isinstance(result, int) else 0)

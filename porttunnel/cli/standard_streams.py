@@ -1,0 +1,204 @@
+"""Standard input and output on the reactor: one reader of lines, one writer, no thread.
+
+A prompt in a thread would survive Ctrl-C, and a blocking write to a pipe that nobody reads would
+stop the session.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import connectionDone
+from twisted.internet.stdio import StandardIO
+from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+__all__ = ["StandardStreams"]
+
+MAX_LINE_BYTES = 4_096  # a code, a yes, or a JSON command
+MAX_WAITING_BYTES = 1 << 20  # of output that nobody reads; then this program ends
+CLOSE_SECONDS = 2.0  # for the last lines to be read
+
+
+@implementer(IHalfCloseableProtocol)
+class StandardStreams(LineReceiver):
+    """See the module. Reads only while somebody waits for a line: a program in the background of
+    a terminal must not touch its input.
+
+    :param reactor: the reactor.
+    :param on_output_lost: called once when nobody reads the output any more.
+    """
+
+    delimiter = b"\n"
+    MAX_LENGTH = MAX_LINE_BYTES
+
+    def __init__(self, reactor: Any, on_output_lost: Callable[[], None]) -> None:
+        self._reactor = reactor
+        self._on_output_lost = on_output_lost
+        self._wanted: Deferred[str | None] | None = None
+        self._input_ended = False
+        self._output_lost = False
+        self._output_full = False
+        self._waiting_bytes = 0
+        self._closed: Deferred[None] | None = None
+
+    def open(self) -> None:
+        """Begin; before it nothing is read or written."""
+        connect: Any = StandardIO  # its arguments are not the same everywhere
+        if os.name == "posix":
+            stdin, stdout = _open_descriptor(0, os.O_RDONLY), _open_descriptor(1, os.O_WRONLY)
+            connect(self, stdin=stdin, stdout=stdout, reactor=self._reactor)
+        else:
+            connect(self, reactor=self._reactor)
+
+    @property
+    def interactive(self) -> bool:
+        """Whether a person can be asked: both ends are a terminal."""
+        return self.output_is_terminal and sys.stdin is not None and sys.stdin.isatty()
+
+    @property
+    def output_is_terminal(self) -> bool:
+        """Whether the output is a terminal."""
+        return sys.stdout is not None and sys.stdout.isatty()
+
+    def write(self, text: str) -> None:
+        """Write, without waiting for a reader."""
+        if self._output_lost or self.transport is None:
+            return
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        data = text.encode(encoding, errors="replace")
+        if self._output_full:
+            self._waiting_bytes += len(data)
+            if self._waiting_bytes > MAX_WAITING_BYTES:
+                self._lose_output()
+                return
+        self.transport.write(data)
+
+    def read_line(self) -> Deferred[str | None]:
+        """The next line without its end, or None when the input has ended. One at a time."""
+        if self._input_ended:
+            return succeed(None)
+        wanted: Deferred[str | None] = Deferred()
+        self._wanted = wanted
+        LineReceiver.resumeProducing(self)
+        return wanted
+
+    def discard_typed(self) -> None:
+        """Forget what was typed before the question: it can't be an answer to it."""
+        if self.interactive:
+            LineReceiver.clearLineBuffer(self)
+            try:
+                import termios
+            except ImportError:  # Windows: its console is read line by line anyway
+                return
+            termios.tcflush(0, termios.TCIFLUSH)
+
+    def close(self) -> Deferred[None]:
+        """Write what waits and stop; fires when it is done."""
+        if self._closed is None:
+            self._closed = Deferred()
+            if self._output_lost or self.transport is None:
+                self._closed.callback(None)
+            else:
+                self.transport.loseConnection()
+                self._closed.addTimeout(CLOSE_SECONDS, self._reactor)
+                self._closed.addErrback(lambda _: None)
+            # The terminal is shared with the shell, which expects a blocking one.
+            self._closed.addBoth(lambda _: _set_blocking())
+        return self._closed
+
+    def output_full(self) -> None:
+        """What is written from now on waits in memory."""
+        self._output_full = True
+
+    def output_has_room(self) -> None:
+        """What waited is written."""
+        self._output_full = False
+        self._waiting_bytes = 0
+
+    # LineReceiver
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.registerProducer(_OutputProducer(self), True)
+        LineReceiver.pauseProducing(self)
+
+    def lineReceived(self, line: bytes) -> None:
+        self._deliver(line.rstrip(b"\r").decode(errors="replace"))
+
+    def lineLengthExceeded(self, line: bytes) -> None:  # noqa: N802  # LineReceiver calls it
+        self._end_input()
+
+    def readConnectionLost(self) -> None:
+        """The input has ended; its last line may lack an end."""
+        rest = LineReceiver.clearLineBuffer(self)
+        if rest and self._wanted is not None:
+            self._deliver(rest.decode(errors="replace"))
+        self._end_input()
+
+    def writeConnectionLost(self) -> None:
+        """Nobody reads the output."""
+        self._lose_output()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.transport = None
+        self._end_input()
+        if self._closed is not None and not self._closed.called:
+            self._closed.callback(None)
+
+    def _deliver(self, line: str) -> None:
+        wanted, self._wanted = self._wanted, None
+        LineReceiver.pauseProducing(self)
+        if wanted is not None:
+            wanted.callback(line)
+
+    def _end_input(self) -> None:
+        self._input_ended = True
+        wanted, self._wanted = self._wanted, None
+        if wanted is not None:
+            wanted.callback(None)
+
+    def _lose_output(self) -> None:
+        if not self._output_lost:
+            self._output_lost = True
+            if self._closed is None:
+                self._on_output_lost()
+
+
+@implementer(IPushProducer)
+class _OutputProducer:
+    """Told by the output whether it takes more."""
+
+    def __init__(self, streams: StandardStreams) -> None:
+        self._streams = streams
+
+    def pauseProducing(self) -> None:
+        self._streams.output_full()
+
+    def resumeProducing(self) -> None:
+        self._streams.output_has_room()
+
+    def stopProducing(self) -> None:
+        self._streams.output_full()
+
+
+def _open_descriptor(descriptor: int, flags: int) -> int:
+    try:
+        os.fstat(descriptor)
+    except OSError:  # closed by whoever started us
+        return os.open(os.devnull, flags)
+    return descriptor
+
+
+def _set_blocking() -> None:
+    for descriptor in (0, 1):
+        try:
+            os.set_blocking(descriptor, True)
+        except OSError:  # it was never open, or is gone
+            continue

@@ -1,0 +1,190 @@
+"""What people read, in one place, so that it could be translated. Fields are str.format's."""
+
+from __future__ import annotations
+
+__all__: list[str] = []  # used as a module: text.SESSION_OPEN
+
+MAIN_HELP = """Reach what is behind a firewall without opening a port.
+
+One person shares, reads a short code to another, and that person joins. A tunnel server in
+between passes on what it can't read.
+
+\b
+  porttunnel demo                     see it work on this machine
+  porttunnel share 8000               share the web page on port 8000
+  porttunnel join                     have it here, with the code
+
+Each command has its own page: porttunnel share --help
+"""
+
+SHARE_HELP = """Share what this machine can reach. Prints a code; who gets it may ask to come in.
+
+A TARGET says what is shared, with NAME= before it if you like:
+
+\b
+  8000                      port 8000 of this machine
+  tcp:192.168.1.5:5432      a port of another machine
+  dir:FOLDER                a folder, as web pages
+  socks:RULE[,RULE]         what RULE names, by a SOCKS proxy: HOST, HOST:PORT,
+                            10.0.0.0/8, *.example.com:443
+
+\b
+Examples:
+  porttunnel share 8000
+  porttunnel share web=8000 db=tcp:10.0.0.7:5432 --server ptuns://tunnel.example.com
+  porttunnel share docs=dir:. --yes --once
+
+You are asked about each person before they come in. Ctrl-C ends the session; its number is never
+used again.
+
+\b
+Exit codes: 0 ended on purpose, 1 failed, 2 wrong use, 4 no tunnel server.
+"""
+
+JOIN_HELP = """Join a session with the code that somebody gave you.
+
+Asks for the code. For programs: --code - takes it from the first line of standard input, or set
+PORTTUNNEL_CODE. A code is secret, so it can't be an argument, which others on this machine could
+see; NUMBER is for sessions that were shared with --sas, where digits are read out instead.
+
+\b
+Examples:
+  porttunnel join
+  porttunnel join --forward 8080=web --server ptuns://tunnel.example.com
+  porttunnel join --socks 1080
+  porttunnel join 48213
+
+Without --forward and --socks everything that is shared gets a free port of this machine, and you
+are told which. Ctrl-C leaves.
+
+\b
+Exit codes: 0 left or ended on purpose, 1 failed, 2 wrong use, 3 refused, 4 no tunnel server.
+"""
+
+DEMO_HELP = """Show a whole session on this machine.
+
+Starts a tunnel server, a small web page, somebody who shares it and somebody who joins, all on
+free ports that only this machine can reach, and says where to look. Ctrl-C ends it and removes
+what it made.
+
+\b
+Examples:
+  porttunnel demo
+  porttunnel demo --check        fetch the page through the tunnel, compare, end
+"""
+
+# Options
+
+SERVER_OPTION = (
+    "The tunnel server: ptuns://HOST[:PORT] (TLS), ptun://HOST[:PORT] (plain), or a Twisted "
+    "endpoint string. Else $PORTTUNNEL_SERVER, else config.toml, else tcp:127.0.0.1:4663."
+)
+DATA_DIR_OPTION = (
+    "Where settings are kept (config.toml). Else $PORTTUNNEL_DATA, else your user folder."
+)
+NAME_OPTION = "How you are called on the other side; user@machine if not given."
+JSON_OPTION = "For programs: one JSON object a line, both ways."
+YES_OPTION = "Let everybody in who has the code, without asking."
+ONCE_OPTION = "Let one in; end when they leave."
+SAS_OPTION = "No PIN: digits are read out both ways after joining. Say the number, no secret."
+FORWARD_OPTION = "This machine's port for a service; repeat for more. 0 takes any free port."
+SOCKS_OPTION = "This machine's port for the SOCKS proxy that is shared."
+CODE_OPTION = "Take the code from standard input, its first line. Only - is possible."
+SECONDS_OPTION = "End by itself after so many seconds."
+CHECK_OPTION = "Fetch the page through the tunnel, compare, end: exit code 0 if it is the same."
+
+# Wrong use
+
+SECRET_ARGUMENT = (
+    "A code is secret and must not be an argument, since others on this machine could see it. "
+    "Leave it out and type it when you are asked. Only a session number (5 to 8 digits) of a "
+    "session that was shared with --sas can stand here."
+)
+CODE_NOT_MINUS = "Only - is possible here: the code then comes from standard input."
+TWO_CODES = "Give NUMBER, --code - or PORTTUNNEL_CODE, not two of them."
+CODE_MISSING = "No code: with --json give it with --code - or as PORTTUNNEL_CODE."
+CODE_INPUT_ENDED = "Standard input ended before a code came."
+BAD_FORWARD = "{forward!r} is not [HOST:]PORT=NAME, such as 8080=web."
+BAD_CONFIG = '{path} is not usable ({reason}). Correct it: it takes server = "ADDRESS".'
+BAD_COMMAND = "This line is no command: {reason}"
+NOTHING_TO_DECIDE = "Member {member} waits for no such answer."
+NO_SUCH_MEMBER = "Member {member} is not in the session."
+UNKNOWN_SERVICE = "{service!r} is not shared here. Shared: {shared}."
+NO_SOCKS = "No SOCKS proxy is shared here. Shared: {shared}."
+NOTHING_SHARED = "nothing"
+PORT_NOT_FREE = "Port {port} of {host} can't be used ({reason}). Choose another."
+OUTPUT_LOST = "Nobody reads the output any more."
+
+# share
+
+SESSION_OPEN = "Session {number} is open. Shared: {shared}."
+CODE_INTRODUCTION = "Tell this code to the person who shall come in:"
+CODE_INTRODUCTION_SAS = "Tell this number to the person who shall come in:"
+CODE_CHANGED = "The code for the next person:"
+JOIN_HINT = "On their machine: porttunnel join{server}"
+JOIN_HINT_SAS = "On their machine: porttunnel join {number}{server}"
+LINK_HINT = "Or the same as a link: {link}"
+WAITING = "Ctrl-C ends the session."
+CONSENT = "{name} wants to join (code verified). Allow? [y/N] "
+ALLOWED = "{name} may join, as --yes says."
+ONLY_ONE = "{name} wanted to join too; --once lets only one in."
+MEMBER_JOINED = "{name} has joined. Path: through the tunnel server."
+MEMBER_LEFT = "{name} has left."
+MEMBER_CUT_OFF = "{name} is gone without a goodbye: {reason}."
+JOINER_GONE = "Whoever wanted to join is gone: {reason}."
+RUN_FAILED = "Somebody tried to join and was not verified. Nothing was admitted."
+JOINING_PAUSED = (
+    "{wrong_tries} tries to join were wrong. Somebody may be guessing. "
+    "Let people try again? [y/N] "
+)
+JOINING_PAUSED_JSON = (
+    "{wrong_tries} tries to join were wrong: somebody may be guessing. Nobody can join until "
+    'you send {{"resume": true}}.'
+)
+JOINING_STAYS_PAUSED = "Nobody can join any more; those who are in stay."
+SAS_MASTER_ASKS = "Somebody asks to join. Type the six digits that the person reads out to you: "
+SAS_CLIENT_ASKS = "Type the six digits that the person reads out to you: "
+SAS_READ_OUT = "Right. Read out to the person: {digits}"
+SAS_READ_OUT_FIRST = "Read out to the person who shares: {digits}"
+SAS_WRONG = "These are not the digits. Tries left: {tries_left}."
+SHARE_ENDED = "The session has ended. Its number is never used again."
+
+# join
+
+ASK_CODE = "Code: "
+TYPE_AGAIN = "{text} Tries left with this code: {tries_left}."
+VERIFIED = "{name} is verified. Waiting for their yes ..."
+JOINED = "You are in. {name} shares: {shared}. Path: through the tunnel server."
+LISTENING = "{service}: {address}"
+NOT_FORWARDED = "{service} is shared too, but is no plain port; use --socks PORT for it."
+STREAM_REFUSED = "{service}: {text}"
+LEAVING_HINT = "Ctrl-C leaves."
+SESSION_CLOSED = "The session has ended ({reason})."
+LEFT = "You have left the session."
+
+# demo
+
+DEMO_SERVER = "1. A tunnel server, on a port that only this machine can reach:"
+DEMO_PAGE = "2. A small web page, in a new folder: {folder}"
+DEMO_SHARE = "3. Somebody shares it, and gets a code to read out:"
+DEMO_CODE = "   code {code}"
+DEMO_JOIN = "4. Somebody else joins with the code:"
+DEMO_CONSENT = "   {name} has the right code; the person who shares says yes"
+DEMO_COMMAND = "   $ {command}"
+DEMO_LOOK = "5. The page has come through the tunnel. Look at it: {url}"
+DEMO_RUNNING = "Ctrl-C ends it."
+DEMO_RUNNING_SECONDS = "It ends by itself after {seconds} seconds."
+DEMO_CHECKED = "The page came through the tunnel unchanged ({size} bytes, SHA-256 {digest})."
+DEMO_DIFFERENT = "What came through the tunnel is not the page."
+DEMO_PROGRAM_ENDED = "{program} ended by itself (exit code {exit_code})."
+DEMO_TOO_SLOW = "{program} did not say {wanted!r} within {seconds} seconds."
+DEMO_ENDED = "Everything has been stopped and removed."
+DEMO_PAGE_HTML = """<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<title>porttunnel demo</title>
+<h1>It works</h1>
+<p>This page came through a session tunnel: from a web server that listens on no port at all,
+sealed, over a tunnel server that could not read it, to a port of this machine.</p>
+</html>
+"""
