@@ -1,0 +1,1 @@
+"""Real programs, started as users start them, on free loopback ports."""

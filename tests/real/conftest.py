@@ -1,0 +1,77 @@
+"""Fixtures for tests with real programs: start them, find their ports, stop them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.real.program import (
+    PORTTUNNEL,
+    Program,
+    Start,
+    TunnelServer,
+    clean_environment,
+    start_server,
+)
+
+
+def _starter(home: Path) -> Iterator[Start]:
+    programs: list[Program] = []
+
+    def start(
+        *command: str, cwd: Path | None = None, environment: dict[str, str] | None = None
+    ) -> Program:
+        variables = clean_environment(home) | (environment or {})
+        program = Program(command, variables, cwd or home)
+        programs.append(program)
+        return program
+
+    yield start
+    for program in reversed(programs):
+        program.stop()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """``start(*command, cwd=..., environment=...)``: starts a program; all are stopped."""
+    yield from _starter(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def start_for_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """As ``start``, for what all tests of a module share."""
+    yield from _starter(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="module")
+def tunnel_server(start_for_module: Start) -> TunnelServer:
+    """A real tunnel server; one for all tests of a module."""
+    return start_server(start_for_module)
+
+
+@pytest.fixture
+def share(start: Start, tunnel_server: TunnelServer) -> Start:
+    """``share(*arguments)``: starts `porttunnel share` at the tunnel server."""
+
+    def share(*arguments: str, cwd: Path | None = None) -> Program:
+        server = ("--server", tunnel_server.address)
+        return start(*PORTTUNNEL, "share", *server, *arguments, cwd=cwd)
+
+    return share
+
+
+@pytest.fixture
+def join(start: Start, tunnel_server: TunnelServer) -> Start:
+    """``join(*arguments, code=...)``: starts `porttunnel join`; the code goes to its input."""
+
+    def join(*arguments: str, code: str | None = None) -> Program:
+        server = ("--server", tunnel_server.address)
+        minus = () if code is None else ("--code", "-")
+        program = start(*PORTTUNNEL, "join", *server, *minus, *arguments)
+        if code is not None:
+            program.send(code)
+        return program
+
+    return join
