@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from porttunnel.errors import ConfigurationError
 
-__all__ = ["Identity", "load_or_create_identity", "spki_pin"]
+__all__ = ["Certificate", "Identity", "load_or_create_identity", "spki_pin"]
 
 FILE_NAME = "server-identity.pem"
 FILE_MODE = 0o600
@@ -40,13 +40,16 @@ CLOCK_SLACK_DAYS = 1  # clients with a wrong clock
 COMMON_NAME = "porttunnel server"
 PIN_PREFIX = "sha256-"
 
+Certificate = x509.Certificate
+"""For the types of others, who import nothing of `cryptography` themselves."""
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
     """A server's private key and its self-made certificate."""
 
     private_key: EllipticCurvePrivateKey = field(repr=False)
-    certificate: x509.Certificate
+    certificate: Certificate
 
     @property
     def pin(self) -> str:
@@ -54,7 +57,7 @@ class Identity:
         return spki_pin(self.certificate)
 
 
-def spki_pin(certificate: x509.Certificate) -> str:
+def spki_pin(certificate: Certificate) -> str:
     """``sha256-`` and the base64url (no padding) of SHA-256 over the DER public key.
 
     Of the key, not of the certificate: a renewed certificate keeps its pin.

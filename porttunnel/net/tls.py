@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import hmac
 import re
+from abc import ABC, abstractmethod
 from typing import Any
 
 from OpenSSL import SSL, crypto
+from service_identity import CertificateError, VerificationError
+from service_identity.cryptography import (
+    verify_certificate_hostname,
+    verify_certificate_ip_address,
+)
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import (
@@ -18,13 +24,13 @@ from twisted.internet.interfaces import (
     IOpenSSLServerConnectionCreator,
     IStreamClientEndpoint,
 )
-from twisted.internet.ssl import CertificateOptions, TLSVersion, optionsForClientTLS
+from twisted.internet.ssl import CertificateOptions, TLSVersion, platformTrust
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from porttunnel.errors import ConfigurationError
-from porttunnel.net.certificate import Identity, spki_pin
+from porttunnel.net.certificate import Certificate, Identity, spki_pin
 
 __all__ = [
     "ALPN_PROTOCOL",
@@ -65,11 +71,17 @@ class _ServerConnections:
 
 
 @implementer(IOpenSSLClientConnectionCreator)
-class _PinnedConnections:
-    def __init__(self, pin: str, hostname: str | None) -> None:
-        self._pin = pin
-        self._server_name = _server_name(hostname)
-        self._context = CertificateOptions(raiseMinimumTo=MINIMUM_VERSION).getContext()
+class _CheckedConnections(ABC):
+    """Checks the server in the handshake, before any byte of ours goes out.
+
+    Not Twisted's ``optionsForClientTLS``: that lets a certificate pass which names nobody at all.
+    """
+
+    def __init__(self, hostname: str | None, options: CertificateOptions) -> None:
+        is_name = not (hostname is None or isIPAddress(hostname) or isIPv6Address(hostname))
+        # An address must not be sent as a name (RFC 6066, section 3).
+        self._server_name = hostname.encode("idna") if hostname and is_name else None
+        self._context = options.getContext()
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         connection = SSL.Connection(self._context, None)
@@ -79,28 +91,67 @@ class _PinnedConnections:
         def verify(
             _: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int
         ) -> bool:
-            # Only the key of the server's own certificate counts: who signed it, for which
-            # name and until when says nothing beside the pin.
-            return depth > 0 or self._verify(certificate, tlsProtocol)
+            try:
+                self._check(certificate.to_cryptography(), depth, bool(ok))
+            except Exception:
+                # Whatever goes wrong in a callback of OpenSSL's must end as a refusal, with its
+                # reason for the protocol above.
+                tlsProtocol.failVerification(Failure())
+                return False
+            return True
 
         connection.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, verify)
         return connection
 
-    def _verify(self, certificate: crypto.X509, tlsProtocol: TLSMemoryBIOProtocol) -> bool:
-        try:
-            found = spki_pin(certificate.to_cryptography())
-            if hmac.compare_digest(found.encode(), self._pin.encode()):
-                return True
+    @abstractmethod
+    def _check(self, certificate: Certificate, depth: int, trusted: bool) -> None:
+        """Raise if the certificate is not good enough.
+
+        :param depth: 0 is the server's own, 1 who signed it, and so on.
+        :param trusted: what OpenSSL thinks of it.
+        """
+
+
+class _TrustedConnections(_CheckedConnections):
+    def __init__(self, hostname: str) -> None:
+        self._hostname = hostname
+        trust = {"trustRoot": platformTrust(), "raiseMinimumTo": MINIMUM_VERSION}
+        super().__init__(hostname, CertificateOptions(**trust))
+
+    def _check(self, certificate: Certificate, depth: int, trusted: bool) -> None:
+        if not trusted:
             raise ConfigurationError(
-                "the server that answered is not the one that the address names: its key is "
-                "another. Somebody may be in between, or the server was set up anew; ask for "
-                "its address again"
+                f"this machine does not trust the certificate of the server at {self._hostname}. "
+                "If it made its own, use its whole address, with the part from # on"
             )
-        except Exception:
-            # Whatever goes wrong in a callback of OpenSSL's must end as a refusal, with its
-            # reason for the protocol above.
-            tlsProtocol.failVerification(Failure())
-            return False
+        if depth > 0:
+            return
+        try:
+            if self._server_name is None:
+                verify_certificate_ip_address(certificate, self._hostname)
+            else:
+                verify_certificate_hostname(certificate, self._server_name.decode("ascii"))
+        except (VerificationError, CertificateError) as error:
+            raise ConfigurationError(
+                f"the server that answered is not {self._hostname}: its certificate has another "
+                "name. Check the address"
+            ) from error
+
+
+class _PinnedConnections(_CheckedConnections):
+    def __init__(self, pin: str, hostname: str | None) -> None:
+        self._pin = pin
+        super().__init__(hostname, CertificateOptions(raiseMinimumTo=MINIMUM_VERSION))
+
+    def _check(self, certificate: Certificate, depth: int, trusted: bool) -> None:
+        # Only the key of the server's own certificate counts: who signed it, for which name and
+        # until when says nothing beside the pin.
+        if depth > 0 or hmac.compare_digest(spki_pin(certificate).encode(), self._pin.encode()):
+            return
+        raise ConfigurationError(
+            "the server that answered is not the one that the address names: its key is another. "
+            "Somebody may be in between, or the server was set up anew; ask for its address again"
+        )
 
 
 def server_context(identity: Identity) -> IOpenSSLServerConnectionCreator:
@@ -111,20 +162,17 @@ def server_context(identity: Identity) -> IOpenSSLServerConnectionCreator:
 def client_context(hostname: str) -> IOpenSSLClientConnectionCreator:
     """Trusts what this machine trusts, for this host name or IP address.
 
-    A refusal reaches the protocol's ``connectionLost`` as ``OpenSSL.SSL.Error`` or
-    ``service_identity.VerificationError``.
+    A refusal reaches the protocol's ``connectionLost`` as
+    :class:`~porttunnel.errors.ConfigurationError`.
     """
-    creator: IOpenSSLClientConnectionCreator = optionsForClientTLS(
-        hostname, extraCertificateOptions={"raiseMinimumTo": MINIMUM_VERSION}
-    )
-    return creator
+    return _TrustedConnections(hostname)
 
 
 def pinned_context(pin: str, hostname: str | None = None) -> IOpenSSLClientConnectionCreator:
     """Trusts exactly the server with this key.
 
-    Checked in the handshake, before any byte of ours goes out. A refusal reaches the protocol's
-    ``connectionLost`` as :class:`~porttunnel.errors.ConfigurationError`.
+    A refusal reaches the protocol's ``connectionLost`` as
+    :class:`~porttunnel.errors.ConfigurationError`.
 
     :param pin: as :func:`porttunnel.net.certificate.spki_pin` writes it.
     :param hostname: asked for (SNI), since something before the server may go by it.
@@ -151,13 +199,6 @@ def tls_endpoint(
     """
     creator = client_context(hostname) if pin is None else pinned_context(pin, hostname)
     return wrapClientTLS(creator, host_endpoint, reactor)
-
-
-def _server_name(hostname: str | None) -> bytes | None:
-    """The name for SNI, which must not be an address (RFC 6066, section 3)."""
-    if hostname is None or isIPAddress(hostname) or isIPv6Address(hostname):
-        return None
-    return hostname.encode("idna")
 
 
 def _select_protocol(_: SSL.Connection, offered: list[bytes]) -> Any:

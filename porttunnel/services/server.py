@@ -51,7 +51,7 @@ DATABASE_NAME = "server.sqlite3"
 FILES_BESIDE_CONNECTIONS = 100  # the database, logs, listeners, libraries
 
 _ZERO_PORT = re.compile(r"(?<=:)(port=)?0(?=:|$)")
-_ANY_INTERFACE = ("0.0.0.0", "::")  # noqa: S104 - recognised here, not listened on
+_ANY_INTERFACE = ("0.0.0.0", "::")  # noqa: S104  # recognised, not listened on
 
 
 class Options(usage.Options):
@@ -232,8 +232,8 @@ class ServerService(Service):
 
 def makeService(options: Options) -> ServerService:
     """What twistd calls: build, open nothing."""
-    # Not before: an import of this module must not choose the program's reactor.
-    from twisted.internet import reactor  # noqa: PLC0415
+    # At the top it would choose the reactor of whatever program imports this module.
+    from twisted.internet import reactor  # noqa: PLC0415  # see above
 
     return ServerService(reactor, options.settings, _print_line)
 
