@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import stat
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,11 @@ class EchoFactory(Factory):
 class TLSTests(TestCase):
     timeout = 20
 
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
     async def listen(self, context: Any) -> int:
         self.echo = EchoFactory()
         factory = SharedPortFactory(
@@ -203,7 +209,7 @@ class TLSTests(TestCase):
         return port.getHost().port
 
     def identity(self, name: str = "a") -> Identity:
-        return load_or_create_identity(Path(self.mktemp()) / name)
+        return load_or_create_identity(self.folder / name)
 
     async def converse(
         self, port: int, hostname: str, pin: str | None, greeting: bytes = b"PT\x01hello"
@@ -250,7 +256,7 @@ class TLSTests(TestCase):
 
     def trust(self, trusted: x509.Certificate) -> None:
         """Make it the only one that this machine trusts."""
-        file = Path(self.mktemp())
+        file = self.folder / "trusted.pem"
         file.write_bytes(trusted.public_bytes(Encoding.PEM))
         self.patch(
             tls,
