@@ -13,7 +13,13 @@ from porttunnel.keys.hybrid import HybridPrivateKey, encapsulate
 from porttunnel.session import request
 from porttunnel.session.client import ClientMachine
 from porttunnel.session.code import SessionCode
-from porttunnel.session.event import ConnectionFailed, InvitationMade, KeyWanted, SessionFinished
+from porttunnel.session.event import (
+    ConnectionFailed,
+    InvitationMade,
+    KeyWanted,
+    SessionFinished,
+    StreamDataReceived,
+)
 from porttunnel.session.master import MasterMachine
 from porttunnel.session.member import Member
 from porttunnel.session.packet import (
@@ -159,6 +165,14 @@ class MemoryTunnel:
             line.core.receive_data(memoryview(bytearray(packet[start : start + size])), self.now)
             self._collect(line)
 
+    def cut(self, member: int) -> None:
+        """A member's link breaks."""
+        line = self.lines.get(member)
+        if line is not None and line.up:
+            line.up = False
+            line.core.receive_eof(self.now)
+            self._collect(line)
+
     def _move(self, line: _Line) -> bool:
         self._collect(line)
         views = line.core.data_to_send()
@@ -174,6 +188,11 @@ class MemoryTunnel:
     def _collect(self, line: _Line) -> None:
         member = line.core._link.member
         for event in line.core.events():
+            if isinstance(event, StreamDataReceived):
+                # Its view is valid only until the next bytes come; a test looks later.
+                event = StreamDataReceived(
+                    event.member, event.stream, memoryview(bytes(event.data))
+                )
             self.events.setdefault(member, []).append(event)
             if isinstance(event, KeyWanted) and self.auto_key:
                 assert isinstance(line.core, ClientMachine)
@@ -201,8 +220,13 @@ class MemoryTunnel:
             self._reply(line, header, request.encode(created))
         elif isinstance(asked, request.Join):
             self._join(line, header)
-        elif isinstance(asked, request.Leave):
-            self.tell(MASTER, request.Left(member=line.member, reason="left"))
+        else:
+            self._reply(line, header, request.encode(request.Done()))
+            if isinstance(asked, request.Leave):
+                self.tell(MASTER, request.Left(member=line.member, reason="left"))
+            elif isinstance(asked, request.Kick):
+                self.cut(asked.member)
+                self.tell(MASTER, request.Left(member=asked.member, reason="put out"))
 
     def tell(self, member: int, event: request.Event) -> None:
         """An EVENT of the server."""
@@ -214,14 +238,10 @@ class MemoryTunnel:
         line.member = self._next_member
         self._next_member += 1
         self.lines[line.member] = line
-        joined = request.Joined(
-            session_id=self.session_id, member=line.member, token=bytes(32)
-        )
+        joined = request.Joined(session_id=self.session_id, member=line.member, token=bytes(32))
         self._reply(line, header, request.encode(joined))
         self.tell(MASTER, request.Joining(member=line.member))
 
     def _reply(self, line: _Line, header: Header, body: bytes) -> None:
-        packet = encode_packet(
-            PacketType.REPLY, SERVER, header.sender, body, number=header.number
-        )
+        packet = encode_packet(PacketType.REPLY, SERVER, header.sender, body, number=header.number)
         self.deliver(line.member, packet)
