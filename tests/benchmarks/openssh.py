@@ -1,0 +1,104 @@
+"""``ssh -R``: the peer that people know, with a server, keys and settings of its own."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.benchmarks.contest import MissingPeer
+from tests.benchmarks.processes import family
+from tests.benchmarks.program import HOST, Program, ProgramFailed, free_port, wait_for_port
+
+__all__ = ["SSH", "Forwarded", "remote_forward"]
+
+SSH = "ssh -R"
+CIPHER = "aes256-gcm@openssh.com"  # as ours
+INSTALLATION = "apt install openssh-server openssh-client"
+
+_SYSTEM_PATH = "/usr/sbin:/usr/bin"
+_PRIVILEGE_SEPARATION = Path("/run/sshd")  # sshd wants it when it runs as root
+_ALLOCATED = re.compile(r"Allocated port (\d+) for remote forward to \S+:(\d+)")
+
+
+@dataclass(frozen=True)
+class Forwarded:
+    """A running pair.
+
+    :ivar ports: on the server's side, by the port that each leads to.
+    """
+
+    ports: dict[int, int]
+    server: Program
+    client: Program
+
+    def processes(self) -> list[int]:
+        return family([self.server.pid, self.client.pid])
+
+
+@contextmanager
+def remote_forward(targets: list[int], folder: Path) -> Iterator[Forwarded]:
+    """Forward ports of the server to loopback ports of the client."""
+    sshd = shutil.which("sshd", path=_SYSTEM_PATH)
+    if sshd is None or shutil.which("ssh") is None:
+        raise MissingPeer(INSTALLATION)
+    if os.geteuid() == 0:
+        _PRIVILEGE_SEPARATION.mkdir(exist_ok=True)
+    for key in ("host", "user"):
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key], check=True
+        )
+    port = free_port()
+    public = (folder / "host.pub").read_text()
+    (folder / "known").write_text(f"[{HOST}]:{port} {public}")
+    with ExitStack() as stack:
+        server = stack.enter_context(Program(_sshd(sshd, port, folder), folder, name="sshd"))
+        wait_for_port(server, port)
+        client = Program(_ssh(port, targets, folder), folder, name="ssh")
+        stack.enter_context(client)
+        yield Forwarded(_allocated(client, targets), server, client)
+
+
+def _sshd(program: str, port: int, folder: Path) -> list[str | Path]:
+    options = {
+        "ListenAddress": HOST,
+        "HostKey": folder / "host",
+        "AuthorizedKeysFile": folder / "user.pub",
+        "StrictModes": "no",  # its folder is a temporary one
+        "PidFile": "none",
+        "UsePAM": "no",
+        "PermitRootLogin": "prohibit-password",
+        "AllowTcpForwarding": "remote",
+    }
+    flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    return [program, "-D", "-e", "-f", os.devnull, "-p", str(port), *flags]
+
+
+def _ssh(port: int, targets: list[int], folder: Path) -> list[str | Path]:
+    options = {
+        "IdentitiesOnly": "yes",
+        "UserKnownHostsFile": folder / "known",
+        "BatchMode": "yes",
+        "ExitOnForwardFailure": "yes",
+    }
+    flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    forwards = [word for target in targets for word in ("-R", f"{HOST}:0:{HOST}:{target}")]
+    return [
+        *("ssh", "-F", os.devnull, "-N", "-c", CIPHER, "-i", folder / "user", "-p", str(port)),
+        *(*flags, *forwards, f"{getpass.getuser()}@{HOST}"),
+    ]
+
+
+def _allocated(client: Program, targets: list[int]) -> dict[int, int]:
+    """The ports that the server chose; ssh tells them on its standard error."""
+    text = client.wait_for_errors(_ALLOCATED, len(targets))
+    ports = {int(target): int(port) for port, target in _ALLOCATED.findall(text)}
+    if set(ports) != set(targets):
+        raise ProgramFailed(f"ssh forwards not what it should: {text}")
+    return ports

@@ -1,0 +1,135 @@
+"""A master and a client with nothing in their packets, as processes with plain sockets.
+
+The tunnel server opens no body, so it can't tell them from real ones: they join, keep a stream's
+window and acknowledge at a pair's pace. Who measures talks to the client as to
+:mod:`tests.benchmarks.traffic`; one payload byte is one byte of a packet's 64 KiB of plaintext.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+
+from porttunnel.session import request
+from porttunnel.session.credit import MAX_WINDOW_BYTES
+from porttunnel.session.packet import (
+    HEADER_BYTES,
+    MASTER,
+    MAX_PACKET_BYTES,
+    MAX_PLAINTEXT_BYTES,
+    NO_MEMBER,
+    SERVER,
+    TAG_BYTES,
+    PacketSplitter,
+    PacketType,
+    encode_packet,
+)
+from porttunnel.session.pair import ACK_AFTER_BYTES
+from tests.benchmarks.program import HOST
+from tests.benchmarks.traffic import (
+    COUNT,
+    RECEIVE_BYTES,
+    SOCKET_SECONDS,
+    announce_transfer,
+    receive_exactly,
+)
+
+CLIENT = 2  # the first one in a session
+LIFETIME_SECONDS = 3_600
+PACKETS_A_SEND = 4
+WARM_UP_BYTES = 16 << 20
+
+_Packet = tuple[PacketType, bytes]
+
+
+class _Link:
+    """A connection to the tunnel server."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection((HOST, port), timeout=SOCKET_SECONDS)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._splitter = PacketSplitter()
+
+    def enter(self, asked: request.Request) -> request.Reply:
+        body = request.encode(asked)
+        self.socket.sendall(encode_packet(PacketType.REQUEST, NO_MEMBER, SERVER, body))
+        # Byte for byte, not more: what follows belongs to whoever reads next.
+        head = receive_exactly(self.socket, HEADER_BYTES)
+        reply = receive_exactly(self.socket, int.from_bytes(head[-4:]))
+        return request.decode_reply(reply)
+
+    def receive(self) -> list[_Packet]:
+        data = memoryview(self.socket.recv(RECEIVE_BYTES))
+        if not data:
+            raise ConnectionError("the server closed the link")
+        split = self._splitter.split(data)
+        return [(header.kind, bytes(packet[HEADER_BYTES:])) for header, packet in split]
+
+
+def _master(port: int) -> None:
+    link = _Link(port)
+    created = link.enter(
+        request.Create(lifetime_s=LIFETIME_SECONDS, max_clients=1, join_window_s=LIFETIME_SECONDS)
+    )
+    assert isinstance(created, request.Created), created
+    print(created.number, flush=True)
+    body = bytes(MAX_PLAINTEXT_BYTES + TAG_BYTES)
+    packets = encode_packet(PacketType.DATA, MASTER, CLIENT, body) * PACKETS_A_SEND
+    to_send = 0
+    unacknowledged = 0
+    while True:
+        while to_send and unacknowledged + len(packets) <= MAX_WINDOW_BYTES:
+            link.socket.sendall(packets)
+            to_send -= min(to_send, PACKETS_A_SEND * MAX_PLAINTEXT_BYTES)
+            unacknowledged += len(packets)
+        for kind, received in link.receive():
+            if kind is PacketType.DATA:
+                (to_send,) = COUNT.unpack_from(received)
+                unacknowledged = 0
+            elif kind is PacketType.ACK:
+                unacknowledged -= ACK_AFTER_BYTES
+
+
+def _client(port: int, number: int, count: int) -> None:
+    link = _Link(port)
+    joined = link.enter(request.Join(number=number))
+    assert isinstance(joined, request.Joined), joined
+    # Until packets go both ways the server takes us for somebody still at the door.
+    _fetch(link, WARM_UP_BYTES)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    begun = time.perf_counter()
+    received = _fetch(link, count)
+    announce_transfer(received, time.perf_counter() - begun)
+
+
+def _fetch(link: _Link, count: int) -> int:
+    """Ask for so much payload; how much came."""
+    wanted = COUNT.pack(count) + bytes(TAG_BYTES)
+    link.socket.sendall(encode_packet(PacketType.DATA, CLIENT, MASTER, wanted))
+    ack = encode_packet(PacketType.ACK, CLIENT, MASTER, bytes(TAG_BYTES))
+    at_once = PACKETS_A_SEND * MAX_PLAINTEXT_BYTES
+    packets = -(-count // at_once) * PACKETS_A_SEND
+    left = packets * MAX_PACKET_BYTES
+    unreported = 0
+    buffer = memoryview(bytearray(RECEIVE_BYTES))
+    while left:
+        size = link.socket.recv_into(buffer)
+        if not size:
+            raise ConnectionError("the server closed the link")
+        left -= size
+        unreported += size
+        while unreported >= ACK_AFTER_BYTES:
+            unreported -= ACK_AFTER_BYTES
+            link.socket.sendall(ack)
+    return packets * MAX_PLAINTEXT_BYTES
+
+
+def _main(role: str, *arguments: str) -> None:
+    roles = {"master": _master, "client": _client}
+    roles[role](*map(int, arguments))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

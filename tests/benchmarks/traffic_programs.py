@@ -1,0 +1,33 @@
+"""Starts the processes of :mod:`tests.benchmarks.traffic` and its like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.benchmarks.program import Program
+
+__all__ = ["start_fetch", "start_member", "start_source"]
+
+
+@contextmanager
+def start_source(folder: Path) -> Iterator[int]:
+    """Serves any number of fetches; its port."""
+    with start_member("traffic", "source", folder=folder) as source:
+        yield int(source.read_line())
+
+
+def start_fetch(port: int, count: int, folder: Path) -> Program:
+    return start_member("traffic", "fetch", port, count, folder=folder)
+
+
+def start_member(module: str, role: str, *arguments: int, folder: Path) -> Program:
+    """A process of one of our modules.
+
+    :param module: in this package.
+    :param role: its first argument.
+    """
+    words = [str(argument) for argument in arguments]
+    argv = ["python", "-m", f"tests.benchmarks.{module}", role, *words]
+    return Program(argv, folder, name=f"{module}-{role}")
