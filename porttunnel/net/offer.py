@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from porttunnel.errors import ConfigurationError
 from porttunnel.session.record import Service
 
-__all__ = ["Offer", "parse_offer"]
+__all__ = ["Offer", "is_service_name", "parse_offer"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 KINDS = ("tcp", "unix", "dir", "socks")
@@ -39,6 +39,11 @@ class Offer:
         return Service(name=self.name, kind="tcp" if self.kind == "unix" else self.kind)
 
 
+def is_service_name(name: str) -> bool:
+    """Whether a service may be called so."""
+    return _NAME.fullmatch(name) is not None
+
+
 def parse_offer(text: str) -> Offer:
     """Read ``[NAME=]TARGET``.
 
@@ -48,7 +53,7 @@ def parse_offer(text: str) -> Offer:
     """
     name, separator, target = text.partition("=")
     # An endpoint string may hold "=" itself (tcp:host=...): then there is no name before it.
-    if not separator or not _NAME.fullmatch(name):
+    if not separator or not is_service_name(name):
         name, target = "", text
     kind, colon, rest = target.partition(":")
     if target.isascii() and target.isdecimal():
