@@ -95,11 +95,15 @@ class JoinedSession(Session):
         :raises PorttunnelError: why we are not in.
         """
         welcomed = self._welcomed
-        await connect_link(self._reactor, self, endpoint)
-        self._client.start(self._reactor.seconds())
-        self.flush()
-        if welcomed is not None:
-            await welcomed
+        try:
+            await connect_link(self._reactor, self, endpoint)
+            self._client.start(self._reactor.seconds())
+            self.flush()
+            if welcomed is not None:
+                await welcomed
+        except defer.CancelledError:
+            self.close()
+            raise
 
     def _receive_session_event(self, happened: Any) -> None:
         if isinstance(happened, event.KeyWanted):

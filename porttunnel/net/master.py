@@ -144,11 +144,15 @@ class SharedSession(Session):
         :raises PorttunnelError: the server did not open a session.
         """
         opened = self._opened
-        await connect_link(self._reactor, self, endpoint)
-        self._master.start(self._reactor.seconds())
-        self.flush()
-        if opened is not None:
-            await opened
+        try:
+            await connect_link(self._reactor, self, endpoint)
+            self._master.start(self._reactor.seconds())
+            self.flush()
+            if opened is not None:
+                await opened
+        except defer.CancelledError:
+            self.close()
+            raise
 
     def _receive_session_event(self, happened: Any) -> None:
         if isinstance(happened, event.SessionOpened):
