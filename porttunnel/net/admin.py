@@ -13,6 +13,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.pages import notFound
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -44,6 +45,16 @@ _PAGE = """<!DOCTYPE html>
 <p><a href="metrics">metrics</a> · <a href="healthz">healthz</a> · <a href="readyz">readyz</a></p>
 </html>
 """
+
+
+class _RootResource(Resource):
+    """Has its children and nothing else."""
+
+    def __init__(self) -> None:
+        Resource.__init__(self)
+
+    def getChild(self, path: bytes, request: Request) -> Any:
+        return notFound()
 
 
 class _TextResource(Resource):
@@ -108,6 +119,7 @@ class _ReadyResource(Resource):
     def _answer(self, answer: tuple[int, bytes], request: Request, gone: Deferred[None]) -> None:
         if not gone.called:
             _prepare(request, answer[0])
+            request.setHeader(b"content-length", str(len(answer[1])).encode("ascii"))
             request.write(answer[1])
             request.finish()
 
@@ -125,7 +137,7 @@ def admin_site(
     :param is_listening: whether all listeners are up.
     :param probe: writes to the store, or fails.
     """
-    root = Resource()
+    root = _RootResource()
     page = _TextResource(lambda: (200, _format_page(server)), "text/html; charset=utf-8")
     root.putChild(b"", page)
     root.putChild(b"healthz", _TextResource(lambda: (200, "ok\n")))
