@@ -1,0 +1,88 @@
+"""Defaults, then the file, then the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from platformdirs import user_data_path
+
+from porttunnel.errors import ConfigurationError
+from porttunnel.services.server_config import LimitSettings, ServerSettings, load_settings
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "server.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_without_anything_the_defaults_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PORTTUNNEL_DATA", raising=False)
+    settings = load_settings(None, [], None, None)
+    assert settings == ServerSettings()
+    assert settings.listen == ("tcp:4663",)
+    assert settings.admin == "tcp:9463:interface=127.0.0.1"
+    assert settings.has_admin
+    assert settings.data_path == user_data_path("porttunnel", appauthor=False)
+    assert settings.limits.connections_per_prefix == 64
+
+
+def test_the_file_says_everything(tmp_path: Path) -> None:
+    config = write(
+        tmp_path,
+        """
+        listen = ["tcp:1", "unix:/run/x"]
+        data_dir = "/srv/data"
+        admin = "off"
+        public_name = "tunnel.example"
+        [limits]
+        connections = 10
+        client_grace_s = 60
+        """,
+    )
+    assert load_settings(config, [], None, None) == ServerSettings(
+        listen=("tcp:1", "unix:/run/x"),
+        data_dir="/srv/data",
+        admin="off",
+        public_name="tunnel.example",
+        limits=LimitSettings(connections=10, client_grace_s=60),
+    )
+
+
+def test_the_command_line_wins(tmp_path: Path) -> None:
+    config = write(tmp_path, 'listen = ["tcp:1"]\nadmin = "tcp:2"\npublic_name = "kept"')
+    settings = load_settings(config, ["tcp:3", "tcp:4"], "/elsewhere", "")
+    assert settings.listen == ("tcp:3", "tcp:4")
+    assert settings.data_path == Path("/elsewhere")
+    assert settings.public_name == "kept"
+    assert not settings.has_admin
+
+
+def test_the_environment_names_the_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORTTUNNEL_DATA", "/from/environment")
+    assert load_settings(None, [], None, None).data_path == Path("/from/environment")
+    assert load_settings(None, [], "/said", None).data_path == Path("/said")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("listen = 4663", "listen"),
+        ("listen = []", "listen"),
+        ('listne = ["tcp:1"]', "listne"),
+        ("[limits]\nconnections = 0", "limits.connections"),
+        ("[limits]\nconnectoins = 1", "connectoins"),
+        ("listen = [", "not TOML"),
+    ],
+)
+def test_a_wrong_file_is_named_with_what_is_wrong(tmp_path: Path, text: str, why: str) -> None:
+    config = write(tmp_path, text)
+    with pytest.raises(ConfigurationError, match=why) as raised:
+        load_settings(config, [], None, None)
+    assert config in str(raised.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="--config"):
+        load_settings(str(tmp_path / "none.toml"), [], None, None)
