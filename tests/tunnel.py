@@ -110,11 +110,14 @@ class MemoryTunnel:
         core = ClientMachine(
             code or self.code, name=name, token_bytes=self.random.randbytes, jitter=0.5
         )
-        line = _Line(core, 0)
-        self._joining.append(line)
-        core.start(self.now)
+        self.add(core)
         self.run()
         return core
+
+    def add(self, core: ClientMachine) -> None:
+        """A client begins on a new link."""
+        self._joining.append(_Line(core, 0))
+        core.start(self.now)
 
     def enter(self, name: str = "Ben") -> ClientMachine:
         """A new client that is admitted."""

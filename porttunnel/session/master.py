@@ -252,7 +252,9 @@ class MasterMachine(Member):
         joiner.peer.streams.send_control(record.encode_control(hello))
 
     def _receive_from_stranger(self, header: Header) -> None:
-        """Dropped: a client that just left or was put out had packets on their way."""
+        # A client's is dropped: if it just left or was put out, some were on their way.
+        if not is_client(header.sender):
+            raise RemoteProtocolError("the tunnel server sent a sealed packet of nobody's")
 
     def _receive_control(self, peer: Peer, payload: memoryview, now: float) -> None:
         joiner = self._joiner_of(peer)

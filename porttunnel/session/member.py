@@ -21,7 +21,7 @@ from porttunnel.keys.handshake import Established
 from porttunnel.session import request
 from porttunnel.session.event import ConnectionFailed, SessionFinished
 from porttunnel.session.link import ServerLink, error_from_report
-from porttunnel.session.outbox import SEND_AHEAD_BYTES, SlotPool
+from porttunnel.session.outbox import SlotPool
 from porttunnel.session.packet import FLAG_GROUP, HEADER_BYTES, SERVER, Header, PacketType
 from porttunnel.session.peer import Peer
 
@@ -86,6 +86,10 @@ class Member(ABC):
     def data_sent(self, count: int) -> None:
         """The first ``count`` bytes went out."""
         self._link.outbox.sent(count)
+
+    def limit_ahead(self, count: int) -> None:
+        """Queue at most about ``count`` bytes on the link; the rest takes turns."""
+        self._link.outbox.limit_bytes = count
 
     def next_deadline(self) -> float | None:
         """When :meth:`handle_timeout` is due (seconds, absolute)."""
@@ -173,9 +177,8 @@ class Member(ABC):
         peer.pair.close()
 
     def _finish(self, reason: str) -> None:
-        if not self._over:
-            self._over = True
-            self._events.append(SessionFinished(reason))
+        self._over = True
+        self._events.append(SessionFinished(reason))
 
     def _fail(self, error: PorttunnelError) -> None:
         if self._over:
@@ -219,7 +222,7 @@ class Member(ABC):
     def _take_turns(self) -> None:
         outbox = self._link.outbox
         for member in list(self._turns):
-            if outbox.waiting_bytes >= SEND_AHEAD_BYTES:
+            if outbox.waiting_bytes >= outbox.limit_bytes:
                 break
             peer = self._turns.pop(member)
             peer.take_turn()

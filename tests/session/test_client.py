@@ -1,0 +1,580 @@
+"""The client's run: from a number to a member."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from porttunnel.errors import (
+    AuthenticationFailed,
+    ConsentRefused,
+    CutOff,
+    ErrorCode,
+    LocalProtocolError,
+    NoSuchNumber,
+    RemoteProtocolError,
+)
+from porttunnel.session import record, request
+from porttunnel.session.client import (
+    CONFIRM_SECONDS,
+    CONSENT_SECONDS,
+    DIGITS_SECONDS,
+    EXCHANGE_SECONDS,
+    KEY_SECONDS,
+    MAX_RUNS_PER_CODE,
+    MAX_WRONG_DIGITS,
+    ClientMachine,
+    ClientState,
+)
+from porttunnel.session.code import SessionCode
+from porttunnel.session.event import (
+    ConnectionFailed,
+    ConsentAsked,
+    DigitsAsked,
+    DigitsShown,
+    DigitsWrong,
+    KeyWanted,
+    MemberLeft,
+    MembersChanged,
+    RunFailed,
+    SessionFinished,
+    Verified,
+    Welcomed,
+)
+from porttunnel.session.packet import (
+    MASTER,
+    NO_MEMBER,
+    SERVER,
+    TAG_BYTES,
+    Header,
+    PacketType,
+    decode_header,
+    encode_packet,
+)
+from porttunnel.session.record import MemberName, Service
+from tests.session.test_member import heads
+from tests.tunnel import MemoryTunnel, shared_key
+
+
+@pytest.fixture
+def tunnel() -> MemoryTunnel:
+    return MemoryTunnel()
+
+
+@pytest.fixture
+def sas() -> MemoryTunnel:
+    return MemoryTunnel(sas=True)
+
+
+def drop(*kinds: PacketType) -> Callable[[Header, bytes], list[bytes]]:
+    """A relay that loses packets of these types which the master sends."""
+
+    def liar(header: Header, packet: bytes) -> list[bytes]:
+        return [] if header.kind in kinds and header.sender == MASTER else [packet]
+
+    return liar
+
+
+# How to bring a new client to a state and no further.
+HOLD = {
+    ClientState.EXCHANGING: drop(PacketType.M2),
+    ClientState.CONFIRMING: drop(PacketType.M4, PacketType.DATA),
+    ClientState.INTRODUCING: drop(PacketType.DATA),
+    ClientState.ASKING: drop(),
+}
+
+
+def bring(tunnel: MemoryTunnel, state: ClientState) -> ClientMachine:
+    if state is ClientState.COMPARING:
+        tunnel = MemoryTunnel(sas=True)
+    if state is ClientState.MEMBER:
+        return tunnel.enter()
+    tunnel.auto_key = state is not ClientState.PREPARING
+    tunnel.liar = HOLD.get(state, drop())
+    client = tunnel.join()
+    assert client.state is state
+    return client
+
+
+def failure(tunnel: MemoryTunnel, client: ClientMachine) -> Exception:
+    (failed,) = tunnel.events_of(client, ConnectionFailed)
+    error: Exception = failed.error
+    return error
+
+
+def kinds_of(tunnel: MemoryTunnel, client: ClientMachine) -> list[type[Any]]:
+    return [type(event) for event in tunnel.events.get(client.member, [])]
+
+
+def from_master(tunnel: MemoryTunnel, message: Any, member: int = 2) -> None:
+    """A control record out of turn."""
+    tunnel.master._peers[member].streams.send_control(record.encode_control(message))
+    tunnel.run()
+
+
+class TestRun:
+    @pytest.mark.parametrize("link", [False, True])
+    def test_leads_from_a_code_to_streams(self, tunnel: MemoryTunnel, link: bool) -> None:
+        code = tunnel.invitation.link if link else tunnel.invitation.code
+        client = tunnel.join(code)
+        assert tunnel.events[NO_MEMBER] == [KeyWanted()]
+        assert tunnel.events[2] == [Verified("Anna")]
+        assert client.state is ClientState.ASKING
+        with pytest.raises(LocalProtocolError, match="WELCOME"):
+            client.streams.open("web")
+        tunnel.master.admit(2, tunnel.now)
+        tunnel.run()
+        (welcomed,) = tunnel.events_of(client, Welcomed)
+        assert welcomed == Welcomed(
+            2,
+            "Anna",
+            (Service(name="web", kind="tcp"),),
+            (MemberName(member=1, name="Anna"), MemberName(member=2, name="Ben")),
+        )
+        assert client.state is ClientState.MEMBER
+        assert (client.member, client.session_id) == (2, tunnel.session_id)
+        assert client.streams.open("web") == 1
+
+    def test_the_server_sees_the_number_and_never_the_pin(self, tunnel: MemoryTunnel) -> None:
+        pin = tunnel.code.password
+        client = ClientMachine(
+            tunnel.code, name="Ben", token_bytes=tunnel.random.randbytes, jitter=0.0
+        )
+        client.start(0.0)
+        sent = b"".join(client.data_to_send())
+        (head,) = heads(sent)
+        assert (head.kind, head.sender, head.target) == (PacketType.REQUEST, NO_MEMBER, SERVER)
+        assert request.decode_request(sent[36:]) == request.Join(number=48213)
+        tunnel.join()
+        for _, packet in tunnel.relayed:
+            assert pin not in packet
+
+    def test_the_key_may_come_before_or_after_the_number(self, tunnel: MemoryTunnel) -> None:
+        tunnel.auto_key = False
+        client = tunnel.join()
+        assert client.state is ClientState.PREPARING
+        client.provide_key(shared_key(), tunnel.now)
+        tunnel.run()
+        assert client.state is ClientState.ASKING
+
+    def test_a_key_that_comes_too_late_is_of_no_use(self, tunnel: MemoryTunnel) -> None:
+        client = bring(tunnel, ClientState.PREPARING)
+        client.close()
+        client.provide_key(shared_key(), tunnel.now)
+        assert client.state is ClientState.PREPARING
+        kinds = [head.kind for head in heads(b"".join(client.data_to_send()))]
+        assert kinds == [PacketType.REQUEST]
+
+    def test_asks_for_capabilities(self, tunnel: MemoryTunnel) -> None:
+        client = ClientMachine(
+            tunnel.code,
+            name="Ben",
+            token_bytes=tunnel.random.randbytes,
+            jitter=0.5,
+            capabilities=("files",),
+        )
+        tunnel.add(client)
+        tunnel.run()
+        (asked,) = tunnel.events_of(tunnel.master, ConsentAsked)
+        assert asked == ConsentAsked(2, "Ben", ("files",), True)
+
+    def test_unknown_numbers(self, tunnel: MemoryTunnel) -> None:
+        client = ClientMachine(
+            SessionCode(12345, pin="123456"),
+            name="Ben",
+            token_bytes=tunnel.random.randbytes,
+            jitter=0.0,
+        )
+        client.start(0.0)
+        report = request.ErrorReport(code=ErrorCode.NO_SUCH_NUMBER, text="")
+        packet = encode_packet(
+            PacketType.ERROR, SERVER, NO_MEMBER, request.encode(report), number=1
+        )
+        client.receive_data(memoryview(packet), 0.0)
+        (failed,) = [event for event in client.events() if isinstance(event, ConnectionFailed)]
+        assert isinstance(failed.error, NoSuchNumber)
+        assert not client.code_used_up
+        assert heads(b"".join(client.data_to_send()))[-1].kind is PacketType.REQUEST
+
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            request.Done(),
+            request.Joined(session_id=bytes(16), member=MASTER, token=bytes(32)),
+        ],
+    )
+    def test_an_answer_that_no_client_gets(
+        self, tunnel: MemoryTunnel, reply: request.Reply
+    ) -> None:
+        client = ClientMachine(
+            tunnel.code, name="Ben", token_bytes=tunnel.random.randbytes, jitter=0.0
+        )
+        client.start(0.0)
+        client.provide_key(shared_key(), 0.0)
+        packet = encode_packet(
+            PacketType.REPLY, SERVER, NO_MEMBER, request.encode(reply), number=1
+        )
+        client.receive_data(memoryview(packet), 0.0)
+        (failed,) = [event for event in client.events() if isinstance(event, ConnectionFailed)]
+        assert isinstance(failed.error, RemoteProtocolError)
+
+
+class TestCode:
+    """Once C3 was sent a run has used up the code, whatever happens."""
+
+    def test_a_code_is_good_for_three_runs(self) -> None:
+        assert MAX_RUNS_PER_CODE == 3
+
+    @pytest.mark.parametrize(
+        ("state", "used_up"),
+        [
+            (ClientState.PREPARING, False),
+            (ClientState.EXCHANGING, False),
+            (ClientState.CONFIRMING, True),
+            (ClientState.COMPARING, True),
+            (ClientState.INTRODUCING, True),
+            (ClientState.ASKING, True),
+            (ClientState.MEMBER, True),
+        ],
+    )
+    def test_is_used_up_from_c3_on(
+        self, tunnel: MemoryTunnel, state: ClientState, used_up: bool
+    ) -> None:
+        assert bring(tunnel, state).code_used_up == used_up
+
+    @pytest.mark.parametrize("state", [ClientState.EXCHANGING, ClientState.CONFIRMING])
+    @pytest.mark.parametrize("how", ["error", "cut", "time", "rubbish"])
+    def test_a_broken_run(self, tunnel: MemoryTunnel, state: ClientState, how: str) -> None:
+        client = bring(tunnel, state)
+        if how == "error":
+            report = request.ErrorReport(code=ErrorCode.HANDSHAKE_FAILED, text="")
+            body = request.encode(report)
+            tunnel.deliver(2, encode_packet(PacketType.ERROR, MASTER, 2, body))
+            assert isinstance(failure(tunnel, client), AuthenticationFailed)
+        elif how == "cut":
+            tunnel.cut(2)
+            assert isinstance(failure(tunnel, client), CutOff)
+        elif how == "time":
+            tunnel.pass_time(EXCHANGE_SECONDS + 1)
+            assert client.over
+        else:
+            tunnel.deliver(2, encode_packet(PacketType.M4, MASTER, 2, bytes(32)))
+            assert client.over
+        assert client.code_used_up == (state is ClientState.CONFIRMING)
+        # The run can't be taken up again.
+        tunnel.lines[2].up = True
+        tunnel.deliver(2, encode_packet(PacketType.M2, MASTER, 2, bytes(1419)))
+        assert client.over
+        assert list(client.events()) == []
+
+    def test_a_wrong_pin_says_the_same_on_both_sides(self, tunnel: MemoryTunnel) -> None:
+        wrong = str((int(tunnel.code.pin or "") + 1) % 10**6).zfill(6)
+        client = tunnel.join(SessionCode(48213, pin=wrong))
+        error = failure(tunnel, client)
+        assert isinstance(error, AuthenticationFailed)
+        assert str(error) == AuthenticationFailed.MESSAGE
+        (failed,) = tunnel.events_of(tunnel.master, RunFailed)
+        assert str(failed.error) == AuthenticationFailed.MESSAGE
+        assert client.code_used_up
+
+    def test_too_many_at_once_is_no_wrong_code(self, tunnel: MemoryTunnel) -> None:
+        client = bring(tunnel, ClientState.EXCHANGING)
+        report = request.ErrorReport(code=ErrorCode.BUSY, text="busy")
+        tunnel.deliver(2, encode_packet(PacketType.ERROR, MASTER, 2, request.encode(report)))
+        error = failure(tunnel, client)
+        assert isinstance(error, RemoteProtocolError)
+        assert error.code is ErrorCode.BUSY
+        assert not client.code_used_up
+
+    def test_who_gives_up_says_so_before_there_are_keys(self, tunnel: MemoryTunnel) -> None:
+        client = bring(tunnel, ClientState.EXCHANGING)
+        tunnel.deliver(2, encode_packet(PacketType.M2, MASTER, 2, bytes(1419)))
+        sent = heads(b"".join(client.data_to_send()))
+        errors = [head.target for head in sent if head.kind is PacketType.ERROR]
+        assert errors == [MASTER, SERVER]
+
+
+class TestTime:
+    @pytest.mark.parametrize(
+        ("state", "seconds", "error"),
+        [
+            (ClientState.PREPARING, KEY_SECONDS, CutOff),
+            (ClientState.EXCHANGING, EXCHANGE_SECONDS, CutOff),
+            (ClientState.CONFIRMING, CONFIRM_SECONDS, AuthenticationFailed),
+            (ClientState.INTRODUCING, CONFIRM_SECONDS, CutOff),
+            (ClientState.ASKING, CONSENT_SECONDS, ConsentRefused),
+        ],
+    )
+    def test_every_wait_ends(
+        self, tunnel: MemoryTunnel, state: ClientState, seconds: float, error: type[Exception]
+    ) -> None:
+        client = bring(tunnel, state)
+        # The master has its own patience: here only the client's counts.
+        tunnel.lines[MASTER].core.receive_eof(tunnel.now)
+        tunnel.pass_time(seconds - 1.0)
+        assert not client.over
+        tunnel.pass_time(1.0)
+        assert type(failure(tunnel, client)) is error
+
+    def test_digits_have_two_minutes(self, sas: MemoryTunnel) -> None:
+        client = sas.join()
+        assert DIGITS_SECONDS == 120.0
+        sas.master.receive_eof(sas.now)
+        sas.pass_time(DIGITS_SECONDS - 1.0)
+        assert not client.over
+        sas.pass_time(1.0)
+        assert isinstance(failure(sas, client), CutOff)
+
+    def test_members_stay(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        tunnel.pass_time(2 * CONSENT_SECONDS)
+        assert client.state is ClientState.MEMBER
+        assert not client.over
+
+
+class TestDigits:
+    def test_in_both_directions(self, sas: MemoryTunnel) -> None:
+        client = sas.join()
+        assert kinds_of(sas, client) == [DigitsShown, DigitsAsked]
+        (shown,) = sas.events_of(client, DigitsShown)
+        # Not a word of consent before the digits were right in both directions.
+        assert sas.events_of(sas.master, ConsentAsked) == []
+        sas.master.enter_digits(2, shown.digits, sas.now)
+        sas.run()
+        (read_back,) = sas.events_of(sas.master, DigitsShown)
+        assert sas.events_of(sas.master, ConsentAsked) == []
+        client.enter_digits(read_back.digits, sas.now)
+        sas.run()
+        assert sas.events_of(sas.master, ConsentAsked) == [ConsentAsked(2, "Ben", (), True)]
+        # The master's name was kept back until here.
+        assert sas.events_of(client, Verified) == [Verified("")]
+        sas.master.admit(2, sas.now)
+        sas.run()
+        (welcomed,) = sas.events_of(client, Welcomed)
+        assert welcomed.master_name == "Anna"
+
+    def test_the_third_wrong_entry_ends_the_run(self, sas: MemoryTunnel) -> None:
+        client = sas.join()
+        assert MAX_WRONG_DIGITS == 3
+        for left in (2, 1):
+            client.enter_digits("000000", sas.now)
+            sas.run()
+            assert sas.events_of(client, DigitsWrong)[-1] == DigitsWrong(MASTER, left)
+        client.enter_digits("1", sas.now)
+        sas.run()
+        assert isinstance(failure(sas, client), AuthenticationFailed)
+        with pytest.raises(LocalProtocolError):
+            client.enter_digits("000000", sas.now)
+        assert sas.events_of(sas.master, MemberLeft)
+
+    def test_a_mistyped_entry_can_be_mended(self, sas: MemoryTunnel) -> None:
+        client = sas.join()
+        (shown,) = sas.events_of(client, DigitsShown)
+        sas.master.enter_digits(2, shown.digits, sas.now)
+        (read_back,) = [e for e in sas.master.events() if isinstance(e, DigitsShown)]
+        client.enter_digits(str(int(read_back.digits) ^ 1), sas.now)
+        client.enter_digits(read_back.digits, sas.now)
+        sas.run()
+        assert client.state is ClientState.ASKING
+
+    def test_are_asked_for_in_sas_only(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.join()
+        with pytest.raises(LocalProtocolError):
+            client.enter_digits("000000", tunnel.now)
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            record.Hello(name="", capabilities=[]),
+            record.Refused(reason=""),
+            record.Members(members=[]),
+            record.Bye(reason=""),
+            record.JoinAs(name="", capabilities=[]),
+        ],
+    )
+    def test_until_they_are_right_only_hello_may_come(
+        self, sas: MemoryTunnel, message: Any
+    ) -> None:
+        client = sas.join()
+        from_master(sas, message)
+        # HELLO was there already; once is enough.
+        assert isinstance(failure(sas, client), RemoteProtocolError)
+
+
+class TestControl:
+    def test_hello_may_be_late(self, tunnel: MemoryTunnel) -> None:
+        client = bring(tunnel, ClientState.INTRODUCING)
+        assert kinds_of(tunnel, client) == []
+        hello = [packet for head, packet in tunnel.relayed if head.kind is PacketType.DATA]
+        tunnel.deliver(2, hello[0])
+        tunnel.run()
+        assert client.state is ClientState.ASKING
+
+    @pytest.mark.parametrize(
+        ("reason", "text"),
+        [
+            ("", "The other side refused. Ask and try again."),
+            ("busy now", "The other side refused: busy now. Ask and try again."),
+        ],
+    )
+    def test_a_no_is_told(self, tunnel: MemoryTunnel, reason: str, text: str) -> None:
+        client = tunnel.join()
+        tunnel.master.refuse(2, reason)
+        tunnel.run()
+        error = failure(tunnel, client)
+        assert isinstance(error, ConsentRefused)
+        assert str(error) == text
+
+    def test_who_is_there_is_told(self, tunnel: MemoryTunnel) -> None:
+        first = tunnel.enter("Ben")
+        tunnel.enter("Cleo")
+        (changed,) = tunnel.events_of(first, MembersChanged)
+        assert [member.name for member in changed.members] == ["Anna", "Ben", "Cleo"]
+
+    def test_a_goodbye_ends_it(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        tunnel.master.close("enough")
+        tunnel.run()
+        assert tunnel.events_of(client, SessionFinished) == [SessionFinished("enough")]
+        with pytest.raises(LocalProtocolError):
+            client.streams.open("web")
+
+    @pytest.mark.parametrize("state", [ClientState.ASKING, ClientState.MEMBER])
+    @pytest.mark.parametrize(
+        "message",
+        [
+            record.Hello(name="", capabilities=[]),
+            record.JoinAs(name="", capabilities=[]),
+            record.Welcome(
+                name="",
+                members=[],
+                services=[],
+                epoch=1,
+                group_key=bytes(32),
+                signing_key=bytes(32),
+            ),
+            record.Refused(reason=""),
+            record.Members(members=[]),
+        ],
+    )
+    def test_each_message_has_its_state(
+        self, tunnel: MemoryTunnel, state: ClientState, message: Any
+    ) -> None:
+        allowed = {
+            ClientState.ASKING: (record.Welcome, record.Refused),
+            ClientState.MEMBER: (record.Members,),
+        }
+        client = bring(tunnel, state)
+        from_master(tunnel, message)
+        failed = tunnel.events_of(client, ConnectionFailed)
+        broken = [event for event in failed if isinstance(event.error, RemoteProtocolError)]
+        assert bool(broken) != isinstance(message, allowed[state])
+
+    def test_no_stream_before_welcome(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.join()
+        tunnel.master._peers[2].streams.open("web")
+        tunnel.run()
+        assert isinstance(failure(tunnel, client), RemoteProtocolError)
+
+
+class TestHandshake:
+    @pytest.mark.parametrize(
+        ("state", "kind", "length"),
+        [
+            (ClientState.PREPARING, PacketType.M2, 1419),
+            (ClientState.EXCHANGING, PacketType.M4, 32),
+            (ClientState.CONFIRMING, PacketType.M2, 1419),
+            (ClientState.EXCHANGING, PacketType.C1, 1572),
+            (ClientState.ASKING, PacketType.M4, 32),
+            (ClientState.MEMBER, PacketType.M2, 1419),
+        ],
+    )
+    def test_messages_have_their_order(
+        self, tunnel: MemoryTunnel, state: ClientState, kind: PacketType, length: int
+    ) -> None:
+        client = bring(tunnel, state)
+        tunnel.deliver(2, encode_packet(kind, MASTER, 2, bytes(length)))
+        assert isinstance(failure(tunnel, client), RemoteProtocolError)
+
+    def test_another_clients_packet_is_fatal(self, tunnel: MemoryTunnel) -> None:
+        client = bring(tunnel, ClientState.EXCHANGING)
+        tunnel.deliver(2, encode_packet(PacketType.M2, 3, 2, bytes(1419)))
+        assert isinstance(failure(tunnel, client), RemoteProtocolError)
+
+    @pytest.mark.parametrize("kind", [PacketType.DATA, PacketType.ACK])
+    @pytest.mark.parametrize(
+        ("state", "sender"), [(ClientState.CONFIRMING, MASTER), (ClientState.MEMBER, 3)]
+    )
+    def test_sealed_packets_need_keys_and_the_master(
+        self, tunnel: MemoryTunnel, state: ClientState, sender: int, kind: PacketType
+    ) -> None:
+        client = bring(tunnel, state)
+        tunnel.deliver(2, encode_packet(kind, sender, 2, bytes(TAG_BYTES)))
+        assert isinstance(failure(tunnel, client), RemoteProtocolError)
+
+    def test_an_error_in_the_clear_cannot_hurt_a_pair(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        report = request.ErrorReport(code=ErrorCode.HANDSHAKE_FAILED, text="")
+        tunnel.deliver(2, encode_packet(PacketType.ERROR, MASTER, 2, request.encode(report)))
+        assert not client.over
+
+    def test_a_malformed_error_is_fatal(self, tunnel: MemoryTunnel) -> None:
+        client = bring(tunnel, ClientState.EXCHANGING)
+        tunnel.deliver(2, encode_packet(PacketType.ERROR, MASTER, 2, b"\xc1"))
+        assert isinstance(failure(tunnel, client), RemoteProtocolError)
+
+
+class TestEnds:
+    def test_closed_on_purpose(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        client.close("done")
+        client.close("twice")
+        client.receive_eof(tunnel.now)
+        tunnel.run()
+        assert tunnel.events_of(client, SessionFinished) == [SessionFinished("done")]
+        assert tunnel.events_of(tunnel.master, MemberLeft) == [MemberLeft(2, "done", False)]
+
+    def test_closed_before_there_is_a_number(self, tunnel: MemoryTunnel) -> None:
+        client = ClientMachine(
+            tunnel.code, name="Ben", token_bytes=tunnel.random.randbytes, jitter=0.0
+        )
+        client.start(0.0)
+        client.close()
+        # Nobody to say LEAVE for.
+        assert [h.number for h in heads(b"".join(client.data_to_send()))] == [1]
+
+    def test_the_servers_word_is_no_goodbye(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        tunnel.tell(2, request.GoingAway(retry_after_s=5))
+        assert not client.over
+        tunnel.tell(2, request.Closed(reason="the master closed it"))
+        assert isinstance(failure(tunnel, client), CutOff)
+
+    def test_a_forged_packet_ends_it_and_is_told(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        packet = bytearray(
+            next(p for h, p in reversed(tunnel.relayed) if h.kind is PacketType.DATA)
+        )
+        header = decode_header(packet)
+        assert header.sender == MASTER
+        packet[16:24] = (header.number + 1).to_bytes(8)
+        tunnel.deliver(2, bytes(packet))
+        assert isinstance(failure(tunnel, client), AuthenticationFailed)
+        assert not client._peers
+        tunnel.run()
+        assert tunnel.events_of(tunnel.master, MemberLeft)
+
+    def test_a_busy_link_does_not_swallow_the_goodbye(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        stream = client.streams.open("web")
+        tunnel.run()
+        tunnel.master.streams(2).accept(stream)
+        tunnel.run()
+        client.streams._streams[stream].send_credit = 4_000_000
+        tunnel.master.streams(2)._streams[stream].receive_credit = 4_000_000
+        client.streams.write(stream, bytes(2_000_000))
+        client.close("done")
+        tunnel.run()
+        assert tunnel.events_of(tunnel.master, MemberLeft) == [MemberLeft(2, "done", False)]

@@ -1,0 +1,483 @@
+"""The master: whom it lets in, and how it puts them out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from porttunnel.errors import (
+    AuthenticationFailed,
+    CutOff,
+    ErrorCode,
+    LocalProtocolError,
+    RemoteProtocolError,
+    StreamCode,
+)
+from porttunnel.keys.hybrid import encapsulate
+from porttunnel.session import record, request
+from porttunnel.session.admission import HANDSHAKE_SECONDS
+from porttunnel.session.client import ClientMachine, ClientState
+from porttunnel.session.code import SessionCode
+from porttunnel.session.event import (
+    ConnectionFailed,
+    ConsentAsked,
+    DigitsAsked,
+    DigitsShown,
+    DigitsWrong,
+    InvitationMade,
+    JoiningPaused,
+    MemberJoined,
+    MemberLeft,
+    MemberLinkChanged,
+    RunFailed,
+    SessionFinished,
+    SessionOpened,
+    Welcomed,
+)
+from porttunnel.session.joiner import (
+    CONSENT_SECONDS,
+    DIGITS_SECONDS,
+    INTRODUCTION_SECONDS,
+    MAX_WRONG_DIGITS,
+)
+from porttunnel.session.master import MasterMachine
+from porttunnel.session.packet import (
+    MASTER,
+    NO_MEMBER,
+    SERVER,
+    TAG_BYTES,
+    Header,
+    PacketType,
+    encode_packet,
+)
+from porttunnel.session.record import Service
+from tests.session.test_member import heads
+from tests.tunnel import MemoryTunnel
+
+
+@pytest.fixture
+def tunnel() -> MemoryTunnel:
+    return MemoryTunnel()
+
+
+@pytest.fixture
+def sas() -> MemoryTunnel:
+    return MemoryTunnel(sas=True)
+
+
+def make_master(**changes: Any) -> MasterMachine:
+    values: dict[str, Any] = {
+        "create": request.Create(lifetime_s=3600, max_clients=8, join_window_s=0),
+        "name": "Anna",
+        "sas": False,
+        "signing_key": bytes(32),
+        "token_bytes": bytes,
+        "randbelow": lambda bound: bound - 1,
+        "encapsulate": encapsulate,
+        "jitter": 0.0,
+    }
+    create = (values | changes).pop("create")
+    return MasterMachine(create, **{k: v for k, v in (values | changes).items() if k != "create"})
+
+
+def wrong_code(tunnel: MemoryTunnel) -> SessionCode:
+    return SessionCode(48213, pin=str((int(tunnel.code.pin or "") + 1) % 10**6).zfill(6))
+
+
+def failure(core_events: list[Any]) -> Exception:
+    (failed,) = [event for event in core_events if isinstance(event, ConnectionFailed)]
+    error: Exception = failed.error
+    return error
+
+
+def from_client(client: ClientMachine, message: Any) -> None:
+    """A control record out of turn."""
+    client._peers[MASTER].streams.send_control(record.encode_control(message))
+
+
+class TestSession:
+    def test_opens_with_a_number_and_an_invitation(self, tunnel: MemoryTunnel) -> None:
+        opened, invitation = tunnel.events[MASTER]
+        assert opened == SessionOpened(48213, tunnel.session_id)
+        assert isinstance(invitation, InvitationMade)
+        assert tunnel.master.session_id == tunnel.session_id
+
+    def test_asks_for_what_it_was_told(self) -> None:
+        master = make_master(create=request.Create(lifetime_s=60, max_clients=1, join_window_s=9))
+        master.start(0.0)
+        sent = b"".join(master.data_to_send())
+        assert request.decode_request(sent[36:]) == request.Create(
+            lifetime_s=60, max_clients=1, join_window_s=9
+        )
+
+    @pytest.mark.parametrize("length", [0, 31, 33])
+    def test_the_signing_key_has_its_length(self, length: int) -> None:
+        with pytest.raises(ValueError, match="32"):
+            make_master(signing_key=bytes(length))
+
+    def test_an_answer_that_no_master_gets(self) -> None:
+        master = make_master()
+        master.start(0.0)
+        body = request.encode(request.Done())
+        packet = encode_packet(PacketType.REPLY, SERVER, NO_MEMBER, body, number=1)
+        master.receive_data(memoryview(packet), 0.0)
+        assert isinstance(failure(list(master.events())), RemoteProtocolError)
+
+    def test_before_it_is_open_nobody_can_join(self) -> None:
+        master = make_master()
+        master.start(0.0)
+        assert master.next_deadline() is not None
+        master.allow_joining(0.0)
+        master.handle_timeout(1.0)
+        left = request.encode(request.Left(member=2, reason=""))
+        packet = encode_packet(PacketType.EVENT, SERVER, NO_MEMBER, left)
+        master.receive_data(memoryview(packet), 0.0)
+        assert not master.over
+        packet = encode_packet(PacketType.C1, 2, NO_MEMBER, bytes(1572))
+        master.receive_data(memoryview(packet), 0.0)
+        assert isinstance(failure(list(master.events())), RemoteProtocolError)
+
+    def test_closed_on_purpose(self, tunnel: MemoryTunnel) -> None:
+        clients = [tunnel.enter(name) for name in ("Ben", "Cleo")]
+        tunnel.master.close("enough")
+        tunnel.master.close("twice")
+        tunnel.run()
+        assert tunnel.events_of(tunnel.master, SessionFinished) == [SessionFinished("enough")]
+        for client in clients:
+            assert tunnel.events_of(client, SessionFinished) == [SessionFinished("enough")]
+
+    def test_ended_by_the_server(self, tunnel: MemoryTunnel) -> None:
+        tunnel.tell(MASTER, request.GoingAway(retry_after_s=1))
+        assert not tunnel.master.over
+        tunnel.tell(MASTER, request.Closed(reason="expired"))
+        error = failure(tunnel.events[MASTER])
+        assert isinstance(error, CutOff)
+        assert "expired" in str(error)
+
+
+class TestConsent:
+    def test_without_a_yes_nothing_passes(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.join()
+        assert tunnel.events_of(tunnel.master, ConsentAsked) == [ConsentAsked(2, "Ben", (), True)]
+        assert tunnel.master.is_deciding(2)
+        with pytest.raises(LocalProtocolError):
+            tunnel.master.streams(2)
+        # Not even for a client that does not keep to the rules.
+        client._peers[MASTER].streams.open("web")
+        tunnel.run()
+        (failed,) = tunnel.events_of(tunnel.master, RunFailed)
+        assert isinstance(failed.error, RemoteProtocolError)
+        assert client.over
+        assert tunnel.events_of(tunnel.master, MemberJoined) == []
+
+    def test_a_yes_lets_in(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.join()
+        tunnel.master.admit(2, tunnel.now)
+        tunnel.run()
+        assert not tunnel.master.is_deciding(2)
+        assert tunnel.events_of(tunnel.master, MemberJoined) == [MemberJoined(2, "Ben", True)]
+        assert client.state is ClientState.MEMBER
+        assert tunnel.master.streams(2).open("back") == 2
+
+    def test_a_no_puts_out(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.join()
+        tunnel.master.refuse(2, "not today")
+        tunnel.run()
+        assert client.over
+        assert not tunnel.master._peers
+        assert not tunnel.master.over
+        assert tunnel.enter().state is ClientState.MEMBER
+
+    def test_a_busy_link_does_not_swallow_the_no(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.join()
+        tunnel.master._link.outbox.append(
+            encode_packet(PacketType.PING, MASTER, SERVER, bytes(8)) * 20_000
+        )
+        tunnel.master.refuse(2, "not today")
+        tunnel.run()
+        assert "not today" in str(failure(tunnel.events[client.member]))
+
+    @pytest.mark.parametrize("member", [1, 2, 3])
+    def test_only_who_waits_is_decided_on(self, tunnel: MemoryTunnel, member: int) -> None:
+        tunnel.enter()
+        with pytest.raises(LocalProtocolError):
+            tunnel.master.admit(member, tunnel.now)
+        with pytest.raises(LocalProtocolError):
+            tunnel.master.refuse(member)
+        with pytest.raises(LocalProtocolError):
+            tunnel.master.enter_digits(member, "000000", tunnel.now)
+        assert not tunnel.master.is_deciding(member)
+
+    def test_nobody_waits_for_ever(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.join()
+        assert CONSENT_SECONDS == 600.0
+        # Only the master's patience counts here.
+        client._state_deadline = None
+        tunnel.pass_time(CONSENT_SECONDS - 1.0)
+        assert tunnel.master.is_deciding(2)
+        tunnel.pass_time(1.0)
+        assert not tunnel.master.is_deciding(2)
+        assert "nobody answered" in str(failure(tunnel.events[2]))
+
+    def test_who_does_not_introduce_itself_is_put_out(self, tunnel: MemoryTunnel) -> None:
+        tunnel.liar = lambda header, packet: (
+            [] if header.kind is PacketType.DATA and header.sender == MASTER else [packet]
+        )
+        client = tunnel.join()
+        client._state_deadline = None
+        tunnel.pass_time(INTRODUCTION_SECONDS - 1.0)
+        assert tunnel.events_of(tunnel.master, RunFailed) == []
+        tunnel.pass_time(1.0)
+        (failed,) = tunnel.events_of(tunnel.master, RunFailed)
+        assert isinstance(failed.error, AuthenticationFailed)
+
+
+class TestWelcome:
+    def test_lists_what_is_shared_now(self, tunnel: MemoryTunnel) -> None:
+        files = Service(name="files", kind="dir")
+        tunnel.master.add_service(files)
+        tunnel.master.add_service(files)
+        client = tunnel.enter()
+        (welcomed,) = tunnel.events_of(client, Welcomed)
+        assert welcomed.services == (Service(name="web", kind="tcp"), files)
+
+    def test_says_what_may_be_asked_for(self) -> None:
+        master = make_master(capabilities=("files",))
+        assert master._capabilities == ("files",)
+
+    def test_lists_no_more_members_than_fit(
+        self, tunnel: MemoryTunnel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(record, "MAX_LISTED_MEMBERS", 2)
+        tunnel.enter("Ben")
+        client = tunnel.enter("Cleo")
+        (welcomed,) = tunnel.events_of(client, Welcomed)
+        assert [member.name for member in welcomed.members] == ["Anna", "Ben"]
+
+
+class TestTries:
+    def test_a_wrong_pin_is_seen(self, tunnel: MemoryTunnel) -> None:
+        tunnel.join(wrong_code(tunnel))
+        (failed,) = tunnel.events_of(tunnel.master, RunFailed)
+        assert failed.member == 2
+        assert str(failed.error) == AuthenticationFailed.MESSAGE
+        assert not tunnel.master._peers
+
+    def test_the_third_burns_the_code_and_ten_pause_joining(self, tunnel: MemoryTunnel) -> None:
+        member = tunnel.enter("Cleo")
+        for count in range(1, 11):
+            code = tunnel.code
+            tunnel.join(wrong_code(tunnel))
+            assert (tunnel.code != code) == (count in (3, 6, 9))
+        assert tunnel.events_of(tunnel.master, JoiningPaused) == [JoiningPaused(10)]
+        assert tunnel.join().over
+        tunnel.master.allow_joining(tunnel.now)
+        tunnel.run()
+        assert tunnel.enter().state is ClientState.MEMBER
+        # Who was in has noticed nothing.
+        assert member.state is ClientState.MEMBER
+        assert not member.over
+
+    def test_a_mode_that_was_not_invited_is_refused(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.join(SessionCode(48213))
+        assert client.over
+        assert not client.code_used_up
+        assert len(tunnel.events_of(tunnel.master, RunFailed)) == 1
+
+    def test_a_cut_off_handshake_frees_its_place(self, tunnel: MemoryTunnel) -> None:
+        code = tunnel.code
+        tunnel.liar = lambda header, packet: [] if header.kind is PacketType.C3 else [packet]
+        tunnel.join()
+        tunnel.liar = lambda header, packet: [packet]
+        waiting = tunnel.join(code)
+        assert waiting.state is ClientState.EXCHANGING
+        tunnel.pass_time(HANDSHAKE_SECONDS)
+        assert waiting.state is ClientState.ASKING
+
+    def test_who_left_in_the_middle_makes_room(self, tunnel: MemoryTunnel) -> None:
+        code = tunnel.code
+        tunnel.liar = lambda header, packet: [] if header.kind is PacketType.C3 else [packet]
+        tunnel.join()
+        tunnel.liar = lambda header, packet: [packet]
+        waiting = tunnel.join(code)
+        tunnel.tell(MASTER, request.Left(member=2, reason="lapsed"))
+        tunnel.run()
+        assert waiting.state is ClientState.ASKING
+
+
+class TestDigits:
+    def test_the_third_wrong_entry_ends_the_run(self, sas: MemoryTunnel) -> None:
+        client = sas.join()
+        assert sas.events_of(sas.master, DigitsAsked) == [DigitsAsked(2)]
+        assert MAX_WRONG_DIGITS == 3
+        for left in (2, 1):
+            sas.master.enter_digits(2, "000000", sas.now)
+            sas.run()
+            assert sas.events_of(sas.master, DigitsWrong)[-1] == DigitsWrong(2, left)
+        sas.master.enter_digits(2, "0", sas.now)
+        sas.run()
+        (failed,) = sas.events_of(sas.master, RunFailed)
+        assert isinstance(failed.error, AuthenticationFailed)
+        assert client.over
+        # It has never shown its own digits.
+        assert sas.events_of(sas.master, DigitsShown) == []
+
+    def test_have_two_minutes(self, sas: MemoryTunnel) -> None:
+        client = sas.join()
+        client._state_deadline = None
+        assert DIGITS_SECONDS == 120.0
+        sas.pass_time(DIGITS_SECONDS - 1.0)
+        assert sas.events_of(sas.master, RunFailed) == []
+        sas.pass_time(1.0)
+        assert len(sas.events_of(sas.master, RunFailed)) == 1
+        with pytest.raises(LocalProtocolError):
+            sas.master.enter_digits(2, "000000", sas.now)
+
+    @pytest.mark.parametrize(
+        "message", [record.JoinAs(name="Eve", capabilities=[]), record.Bye(reason="")]
+    )
+    def test_until_they_are_right_nothing_is_accepted(
+        self, sas: MemoryTunnel, message: Any
+    ) -> None:
+        client = sas.join()
+        from_client(client, message)
+        sas.run()
+        (failed,) = sas.events_of(sas.master, RunFailed)
+        assert isinstance(failed.error, RemoteProtocolError)
+        assert sas.events_of(sas.master, ConsentAsked) == []
+
+    def test_two_may_compare_at_once(self, sas: MemoryTunnel) -> None:
+        clients = [sas.join(), sas.join()]
+        for client in clients:
+            (shown,) = sas.events_of(client, DigitsShown)
+            sas.master.enter_digits(client.member, shown.digits, sas.now)
+        sas.run()
+        shown = {event.member: event.digits for event in sas.events_of(sas.master, DigitsShown)}
+        for client in clients:
+            client.enter_digits(shown[client.member], sas.now)
+        sas.run()
+        assert [asked.member for asked in sas.events_of(sas.master, ConsentAsked)] == [2, 3]
+
+
+class TestMembers:
+    def test_a_kicked_one_is_told_and_reads_nothing_more(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        stream = tunnel.master.streams(2).open("back")
+        tunnel.run()
+        assert stream
+        tunnel.master.kick(2)
+        assert not tunnel.master._peers
+        tunnel.run()
+        assert tunnel.events_of(client, SessionFinished)
+        assert tunnel.events_of(tunnel.master, MemberLeft) == [MemberLeft(2, "put out", False)]
+        with pytest.raises(LocalProtocolError):
+            tunnel.master.streams(2)
+
+    def test_who_is_not_there_is_not_kicked(self, tunnel: MemoryTunnel) -> None:
+        with pytest.raises(LocalProtocolError):
+            tunnel.master.kick(2)
+
+    def test_who_waits_for_a_yes_can_be_kicked(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.join()
+        tunnel.master.kick(2)
+        tunnel.run()
+        assert client.over
+
+    def test_packets_of_who_just_left_are_dropped(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        client.streams.open("web")
+        late = b"".join(client.data_to_send())
+        tunnel.master.kick(2)
+        tunnel.deliver(MASTER, late)
+        assert not tunnel.master.over
+        assert tunnel.events_of(tunnel.master, RunFailed) == []
+
+    @pytest.mark.parametrize("sender", [SERVER, MASTER, NO_MEMBER, 0xFFFF])
+    @pytest.mark.parametrize("kind", [PacketType.DATA, PacketType.C1])
+    def test_packets_of_nobody_are_fatal(
+        self, tunnel: MemoryTunnel, kind: PacketType, sender: int
+    ) -> None:
+        body = bytes(TAG_BYTES if kind is PacketType.DATA else 1572)
+        tunnel.deliver(MASTER, encode_packet(kind, sender, MASTER, body))
+        assert isinstance(failure(tunnel.events[MASTER]), RemoteProtocolError)
+
+    def test_what_the_server_says_of_links_is_passed_on(self, tunnel: MemoryTunnel) -> None:
+        tunnel.enter()
+        tunnel.tell(MASTER, request.Link(member=2, up=False))
+        tunnel.tell(MASTER, request.Link(member=9, up=False))
+        assert tunnel.events_of(tunnel.master, MemberLinkChanged) == [MemberLinkChanged(2, False)]
+
+    def test_with_a_goodbye_it_left_on_purpose(self, tunnel: MemoryTunnel) -> None:
+        for client in (tunnel.enter(), tunnel.join()):
+            client.close("bye")
+            tunnel.run()
+        assert tunnel.events_of(tunnel.master, MemberLeft) == [
+            MemberLeft(2, "bye", False),
+            MemberLeft(3, "bye", False),
+        ]
+
+    def test_without_a_goodbye_it_is_cut_off(self, tunnel: MemoryTunnel) -> None:
+        other = tunnel.enter("Cleo")
+        tunnel.enter("Ben")
+        tunnel.tell(MASTER, request.Left(member=3, reason="lapsed"))
+        tunnel.run()
+        assert tunnel.events_of(tunnel.master, MemberLeft) == [MemberLeft(3, "lapsed", True)]
+        changed = tunnel.events[other.member][-1]
+        assert [member.name for member in changed.members] == ["Anna", "Cleo"]
+
+    def test_the_clear_cannot_hurt_a_pair(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        report = request.ErrorReport(code=ErrorCode.HANDSHAKE_FAILED, text="")
+        for kind, body in (
+            (PacketType.ERROR, request.encode(report)),
+            (PacketType.C1, bytes(1572)),
+            (PacketType.C3, bytes(64)),
+        ):
+            tunnel.deliver(MASTER, encode_packet(kind, 2, MASTER, body))
+        assert tunnel.events_of(tunnel.master, RunFailed) == []
+        stream = client.streams.open("web")
+        tunnel.run()
+        tunnel.master.streams(2).refuse(stream, StreamCode.UNKNOWN_SERVICE, "")
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            record.JoinAs(name="Ben", capabilities=[]),
+            record.Hello(name="", capabilities=[]),
+            record.Members(members=[]),
+            record.Refused(reason=""),
+        ],
+    )
+    @pytest.mark.parametrize("admitted", [False, True])
+    def test_each_message_has_its_sender_and_state(
+        self, tunnel: MemoryTunnel, admitted: bool, message: Any
+    ) -> None:
+        client = tunnel.enter() if admitted else tunnel.join()
+        from_client(client, message)
+        tunnel.run()
+        (failed,) = tunnel.events_of(tunnel.master, RunFailed)
+        assert isinstance(failed.error, RemoteProtocolError)
+        assert client.over
+        assert not tunnel.master.over
+
+    def test_a_forger_costs_its_own_pair_only(self, tunnel: MemoryTunnel) -> None:
+        first, second = tunnel.enter("Ben"), tunnel.enter("Cleo")
+
+        def forge(header: Header, packet: bytes) -> list[bytes]:
+            return [packet[:-1] + bytes([packet[-1] ^ (header.sender == first.member)])]
+
+        tunnel.liar = forge
+        first.streams.open("web")
+        second.streams.open("web")
+        tunnel.run()
+        assert [event.member for event in tunnel.events_of(tunnel.master, RunFailed)] == [2]
+        assert first.over
+        assert not second.over
+
+
+def test_the_last_packets_go_out_before_the_server_is_asked(tunnel: MemoryTunnel) -> None:
+    tunnel.enter()
+    tunnel.master.kick(2)
+    kinds = [head.kind for head in heads(b"".join(tunnel.master.data_to_send()))]
+    assert kinds == [PacketType.DATA, PacketType.REQUEST]

@@ -1,0 +1,399 @@
+"""What master and client have in common, on a tunnel in memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from porttunnel.errors import (
+    AuthenticationFailed,
+    CutOff,
+    ErrorCode,
+    LimitExceeded,
+    NoSuchNumber,
+    RemoteProtocolError,
+    SessionEnded,
+)
+from porttunnel.session import request
+from porttunnel.session.client import ClientMachine
+from porttunnel.session.event import (
+    ConnectionFailed,
+    MemberLeft,
+    RunFailed,
+    SessionFinished,
+    StreamDataReceived,
+)
+from porttunnel.session.link import PING_BUSY_SECONDS, PING_SECONDS
+from porttunnel.session.outbox import SEND_AHEAD_BYTES
+from porttunnel.session.packet import (
+    FLAG_GROUP,
+    HEADER_BYTES,
+    MASTER,
+    SERVER,
+    TAG_BYTES,
+    Header,
+    PacketType,
+    decode_header,
+    encode_header_into,
+    encode_packet,
+)
+from porttunnel.session.pair import ACK_AFTER_SECONDS, GAP_SECONDS
+from tests.tunnel import MemoryTunnel, shared_key
+
+
+@pytest.fixture
+def tunnel() -> MemoryTunnel:
+    return MemoryTunnel()
+
+
+def error_of(tunnel: MemoryTunnel, core: ClientMachine | None = None) -> Exception:
+    """The error that ended a core."""
+    (failed,) = tunnel.events_of(core or tunnel.master, ConnectionFailed)
+    error: Exception = failed.error
+    return error
+
+
+def open_stream(tunnel: MemoryTunnel, client: ClientMachine) -> int:
+    stream = client.streams.open("web")
+    tunnel.run()
+    tunnel.master.streams(client.member).accept(stream)
+    tunnel.run()
+    return stream
+
+
+def received(tunnel: MemoryTunnel, member: int) -> bytes:
+    return b"".join(
+        bytes(event.data)
+        for event in tunnel.events[MASTER]
+        if isinstance(event, StreamDataReceived) and event.member == member
+    )
+
+
+def from_server(kind: PacketType, body: bytes, target: int = 2, number: int = 0) -> bytes:
+    return encode_packet(kind, SERVER, target, body, number=number)
+
+
+class TestBytes:
+    @pytest.mark.parametrize("chunk", [1, 7, 0])
+    def test_come_in_any_pieces(self, chunk: int) -> None:
+        tunnel = MemoryTunnel(chunk=chunk)
+        client = tunnel.enter()
+        stream = open_stream(tunnel, client)
+        client.streams.write(stream, b"hello" * 500)
+        tunnel.run()
+        assert received(tunnel, 2) == b"hello" * 500
+
+    def test_what_is_no_packet_ends_it_with_a_goodbye(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        tunnel.deliver(2, b"HTTP/1.1 502 Bad Gateway\r\n\r\n" * 2)
+        assert isinstance(error_of(tunnel, client), RemoteProtocolError)
+        header = heads(b"".join(client.data_to_send()))[-1]
+        assert (header.kind, header.target) == (PacketType.ERROR, SERVER)
+
+    def test_nothing_counts_after_the_end(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        client.close()
+        tunnel.run()
+        client.receive_data(memoryview(b"rubbish" * 10), tunnel.now)
+        client.receive_eof(tunnel.now)
+        client.handle_timeout(tunnel.now + 1e6)
+        assert client.next_deadline() is None
+        assert list(client.events()) == []
+        assert client.over
+
+    def test_a_packet_behind_the_last_is_not_looked_at(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        closed = from_server(PacketType.EVENT, request.encode(request.Closed(reason="")))
+        tunnel.deliver(2, closed + b"rubbish" * 10)
+        assert len(tunnel.events_of(client, ConnectionFailed)) == 1
+        assert isinstance(error_of(tunnel, client), CutOff)
+
+    def test_the_end_of_the_link_is_no_goodbye(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        tunnel.cut(2)
+        assert isinstance(error_of(tunnel, client), CutOff)
+        client.receive_eof(tunnel.now)
+        assert list(client.events()) == []
+
+    def test_the_end_of_the_link_after_the_end_is_nothing(self, tunnel: MemoryTunnel) -> None:
+        tunnel.master.close()
+        tunnel.run()
+        tunnel.master.receive_eof(tunnel.now)
+        assert list(tunnel.master.events()) == []
+        assert tunnel.events_of(tunnel.master, SessionFinished) == [SessionFinished("closed")]
+
+
+class TestAddresses:
+    def test_a_packet_for_somebody_else_is_fatal(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        tunnel.deliver(2, encode_packet(PacketType.M4, MASTER, 3, bytes(32)))
+        assert isinstance(error_of(tunnel, client), RemoteProtocolError)
+
+    @pytest.mark.parametrize("kind", [PacketType.REPLY, PacketType.EVENT])
+    def test_only_the_server_answers(self, tunnel: MemoryTunnel, kind: PacketType) -> None:
+        client = tunnel.enter()
+        tunnel.deliver(2, encode_packet(kind, MASTER, 2, b"x"))
+        assert isinstance(error_of(tunnel, client), RemoteProtocolError)
+
+    @pytest.mark.parametrize("kind", [PacketType.C1, PacketType.M4, PacketType.REQUEST])
+    def test_the_server_sends_nothing_of_members(
+        self, tunnel: MemoryTunnel, kind: PacketType
+    ) -> None:
+        client = tunnel.enter()
+        body = {PacketType.C1: bytes(1572), PacketType.M4: bytes(32)}.get(kind, b"x")
+        tunnel.deliver(2, from_server(kind, body))
+        assert isinstance(error_of(tunnel, client), RemoteProtocolError)
+
+    @pytest.mark.parametrize("kind", [PacketType.DATA, PacketType.ACK])
+    def test_sealed_packets_of_the_server_are_fatal(
+        self, tunnel: MemoryTunnel, kind: PacketType
+    ) -> None:
+        client = tunnel.enter()
+        tunnel.deliver(2, from_server(kind, bytes(TAG_BYTES)))
+        tunnel.deliver(MASTER, from_server(kind, bytes(TAG_BYTES), MASTER))
+        assert isinstance(error_of(tunnel, client), RemoteProtocolError)
+        assert isinstance(error_of(tunnel), RemoteProtocolError)
+
+    def test_a_group_packet_is_not_possible_yet(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        packet = bytearray(HEADER_BYTES + TAG_BYTES)
+        encode_header_into(packet, PacketType.DATA, MASTER, 2, TAG_BYTES, flags=FLAG_GROUP)
+        tunnel.deliver(2, bytes(packet))
+        assert isinstance(error_of(tunnel, client), RemoteProtocolError)
+
+
+class TestServer:
+    @pytest.mark.parametrize(
+        ("code", "error"),
+        [
+            (ErrorCode.NO_SUCH_NUMBER, NoSuchNumber),
+            (ErrorCode.SESSION_ENDED, SessionEnded),
+            (ErrorCode.INTERNAL, RemoteProtocolError),
+        ],
+    )
+    def test_its_errors_are_typed(
+        self, tunnel: MemoryTunnel, code: ErrorCode, error: type[Exception]
+    ) -> None:
+        client = tunnel.enter()
+        report = request.encode(request.ErrorReport(code=code, text="no"))
+        tunnel.deliver(2, from_server(PacketType.ERROR, report))
+        assert type(error_of(tunnel, client)) is error
+
+    @pytest.mark.parametrize("kind", [PacketType.REPLY, PacketType.EVENT, PacketType.ERROR])
+    def test_malformed_answers_are_fatal(self, tunnel: MemoryTunnel, kind: PacketType) -> None:
+        client = ClientMachine(
+            tunnel.code, name="Ben", token_bytes=tunnel.random.randbytes, jitter=0.0
+        )
+        client.start(0.0)
+        packet = encode_packet(kind, SERVER, 0xFFFE, b"\xc1", number=1)
+        client.receive_data(memoryview(bytearray(packet)), 0.0)
+        (failed,) = [e for e in client.events() if isinstance(e, ConnectionFailed)]
+        assert isinstance(failed.error, RemoteProtocolError)
+
+    @pytest.mark.parametrize("kind", [PacketType.REPLY, PacketType.ERROR])
+    def test_the_answer_to_what_was_only_told_is_nothing(
+        self, tunnel: MemoryTunnel, kind: PacketType
+    ) -> None:
+        tunnel.enter()
+        tunnel.master.kick(2)
+        answers = []
+        for header in heads(b"".join(tunnel.master.data_to_send())):
+            if header.kind is PacketType.REQUEST:
+                answers.append(from_server(kind, b"whatever", MASTER, header.number))
+        assert len(answers) == 1
+        tunnel.deliver(MASTER, answers[0])
+        assert not tunnel.master.over
+        # But only once.
+        tunnel.deliver(MASTER, answers[0])
+        assert tunnel.master.over
+
+    def test_putting_somebody_out_leaves_the_session_up(self, tunnel: MemoryTunnel) -> None:
+        for member in (2, 3, 4):
+            tunnel.enter()
+            tunnel.master.kick(member)
+            tunnel.run()
+        assert not tunnel.master.over
+        assert len(tunnel.events_of(tunnel.master, MemberLeft)) == 3
+
+
+def heads(data: bytes) -> list[Header]:
+    found = []
+    while data:
+        header = decode_header(data)
+        found.append(header)
+        data = data[HEADER_BYTES + header.length :]
+    return found
+
+
+class TestTime:
+    def test_an_idle_session_pings_seldom(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        tunnel.pass_time(1.0)
+        deadline = client.next_deadline()
+        assert deadline is not None
+        assert deadline - tunnel.now > PING_SECONDS - 1.0
+        tunnel.pass_time(600.0)
+        assert not client.over
+        assert not tunnel.master.over
+
+    def test_who_waits_to_be_acknowledged_pings_early(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        tunnel.pass_time(1.0)
+        stream = open_stream(tunnel, client)
+        tunnel.pass_time(1.0)
+        tunnel.liar = lambda header, packet: []
+        heard = tunnel.now
+        client.streams.write(stream, b"x")
+        # Before its packet went out, and after.
+        busy = client.next_deadline()
+        assert busy is not None
+        tunnel.run()
+        assert client.next_deadline() == busy <= heard + PING_BUSY_SECONDS
+
+    def test_a_silent_server_is_left(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        tunnel.run()
+        now = tunnel.now
+        while not client.over:
+            deadline = client.next_deadline()
+            assert deadline is not None
+            now = max(now, deadline)
+            client.handle_timeout(now)
+        (failed,) = [e for e in client.events() if isinstance(e, ConnectionFailed)]
+        assert isinstance(failed.error, CutOff)
+        assert now - tunnel.now < 100.0
+
+    def test_acknowledgements_go_out_in_time(self, tunnel: MemoryTunnel) -> None:
+        clients = [tunnel.enter(name) for name in ("Ben", "Cleo", "Dan")]
+        tunnel.pass_time(1.0)
+        streams = [client.streams.open("web") for client in clients]
+        tunnel.run()
+        assert len(streams) == 3
+        assert tunnel.master.next_deadline() == tunnel.now + ACK_AFTER_SECONDS
+        tunnel.pass_time(ACK_AFTER_SECONDS)
+        tunnel.run()
+        for client in clients:
+            assert client._peers[MASTER].pair.unacked_bytes == 0
+        deadline = tunnel.master.next_deadline()
+        assert deadline is not None
+        assert deadline > tunnel.now + 1.0
+
+    def test_the_earliest_of_all_pairs_counts(self, tunnel: MemoryTunnel) -> None:
+        first, second = tunnel.enter("Ben"), tunnel.enter("Cleo")
+        tunnel.pass_time(1.0)
+        # A gap of one client's: its deadline is a minute away.
+        tunnel.liar = lambda header, packet: []
+        first.streams.open("lost")
+        tunnel.run()
+        tunnel.liar = lambda header, packet: [packet]
+        first.streams.open("behind the gap")
+        tunnel.run()
+        tunnel.pass_time(1.0)
+        gap = tunnel.master._pairs_due
+        assert gap is not None
+        assert gap > tunnel.now + GAP_SECONDS - 2.0
+        second.streams.open("web")
+        tunnel.run()
+        assert tunnel.master._pairs_due == tunnel.now + ACK_AFTER_SECONDS
+        tunnel.pass_time(1.0)
+        assert tunnel.master._pairs_due == gap
+
+    def test_a_gap_that_stays_ends_that_pair_only(self, tunnel: MemoryTunnel) -> None:
+        first, second = tunnel.enter("Ben"), tunnel.enter("Cleo")
+        tunnel.liar = lambda header, packet: []
+        first.streams.open("lost")
+        tunnel.run()
+        tunnel.liar = lambda header, packet: [packet]
+        first.streams.open("behind the gap")
+        tunnel.pass_time(GAP_SECONDS + 1.0)
+        (failed,) = tunnel.events_of(tunnel.master, RunFailed)
+        assert failed.member == 2
+        assert isinstance(failed.error, LimitExceeded)
+        assert not second.over
+        assert not tunnel.master.over
+
+    def test_a_thousand_idle_clients_are_not_asked(self, tunnel: MemoryTunnel) -> None:
+        tunnel.enter()
+        tunnel.pass_time(1.0)
+        # Whoever has nothing due and nothing unacknowledged is in no book.
+        tunnel.master.next_deadline()
+        assert not tunnel.master._timed
+        assert not tunnel.master._unsettled
+        assert not tunnel.master._turns
+
+
+class TestTurns:
+    def test_a_full_link_serves_the_pairs_in_turn(self, tunnel: MemoryTunnel) -> None:
+        clients = [tunnel.enter(name) for name in ("Ben", "Cleo")]
+        streams = [open_stream(tunnel, client) for client in clients]
+        master = tunnel.master
+        tunnel.pass_time(1.0)
+        for client, stream in zip(clients, streams, strict=True):
+            # A window wide enough that the link is what stops them.
+            master.streams(client.member)._streams[stream].send_credit = 4_000_000
+            client.streams._streams[stream].receive_credit = 4_000_000
+            master.streams(client.member).write(stream, bytes(2_000_000))
+        seen: list[int] = []
+        for _ in range(400):
+            views = master.data_to_send()
+            if not views:
+                break
+            data = b"".join(views)
+            assert master._link.outbox.waiting_bytes < SEND_AHEAD_BYTES + 200_000
+            seen.append(decode_header(data).target)
+            master.data_sent(len(views[0]))
+        # Nobody waits for the other's two million bytes.
+        assert {2, 3} <= set(seen[:20])
+
+    def test_what_the_window_stopped_goes_on_with_the_acknowledgement(
+        self, tunnel: MemoryTunnel
+    ) -> None:
+        client = tunnel.enter()
+        stream = open_stream(tunnel, client)
+        tunnel.pass_time(1.0)
+        client.streams._streams[stream].send_credit = 20_000_000
+        tunnel.master.streams(2)._streams[stream].receive_credit = 20_000_000
+        data = bytes(range(256)) * 50_000
+        client.streams.write(stream, data)
+        tunnel.pass_time(2.0)
+        assert received(tunnel, 2) == data
+
+    def test_after_the_end_nothing_new_is_sealed(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        client.streams.open("web")
+        client.close()
+        sent = b"".join(client.data_to_send())
+        assert sent
+        client.data_sent(len(sent))
+        assert list(client.data_to_send()) == []
+
+
+class TestPeers:
+    @pytest.mark.parametrize("place", [16, 36, -1])
+    def test_a_forged_packet_ends_the_pair(self, tunnel: MemoryTunnel, place: int) -> None:
+        client = tunnel.enter()
+
+        def forge(header: Header, packet: bytes) -> list[bytes]:
+            changed = bytearray(packet)
+            if header.sender != MASTER:
+                changed[place] ^= 1
+            return [bytes(changed)]
+
+        tunnel.liar = forge
+        client.streams.open("web")
+        tunnel.run()
+        tunnel.pass_time(GAP_SECONDS + 1.0)
+        (failed,) = tunnel.events_of(tunnel.master, RunFailed)
+        assert isinstance(failed.error, AuthenticationFailed | LimitExceeded)
+        assert not tunnel.master.over
+
+    def test_a_record_that_ends_the_peer_is_its_last(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        client.close("good night")
+        tunnel.run()
+        assert tunnel.events_of(tunnel.master, MemberLeft) == [MemberLeft(2, "good night", False)]
+        assert not tunnel.master._peers
+        assert tunnel.events_of(client, SessionFinished) == [SessionFinished("good night")]
+
+
+def test_the_key_is_shared_by_the_tests() -> None:
+    assert shared_key() is shared_key()
