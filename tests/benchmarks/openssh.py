@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.benchmarks.contest import MissingPeer
 from tests.benchmarks.processes import family
-from tests.benchmarks.program import HOST, Program, ProgramFailed, free_port, wait_for_port
+from tests.benchmarks.program import HOST, Program, free_port, wait_for_port
 
 __all__ = ["SSH", "Forwarded", "remote_forward"]
 
@@ -24,17 +24,17 @@ INSTALLATION = "apt install openssh-server openssh-client"
 
 _SYSTEM_PATH = "/usr/sbin:/usr/bin"
 _PRIVILEGE_SEPARATION = Path("/run/sshd")  # sshd wants it when it runs as root
-_ALLOCATED = re.compile(r"Allocated port (\d+) for remote forward to \S+:(\d+)")
+_ALLOCATED = re.compile(r"Allocated port (\d+) for remote forward")
 
 
 @dataclass(frozen=True)
 class Forwarded:
     """A running pair.
 
-    :ivar ports: on the server's side, by the port that each leads to.
+    :ivar port: on the server's side.
     """
 
-    ports: dict[int, int]
+    port: int
     server: Program
     client: Program
 
@@ -43,8 +43,8 @@ class Forwarded:
 
 
 @contextmanager
-def remote_forward(targets: list[int], folder: Path) -> Iterator[Forwarded]:
-    """Forward ports of the server to loopback ports of the client."""
+def remote_forward(target: int, folder: Path) -> Iterator[Forwarded]:
+    """Forward a port of the server to a loopback port of the client."""
     sshd = shutil.which("sshd", path=_SYSTEM_PATH)
     if sshd is None or shutil.which("ssh") is None:
         raise MissingPeer(INSTALLATION)
@@ -60,9 +60,10 @@ def remote_forward(targets: list[int], folder: Path) -> Iterator[Forwarded]:
     with ExitStack() as stack:
         server = stack.enter_context(Program(_sshd(sshd, port, folder), folder, name="sshd"))
         wait_for_port(server, port)
-        client = Program(_ssh(port, targets, folder), folder, name="ssh")
-        stack.enter_context(client)
-        yield Forwarded(_allocated(client, targets), server, client)
+        client = stack.enter_context(Program(_ssh(port, target, folder), folder, name="ssh"))
+        # The server chooses the port; ssh tells it on its standard error.
+        (allocated,) = client.wait_for_error(_ALLOCATED).groups()
+        yield Forwarded(int(allocated), server, client)
 
 
 def _sshd(program: str, port: int, folder: Path) -> list[str | Path]:
@@ -80,7 +81,7 @@ def _sshd(program: str, port: int, folder: Path) -> list[str | Path]:
     return [program, "-D", "-e", "-f", os.devnull, "-p", str(port), *flags]
 
 
-def _ssh(port: int, targets: list[int], folder: Path) -> list[str | Path]:
+def _ssh(port: int, target: int, folder: Path) -> list[str | Path]:
     options = {
         "IdentitiesOnly": "yes",
         "UserKnownHostsFile": folder / "known",
@@ -88,17 +89,7 @@ def _ssh(port: int, targets: list[int], folder: Path) -> list[str | Path]:
         "ExitOnForwardFailure": "yes",
     }
     flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-    forwards = [word for target in targets for word in ("-R", f"{HOST}:0:{HOST}:{target}")]
     return [
         *("ssh", "-F", os.devnull, "-N", "-c", CIPHER, "-i", folder / "user", "-p", str(port)),
-        *(*flags, *forwards, f"{getpass.getuser()}@{HOST}"),
+        *(*flags, "-R", f"{HOST}:0:{HOST}:{target}", f"{getpass.getuser()}@{HOST}"),
     ]
-
-
-def _allocated(client: Program, targets: list[int]) -> dict[int, int]:
-    """The ports that the server chose; ssh tells them on its standard error."""
-    text = client.wait_for_errors(_ALLOCATED, len(targets))
-    ports = {int(target): int(port) for port, target in _ALLOCATED.findall(text)}
-    if set(ports) != set(targets):
-        raise ProgramFailed(f"ssh forwards not what it should: {text}")
-    return ports

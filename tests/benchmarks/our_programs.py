@@ -6,24 +6,47 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.benchmarks.program import HOST, Program
 
-__all__ = ["joined", "shared", "tunnel_server"]
+__all__ = ["Running", "shared_and_joined", "tunnel_server"]
 
+SERVICE = "it"
 _CLI = ("python", "-m", "porttunnel.cli")
+
+# Everybody here comes from one address, as behind a load balancer.
+_SETTINGS = """
+[limits]
+connections_per_prefix = 10000
+"""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A service that is shared, and joined.
+
+    :ivar port: where it can be used.
+    """
+
+    share: Program
+    server: Program
+    join: Program
+    port: int
 
 
 @contextmanager
 def tunnel_server(folder: Path) -> Iterator[tuple[Program, int]]:
     """``twistd porttunnel-server`` on a free port."""
     twistd = Path(sys.executable).with_name("twistd")
+    settings = folder / "server.toml"
+    settings.write_text(_SETTINGS)
     server = Program(
         [
             *("python", twistd, "--nodaemon", "--pidfile=", f"--logfile={folder / 'server.log'}"),
-            *("porttunnel-server", "--listen", f"tcp:0:interface={HOST}", "--admin", "off"),
-            *("--data-dir", folder / "server"),
+            *("porttunnel-server", "--config", settings, "--data-dir", folder / "server"),
+            *("--listen", f"tcp:0:interface={HOST}", "--admin", "off"),
         ],
         folder,
         name="tunnel-server",
@@ -34,41 +57,25 @@ def tunnel_server(folder: Path) -> Iterator[tuple[Program, int]]:
 
 
 @contextmanager
-def shared(
-    server_port: int, services: dict[str, int], folder: Path
-) -> Iterator[tuple[Program, str]]:
-    """``porttunnel share`` of loopback ports, and the code to join with."""
-    targets = [f"{name}=tcp:{HOST}:{port}" for name, port in services.items()]
-    share = Program(
-        [
-            *(*_CLI, "share", *targets, "--server", f"tcp:{HOST}:{server_port}"),
-            *("--yes", "--json", "--data-dir", folder / "share"),
-        ],
-        folder,
-        name="share",
-    )
-    with share:
-        yield share, json.loads("{" + share.read_line("{"))["code"]
+def shared_and_joined(target: int, folder: Path) -> Iterator[Running]:
+    """A loopback port by way of ``porttunnel share``, the server and ``porttunnel join``."""
+    with tunnel_server(folder) as (server, server_port):
+        options = ("--server", f"tcp:{HOST}:{server_port}", "--json")
+        argv = [*_CLI, "share", f"{SERVICE}=tcp:{HOST}:{target}", *options, "--yes"]
+        with Program([*argv, "--data-dir", folder / "share"], folder, name="share") as share:
+            code = _read_event(share, "session")["code"]
+            with Program(
+                [*_CLI, "join", *options, "--data-dir", folder / "join"],
+                folder,
+                name="join",
+                environment={"PORTTUNNEL_CODE": code},
+            ) as join:
+                address = _read_event(join, "listening")["address"]
+                yield Running(share, server, join, int(address.rpartition(":")[2]))
 
 
-@contextmanager
-def joined(
-    server_port: int, code: str, services: list[str], folder: Path
-) -> Iterator[tuple[Program, dict[str, int]]]:
-    """``porttunnel join``, and the loopback port of each service."""
-    join = Program(
-        [
-            *(*_CLI, "join", "--server", f"tcp:{HOST}:{server_port}"),
-            *("--json", "--data-dir", folder / "join"),
-        ],
-        folder,
-        name="join",
-        environment={"PORTTUNNEL_CODE": code},
-    )
-    with join:
-        ports: dict[str, int] = {}
-        while set(ports) < set(services):
-            told = json.loads(join.read_line())
-            if told["event"] == "listening":
-                ports[told["service"]] = int(told["address"].rpartition(":")[2])
-        yield join, ports
+def _read_event(program: Program, wanted: str) -> dict[str, str]:
+    while True:
+        told: dict[str, str] = json.loads(program.read_line())
+        if told["event"] == wanted:
+            return told

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from tests.benchmarks.bulk import CPU, THROUGHPUT, measure_transfer
+from tests.benchmarks.bulk import CPU, THROUGHPUT, transfer
 from tests.benchmarks.our_programs import tunnel_server
 from tests.benchmarks.processes import family
 from tests.benchmarks.program import Program
@@ -41,24 +41,24 @@ def _ours(part: Part) -> _Measure:
         count, folder = part.bulk_bytes, part.folder
         with start_member("packet_member", "master", port, folder=folder) as master:
             number = int(master.read_line())
-            return measure_transfer(
+            return transfer(
                 lambda: start_member(
                     "packet_member", "client", port, number, count, folder=folder
                 ),
                 count,
                 lambda: {"server": [server.pid]},
-            )
+            ).figures()
 
     return measure
 
 
 def _proxy(part: Part, kind: _Proxy, source_port: int) -> _Measure:
     proxy, port = part.stack.enter_context(kind(source_port, part.folder))
-    return lambda: measure_transfer(
+    return lambda: transfer(
         lambda: start_fetch(port, part.bulk_bytes, part.folder),
         part.bulk_bytes,
         lambda: {"server": family([proxy.pid])},
-    )
+    ).figures()
 
 
 def _transit(part: Part) -> _Measure:
@@ -67,10 +67,10 @@ def _transit(part: Part) -> _Measure:
     def measure() -> Mapping[str, float]:
         count, folder = part.bulk_bytes, part.folder
         with start_member("transit_member", "source", port, folder=folder):
-            return measure_transfer(
+            return transfer(
                 lambda: start_member("transit_member", "fetch", port, count, folder=folder),
                 count,
                 lambda: {"server": [relay.pid]},
-            )
+            ).figures()
 
     return measure

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from tests.benchmarks.bulk import CPU, THROUGHPUT, measure_transfer
+from tests.benchmarks.bulk import CPU, THROUGHPUT, transfer
 from tests.benchmarks.openssh import SSH, remote_forward
-from tests.benchmarks.our_programs import joined, shared, tunnel_server
+from tests.benchmarks.our_programs import shared_and_joined
 from tests.benchmarks.run import Part
 from tests.benchmarks.table import OURS, Goal
 from tests.benchmarks.traffic_programs import start_fetch, start_source
 
-__all__ = ["measure_share"]
+__all__ = ["UNITS", "measure_share", "ssh_transfer"]
 
 UNITS = {
     CPU: "s/GiB",
@@ -21,7 +21,6 @@ UNITS = {
     THROUGHPUT: "MiB/s",
 }
 GOALS = {(CPU, SSH): Goal(1.15), (THROUGHPUT, SSH): Goal(0.9, at_least=True)}
-SERVICE = "bulk"
 
 _Measure = Callable[[], Mapping[str, float]]
 
@@ -30,26 +29,29 @@ def measure_share(part: Part) -> None:
     """What one byte costs all who touch it between the service and who uses it."""
     source_port = part.stack.enter_context(start_source(part.folder))
     part.add(OURS, lambda: _ours(part, source_port))
-    part.add(SSH, lambda: _ssh(part, source_port))
+    part.add(SSH, lambda: ssh_transfer(part, source_port))
     part.measure(UNITS, GOALS)
 
 
 def _ours(part: Part, source_port: int) -> _Measure:
-    enter, folder = part.stack.enter_context, part.folder
-    server, server_port = enter(tunnel_server(folder))
-    share, code = enter(shared(server_port, {SERVICE: source_port}, folder))
-    join, ports = enter(joined(server_port, code, [SERVICE], folder))
-    return lambda: measure_transfer(
-        lambda: start_fetch(ports[SERVICE], part.bulk_bytes, folder),
+    running = part.stack.enter_context(shared_and_joined(source_port, part.folder))
+    clocks = {
+        "share": [running.share.pid],
+        "server": [running.server.pid],
+        "join": [running.join.pid],
+    }
+    return lambda: transfer(
+        lambda: start_fetch(running.port, part.bulk_bytes, part.folder),
         part.bulk_bytes,
-        lambda: {"share": [share.pid], "server": [server.pid], "join": [join.pid]},
-    )
+        lambda: clocks,
+    ).figures()
 
 
-def _ssh(part: Part, source_port: int) -> _Measure:
-    forwarded = part.stack.enter_context(remote_forward([source_port], part.folder))
-    return lambda: measure_transfer(
-        lambda: start_fetch(forwarded.ports[source_port], part.bulk_bytes, part.folder),
+def ssh_transfer(part: Part, source_port: int) -> _Measure:
+    """The same service through ``ssh -R``; both of its sides count."""
+    forwarded = part.stack.enter_context(remote_forward(source_port, part.folder))
+    return lambda: transfer(
+        lambda: start_fetch(forwarded.port, part.bulk_bytes, part.folder),
         part.bulk_bytes,
         lambda: {"sshd and ssh": forwarded.processes()},
-    )
+    ).figures()

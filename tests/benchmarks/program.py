@@ -111,16 +111,16 @@ class Program:
         shown = self.errors.read_text(errors="replace")[-SHOWN_OUTPUT_CHARACTERS:]
         return ProgramFailed(f"{self.name} {what}\n{shown}")
 
-    def wait_for_errors(self, pattern: re.Pattern[str], count: int) -> str:
-        """Its standard error, once ``pattern`` is in it so many times.
+    def wait_for_error(self, pattern: re.Pattern[str]) -> re.Match[str]:
+        """The first match in its standard error.
 
-        :raises ProgramFailed: it isn't in time.
+        :raises ProgramFailed: there is none in time.
         """
         deadline = time.monotonic() + LINE_SECONDS
         while self._process.poll() is None and time.monotonic() < deadline:
-            text = self.errors.read_text(errors="replace")
-            if len(pattern.findall(text)) >= count:
-                return text
+            found = pattern.search(self.errors.read_text(errors="replace"))
+            if found is not None:
+                return found
             time.sleep(POLL_SECONDS)
         raise self._failure("did not tell in time what it should")
 

@@ -14,6 +14,7 @@ import struct
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from tests.benchmarks.program import HOST
 
@@ -22,6 +23,7 @@ __all__ = ["COUNT", "SOCKET_SECONDS", "announce_transfer", "fetch", "receive_exa
 COUNT = struct.Struct(">Q")
 CHUNK_BYTES = 262_144
 RECEIVE_BYTES = 1 << 20
+WARM_UP_TRIPS = 200
 SOCKET_SECONDS = 120.0  # nothing here stands still for so long, unless it is broken
 
 _chunk = memoryview(os.urandom(CHUNK_BYTES))
@@ -49,16 +51,31 @@ def announce_transfer(count: int, seconds: float) -> None:
 
 
 def _source() -> None:
+    _listen(serve)
+
+
+def _echo() -> None:
+    _listen(_send_back)
+
+
+def _listen(answer: Callable[[socket.socket], None]) -> None:
     listening = socket.create_server((HOST, 0))
     print(listening.getsockname()[1], flush=True)
     while True:
         connection, _ = listening.accept()
-        threading.Thread(target=serve, args=(connection,), daemon=True).start()
+        connection.settimeout(SOCKET_SECONDS)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+
+def _send_back(connection: socket.socket) -> None:
+    with connection:
+        while data := connection.recv(CHUNK_BYTES):
+            connection.sendall(data)
 
 
 def serve(connection: socket.socket) -> None:
     """Answer one ``fetch``."""
-    connection.settimeout(SOCKET_SECONDS)
     with connection:
         try:
             (count,) = COUNT.unpack(receive_exactly(connection, COUNT.size))
@@ -88,8 +105,35 @@ def _fetch(port: int, count: int) -> None:
     fetch(socket.create_connection((HOST, port), timeout=SOCKET_SECONDS), count)
 
 
+def _keys(port: int, count: int) -> None:
+    """Send one byte and wait for it, again and again; print each trip in seconds."""
+    trips = []
+    with socket.create_connection((HOST, port), timeout=SOCKET_SECONDS) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(WARM_UP_TRIPS + count):
+            begun = time.perf_counter()
+            connection.sendall(b"k")
+            receive_exactly(connection, 1)
+            trips.append(time.perf_counter() - begun)
+    print(json.dumps(trips[WARM_UP_TRIPS:]), flush=True)
+
+
+def _stall(port: int, count: int) -> None:
+    """Ask for so many bytes and read none of them."""
+    with socket.create_connection((HOST, port), timeout=SOCKET_SECONDS) as connection:
+        connection.sendall(COUNT.pack(count))
+        print("stalled", flush=True)
+        sys.stdin.readline()
+
+
 def _main(role: str, *arguments: str) -> None:
-    roles = {"source": _source, "fetch": _fetch}
+    roles = {
+        "source": _source,
+        "echo": _echo,
+        "fetch": _fetch,
+        "keys": _keys,
+        "stall": _stall,
+    }
     roles[role](*map(int, arguments))
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.benchmarks.program import Program
 
-__all__ = ["start_fetch", "start_member", "start_source"]
+__all__ = ["start_echo", "start_fetch", "start_member", "start_source"]
 
 
 @contextmanager
@@ -18,11 +18,24 @@ def start_source(folder: Path) -> Iterator[int]:
         yield int(source.read_line())
 
 
+@contextmanager
+def start_echo(folder: Path) -> Iterator[int]:
+    """Sends back each byte at once; its port."""
+    with start_member("traffic", "echo", folder=folder) as echo:
+        yield int(echo.read_line())
+
+
 def start_fetch(port: int, count: int, folder: Path) -> Program:
     return start_member("traffic", "fetch", port, count, folder=folder)
 
 
-def start_member(module: str, role: str, *arguments: int, folder: Path) -> Program:
+def start_member(
+    module: str,
+    role: str,
+    *arguments: int,
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+) -> Program:
     """A process of one of our modules.
 
     :param module: in this package.
@@ -30,4 +43,4 @@ def start_member(module: str, role: str, *arguments: int, folder: Path) -> Progr
     """
     words = [str(argument) for argument in arguments]
     argv = ["python", "-m", f"tests.benchmarks.{module}", role, *words]
-    return Program(argv, folder, name=f"{module}-{role}")
+    return Program(argv, folder, name=f"{module}-{role}", environment=environment)

@@ -12,8 +12,10 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.benchmarks.part_keys import measure_keys
 from tests.benchmarks.part_relay import measure_relay
 from tests.benchmarks.part_share import measure_share
+from tests.benchmarks.part_stream import measure_records, measure_stream
 from tests.benchmarks.run import Part, Run
 from tests.benchmarks.table import format_table, write_json
 
@@ -22,6 +24,9 @@ __all__ = ["PARTS", "main"]
 PARTS: dict[str, Callable[[Part], None]] = {
     "relay": measure_relay,
     "share": measure_share,
+    "stream": measure_stream,
+    "records": measure_records,
+    "keys": measure_keys,
 }
 RESULTS = Path("benchmark-results")
 

@@ -1,0 +1,49 @@
+"""What somebody feels who types: one byte there and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from statistics import quantiles
+
+from tests.benchmarks.openssh import SSH, remote_forward
+from tests.benchmarks.our_programs import shared_and_joined
+from tests.benchmarks.run import Part
+from tests.benchmarks.table import OURS, Goal
+from tests.benchmarks.traffic_programs import start_echo, start_member
+
+__all__ = ["measure_keys"]
+
+P50 = "round trip p50"
+P99 = "round trip p99"
+UNITS = {P50: "µs", P99: "µs"}
+GOALS = {(P50, SSH): Goal(1.5)}
+TRIPS = 2_000  # twenty of them are beyond p99
+MICROSECONDS = 1e6
+
+_Measure = Callable[[], Mapping[str, float]]
+
+
+def measure_keys(part: Part) -> None:
+    """Keystrokes, one at a time, through share and join as users run them."""
+    echo_port = part.stack.enter_context(start_echo(part.folder))
+    part.add(OURS, lambda: _ours(part, echo_port))
+    part.add(SSH, lambda: _ssh(part, echo_port))
+    part.measure(UNITS, GOALS)
+
+
+def _ours(part: Part, echo_port: int) -> _Measure:
+    running = part.stack.enter_context(shared_and_joined(echo_port, part.folder))
+    return lambda: _type(part, running.port)
+
+
+def _ssh(part: Part, echo_port: int) -> _Measure:
+    forwarded = part.stack.enter_context(remote_forward(echo_port, part.folder))
+    return lambda: _type(part, forwarded.port)
+
+
+def _type(part: Part, port: int) -> Mapping[str, float]:
+    with start_member("traffic", "keys", port, TRIPS, folder=part.folder) as keys:
+        trips = json.loads(keys.read_line())
+    hundredths = quantiles(trips, n=100)
+    return {P50: hundredths[49] * MICROSECONDS, P99: hundredths[98] * MICROSECONDS}
