@@ -16,6 +16,7 @@ from typing import IO, Any, NamedTuple
 
 __all__ = [
     "PORTTUNNEL",
+    "PYTHON",
     "ROOT",
     "TWISTD",
     "Program",
@@ -108,6 +109,14 @@ class Program:
             if line.startswith(beginnings):
                 return line
         raise ProgramSilent(self._report(f"ended without a line {beginnings!r}"))
+
+    def line_with(self, words: str, seconds: float = WAIT_SECONDS) -> str:
+        """The next line that contains ``words``; others are passed over."""
+        deadline = time.monotonic() + seconds
+        while (line := self.next_line(max(0.0, deadline - time.monotonic()))) is not None:
+            if words in line:
+                return line
+        raise ProgramSilent(self._report(f"ended without a line that contains {words!r}"))
 
     def event(self, kind: str, seconds: float = WAIT_SECONDS, **fields: Any) -> dict[str, Any]:
         """The next JSON event of a kind, with these fields; others are passed over."""
