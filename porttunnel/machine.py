@@ -44,6 +44,9 @@ class Machine(Protocol):
     def data_sent(self, count: int) -> None:
         """The first ``count`` bytes of :meth:`data_to_send` went out and can be forgotten."""
 
+    def limit_ahead(self, count: int) -> None:
+        """Have at most about ``count`` bytes ready to be sent at a time; the rest takes turns."""
+
     def next_deadline(self) -> float | None:
         """When :meth:`handle_timeout` wants to be called (seconds, absolute), or None."""
 

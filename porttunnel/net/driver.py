@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from porttunnel.machine import Machine
 from porttunnel.net.carriers.interface import Carrier
+from porttunnel.net.pace import LinkPace
 
 __all__ = ["MachineDriver"]
 
@@ -27,15 +28,23 @@ class MachineDriver:
     :param reactor: time.
     :param machine: the core.
     :param on_event: called with each event of the core, in order.
+    :param on_events_done: called when the events of one moment have been given out; views in
+        them are no longer valid after it.
     """
 
     def __init__(
-        self, reactor: IReactorTime, machine: Machine, on_event: Callable[[Any], None]
+        self,
+        reactor: IReactorTime,
+        machine: Machine,
+        on_event: Callable[[Any], None],
+        on_events_done: Callable[[], None],
     ) -> None:
         self._reactor = reactor
         self._machine = machine
         self._on_event = on_event
+        self._on_events_done = on_events_done
         self._carrier: Carrier | None = None
+        self._pace = LinkPace(reactor.seconds())
         self._timer: IDelayedCall | None = None
         self._timer_due = 0.0
         self._soon: IDelayedCall | None = None
@@ -64,6 +73,7 @@ class MachineDriver:
     def carrier_made(self, carrier: Carrier) -> None:
         """The connection is there."""
         self._carrier = carrier
+        self._set_pace(carrier)
         self.flush()
 
     def carrier_received(self, data: memoryview) -> None:
@@ -129,8 +139,7 @@ class MachineDriver:
         self._again = True
         while self._again:
             self._again = False
-            for event in machine.events():
-                self._on_event(event)
+            self._report()
             carrier = self._carrier
             if carrier is None or blocked:
                 continue
@@ -140,13 +149,23 @@ class MachineDriver:
                 taken = carrier.send(views)
                 machine.data_sent(taken)
                 blocked = taken < offered
+                if self._pace.sent(taken, blocked, self._reactor.seconds()):
+                    self._set_pace(carrier)
                 self._again = True
             else:
                 # Asking for what to send may have woken writers.
-                for event in machine.events():
-                    self._on_event(event)
+                self._report()
                 if self._closing and not self._again:
                     self._part(carrier)
+
+    def _set_pace(self, carrier: Carrier) -> None:
+        self._machine.limit_ahead(self._pace.ahead_bytes)
+        carrier.limit_unsent(self._pace.ahead_bytes // 2)
+
+    def _report(self) -> None:
+        for event in self._machine.events():
+            self._on_event(event)
+        self._on_events_done()
 
     def _part(self, carrier: Carrier) -> None:
         # Closed at once, with bytes of the peer still unread, the kernel would reset the

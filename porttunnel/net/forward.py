@@ -46,6 +46,7 @@ class Forwarder:
         self._on_refused = on_refused
         self._carrier: Carrier | None = None
         self._queue: deque[memoryview] = deque()  # bounded by the credit that was given
+        self._batch: list[memoryview] = []  # of this moment; the views are valid no longer
         self._paused = False
         self._over = False  # the stream is
         self._end_after_queue = False
@@ -130,15 +131,27 @@ class Forwarder:
             self._on_refused(StreamRefused(text or code.value, code))
 
     def stream_received(self, data: memoryview) -> None:
-        """Bytes for the socket."""
+        """Bytes for the socket: sent together with those that came in the same read."""
+        if self._carrier is None:
+            return
+        if not self._batch:
+            self._owner.at_events_end(self._send_batch)
+        self._batch.append(data)
+
+    def _send_batch(self) -> None:
+        batch, self._batch = self._batch, []
         carrier = self._carrier
         if carrier is None:
             return
-        taken = 0 if self._queue else carrier.send((data,))
+        taken = 0 if self._queue else carrier.send(batch)
         if taken:
             self._streams.consumed(self._stream, taken)
-        if taken < len(data):
-            self._queue.append(memoryview(bytes(data[taken:])))
+        for view in batch:
+            if taken >= len(view):
+                taken -= len(view)
+            else:
+                self._queue.append(memoryview(bytes(view[taken:])))
+                taken = 0
 
     def stream_writable(self) -> None:
         """Read from the socket again."""
@@ -148,12 +161,14 @@ class Forwarder:
 
     def stream_ended(self) -> None:
         """The other side's last byte: pass it on after what waits."""
+        self._send_batch()
         self._end_after_queue = True
         if not self._queue and self._carrier is not None:
             self._queue_is_empty(self._carrier)
 
     def stream_closed(self) -> None:
         """Both halves are done."""
+        self._send_batch()
         self._over = True
         self._close_after_queue = True
         if not self._queue and self._carrier is not None:
@@ -175,6 +190,7 @@ class Forwarder:
 
     def _abort(self) -> None:
         self._over = True
+        self._batch.clear()
         self._queue.clear()
         if self._carrier is not None:
             self._carrier.abort()

@@ -61,10 +61,12 @@ class Session(ABC):
         self._reactor = reactor
         self._machine = machine
         self._on_event = on_event
-        self._driver = MachineDriver(reactor, machine, self._receive_event)
+        self._driver = MachineDriver(reactor, machine, self._receive_event, self._events_done)
         self._handles: dict[tuple[int, int], StreamHandle] = {}
+        self._batches: list[Callable[[], None]] = []
         self._acceptors: dict[str, Acceptor] = {}
         self._waiting: list[defer.Deferred[None]] = []
+        self._waiting_for_streams: list[defer.Deferred[None]] = []
         self._finished = False
         self._error: PorttunnelError | None = None
 
@@ -87,9 +89,14 @@ class Session(ABC):
         """Send what was written, in the reactor's next turn."""
         self._driver.flush_soon()
 
+    def at_events_end(self, call: Callable[[], None]) -> None:
+        """Call once when the events of this moment have been given out."""
+        self._batches.append(call)
+
     def release(self, member: int, stream: int) -> None:
         """The stream's end wants no more calls."""
         self._handles.pop((member, stream), None)
+        self._check_streams()
 
     def open_stream(
         self, member: int, service: str, make: Callable[[int], StreamHandle]
@@ -136,6 +143,13 @@ class Session(ABC):
             waiting.errback(self._error)
         return waiting
 
+    def when_streams_done(self) -> defer.Deferred[None]:
+        """Fires once no stream is open: all bytes of both sides have arrived, or are lost."""
+        done: defer.Deferred[None] = defer.Deferred()
+        self._waiting_for_streams.append(done)
+        self._check_streams()
+        return done
+
     def when_disconnected(self) -> defer.Deferred[None]:
         """Fires once the link is gone, and with it all that was to be sent has been."""
         return self._driver.when_gone()
@@ -172,6 +186,12 @@ class Session(ABC):
         else:
             self._receive_session_event(happened)
 
+    def _events_done(self) -> None:
+        while self._batches:
+            batches, self._batches = self._batches, []
+            for call in batches:
+                call()
+
     def _receive_stream_event(self, happened: Any) -> None:
         key = (happened.member, happened.stream)
         if isinstance(happened, event.StreamOffered):
@@ -192,6 +212,13 @@ class Session(ABC):
                 handle.stream_reset(happened.code)
             else:
                 handle.stream_closed()
+            self._check_streams()
+
+    def _check_streams(self) -> None:
+        if not self._handles:
+            waiting, self._waiting_for_streams = self._waiting_for_streams, []
+            for deferred in waiting:
+                deferred.callback(None)
 
     def _receive_offer(self, offered: event.StreamOffered) -> None:
         acceptor = self._acceptors.get(offered.service)
@@ -205,18 +232,20 @@ class Session(ABC):
         )
 
     def _receive_session_event(self, happened: Any) -> None:
+        if isinstance(happened, event.MemberLeft):
+            self._lose_streams(happened.member, happened.reason)
+        # Told before when_done() fires, so that whoever waits for that knows why.
+        self._on_event(happened)
         if isinstance(happened, event.ConnectionFailed):
             self._finish(happened.error)
         elif isinstance(happened, event.SessionFinished):
             self._finish(None)
-        elif isinstance(happened, event.MemberLeft):
-            self._lose_streams(happened.member, happened.reason)
-        self._on_event(happened)
 
     def _lose_streams(self, member: int, reason: str) -> None:
         error = CutOff(f"The other side is gone: {reason}.")
         for key in [key for key in self._handles if key[0] == member]:
             self._handles.pop(key).stream_lost(error)
+        self._check_streams()
 
     def _finish(self, error: PorttunnelError | None) -> None:
         if self._finished:
@@ -226,6 +255,7 @@ class Session(ABC):
         handles, self._handles = self._handles, {}
         for handle in handles.values():
             handle.stream_lost(error or CutOff("The session was closed."))
+        self._check_streams()
         self._driver.close()
         waiting, self._waiting = self._waiting, []
         for deferred in waiting:

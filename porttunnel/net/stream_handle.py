@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from porttunnel.errors import PorttunnelError, StreamCode
@@ -49,6 +50,9 @@ class StreamOwner(Protocol):
 
     def flush_soon(self) -> None:
         """Send what was written, in the reactor's next turn."""
+
+    def at_events_end(self, call: Callable[[], None]) -> None:
+        """Call once when the events of this moment have been given out."""
 
     def release(self, member: int, stream: int) -> None:
         """The handle wants no more calls."""

@@ -263,9 +263,9 @@ class StreamTransport:
 
     def _deliver_end(self) -> None:
         if self._state is _State.OPEN:
-            half_closeable = IHalfCloseableProtocol(self.protocol, None)
-            if half_closeable is not None:
-                half_closeable.readConnectionLost()
+            protocol: Any = self.protocol
+            if IHalfCloseableProtocol.providedBy(protocol):
+                protocol.readConnectionLost()
             else:
                 self.loseConnection()
         self._lose_if_both_ended()
@@ -283,9 +283,9 @@ class StreamTransport:
             self._streams.end(self._stream)
             self._owner.flush_soon()
             if self._state is _State.OPEN:
-                half_closeable = IHalfCloseableProtocol(self.protocol, None)
-                if half_closeable is not None:
-                    half_closeable.writeConnectionLost()
+                protocol: Any = self.protocol
+                if IHalfCloseableProtocol.providedBy(protocol):
+                    protocol.writeConnectionLost()
         if self._state is _State.CLOSING:
             self._start_linger()
 

@@ -16,7 +16,7 @@ from porttunnel.errors import (
     SessionEnded,
 )
 from porttunnel.session import request
-from porttunnel.session.outbox import SEND_AHEAD_BYTES, Outbox, SlotPool
+from porttunnel.session.outbox import Outbox, SlotPool
 from porttunnel.session.packet import (
     HEADER_BYTES,
     NO_MEMBER,
@@ -117,7 +117,7 @@ class ServerLink:
                 return
             if header.kind is PacketType.PING:
                 # A flood of pings on a link that takes nothing must not become a queue.
-                if self.outbox.waiting_bytes < SEND_AHEAD_BYTES:
+                if self.outbox.waiting_bytes < self.outbox.limit_bytes:
                     self.send(PacketType.PONG, SERVER, bytes(packet[HEADER_BYTES:]))
             elif header.kind is not PacketType.PONG:
                 yield header, packet

@@ -60,14 +60,16 @@ class Outbox:
     """What one link shall send, in order.
 
     :param pool: gets slots back that were released while they were being sent.
+    :ivar limit_bytes: nothing that can wait elsewhere is queued beyond this.
     """
 
-    __slots__ = ("_entries", "_offset", "_pool", "waiting_bytes")
+    __slots__ = ("_entries", "_offset", "_pool", "limit_bytes", "waiting_bytes")
 
     def __init__(self, pool: SlotPool) -> None:
         self._entries: deque[tuple[memoryview, Slot | None]] = deque()
         self._offset = 0  # how much of the first entry went out
         self._pool = pool
+        self.limit_bytes = SEND_AHEAD_BYTES
         self.waiting_bytes = 0
 
     def append(self, packet: bytes | memoryview, slot: Slot | None = None) -> None:

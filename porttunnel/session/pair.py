@@ -11,7 +11,7 @@ from struct import Struct
 
 from porttunnel.errors import LimitExceeded, LocalProtocolError, RemoteProtocolError
 from porttunnel.keys.sealing import Opener, Sealer
-from porttunnel.session.outbox import SEND_AHEAD_BYTES, Outbox, Slot, SlotPool
+from porttunnel.session.outbox import Outbox, Slot, SlotPool
 from porttunnel.session.packet import (
     HEADER_BYTES,
     MAX_PACKET_BYTES,
@@ -107,7 +107,7 @@ class Pair:
             self.seal()
         if (
             self._unacked_bytes > WINDOW_BYTES - RESERVED_BYTES - MAX_PACKET_BYTES
-            or self._outbox.waiting_bytes >= SEND_AHEAD_BYTES
+            or self._outbox.waiting_bytes >= self._outbox.limit_bytes
         ):
             return 0
         if self._open is None:
@@ -276,7 +276,7 @@ class Pair:
             self._ack_deadline = now + ACK_AFTER_SECONDS
 
     def _send_ack(self, now: float) -> None:
-        if self._outbox.waiting_bytes >= SEND_AHEAD_BYTES:
+        if self._outbox.waiting_bytes >= self._outbox.limit_bytes:
             # The link takes nothing: an ACK later says more, and the queue stays bounded.
             self._ack_deadline = now + ACK_AFTER_SECONDS
             return

@@ -29,6 +29,12 @@ class Carrier(Protocol):
             fewer than offered were taken, ``carrier_writable`` follows once.
         """
 
+    def limit_unsent(self, count: int) -> None:
+        """Let the system queue about ``count`` bytes at most that it has not sent yet.
+
+        What is queued there stands before everything that comes later, however urgent.
+        """
+
     def end(self) -> None:
         """Half-close: the peer sees the end of our bytes; it may go on sending."""
 

@@ -54,6 +54,9 @@ class StockCarrier:
                 taken += len(piece)
         return taken
 
+    def limit_unsent(self, count: int) -> None:
+        """The transport has a fixed bound of its own."""
+
     def end(self) -> None:
         """Half-close, where the transport can; a TLS transport then closes."""
         # Twisted's TLS has no half-close, yet passes the name on to the socket below it.
