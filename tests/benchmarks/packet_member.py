@@ -40,18 +40,21 @@ LIFETIME_SECONDS = 3_600
 PACKETS_A_SEND = 4
 WARM_UP_BYTES = 16 << 20
 
-_Packet = tuple[PacketType, bytes]
+Packet = tuple[PacketType, bytes]
 
 
-class _Link:
-    """A connection to the tunnel server."""
+class Link:
+    """A connection to the tunnel server.
+
+    :param port: the server's.
+    """
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection((HOST, port), timeout=SOCKET_SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._splitter = PacketSplitter()
 
-    def enter(self, asked: request.Request) -> request.Reply:
+    def _ask(self, asked: request.Request) -> request.Reply:
         body = request.encode(asked)
         self.socket.sendall(encode_packet(PacketType.REQUEST, NO_MEMBER, SERVER, body))
         # Byte for byte, not more: what follows belongs to whoever reads next.
@@ -59,7 +62,22 @@ class _Link:
         reply = receive_exactly(self.socket, int.from_bytes(head[-4:]))
         return request.decode_reply(reply)
 
-    def receive(self) -> list[_Packet]:
+    def create(self) -> int:
+        """Become the master of a session; its number."""
+        created = self._ask(
+            request.Create(
+                lifetime_s=LIFETIME_SECONDS, max_clients=1, join_window_s=LIFETIME_SECONDS
+            )
+        )
+        assert isinstance(created, request.Created), created
+        return created.number
+
+    def join(self, number: int) -> None:
+        """Become its client."""
+        joined = self._ask(request.Join(number=number))
+        assert isinstance(joined, request.Joined), joined
+
+    def receive(self) -> list[Packet]:
         data = memoryview(self.socket.recv(RECEIVE_BYTES))
         if not data:
             raise ConnectionError("the server closed the link")
@@ -68,14 +86,9 @@ class _Link:
 
 
 def _master(port: int) -> None:
-    link = _Link(port)
-    created = link.enter(
-        request.Create(lifetime_s=LIFETIME_SECONDS, max_clients=1, join_window_s=LIFETIME_SECONDS)
-    )
-    assert isinstance(created, request.Created), created
-    print(created.number, flush=True)
-    body = bytes(MAX_PLAINTEXT_BYTES + TAG_BYTES)
-    packets = encode_packet(PacketType.DATA, MASTER, CLIENT, body) * PACKETS_A_SEND
+    link = Link(port)
+    print(link.create(), flush=True)
+    packets = _full_packets()
     to_send = 0
     unacknowledged = 0
     while True:
@@ -92,9 +105,8 @@ def _master(port: int) -> None:
 
 
 def _client(port: int, number: int, count: int) -> None:
-    link = _Link(port)
-    joined = link.enter(request.Join(number=number))
-    assert isinstance(joined, request.Joined), joined
+    link = Link(port)
+    link.join(number)
     # Until packets go both ways the server takes us for somebody still at the door.
     _fetch(link, WARM_UP_BYTES)
     print("ready", flush=True)
@@ -104,7 +116,7 @@ def _client(port: int, number: int, count: int) -> None:
     announce_transfer(received, time.perf_counter() - begun)
 
 
-def _fetch(link: _Link, count: int) -> int:
+def _fetch(link: Link, count: int) -> int:
     """Ask for so much payload; how much came."""
     wanted = COUNT.pack(count) + bytes(TAG_BYTES)
     link.socket.sendall(encode_packet(PacketType.DATA, CLIENT, MASTER, wanted))
@@ -126,8 +138,57 @@ def _fetch(link: _Link, count: int) -> int:
     return packets * MAX_PLAINTEXT_BYTES
 
 
+def _full_packets() -> bytes:
+    body = bytes(MAX_PLAINTEXT_BYTES + TAG_BYTES)
+    return encode_packet(PacketType.DATA, MASTER, CLIENT, body) * PACKETS_A_SEND
+
+
+def _pour(port: int, count: int) -> None:
+    """A master that keeps no window: sends as much as it can of ``count`` bytes."""
+    link = Link(port)
+    print(link.create(), flush=True)
+    while PacketType.DATA not in (kind for kind, _ in link.receive()):
+        pass
+    packets = _full_packets()
+    sent = 0
+    try:
+        while sent < count:
+            link.socket.sendall(packets)
+            sent += len(packets)
+    except (ConnectionError, TimeoutError):
+        print("refused", flush=True)
+    else:
+        print("taken", flush=True)
+
+
+def _stall(port: int, number: int) -> None:
+    """A client that asks and then reads nothing."""
+    link = Link(port)
+    link.join(number)
+    link.socket.sendall(encode_packet(PacketType.DATA, CLIENT, MASTER, bytes(TAG_BYTES)))
+    print("stalled", flush=True)
+    sys.stdin.readline()
+
+
+def _hold(port: int) -> None:
+    """For each line of standard input open as many sessions, each of a master and a client."""
+    links = []
+    while line := sys.stdin.readline():
+        for _ in range(int(line)):
+            master, client = Link(port), Link(port)
+            client.join(master.create())
+            links += [master, client]
+        print("open", flush=True)
+
+
 def _main(role: str, *arguments: str) -> None:
-    roles = {"master": _master, "client": _client}
+    roles = {
+        "master": _master,
+        "client": _client,
+        "pour": _pour,
+        "stall": _stall,
+        "hold": _hold,
+    }
     roles[role](*map(int, arguments))
 
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from statistics import quantiles
 
 from tests.benchmarks.openssh import SSH, remote_forward
 from tests.benchmarks.our_programs import shared_and_joined
+from tests.benchmarks.processes import cpu_seconds
 from tests.benchmarks.run import Part
 from tests.benchmarks.table import OURS, Goal
+from tests.benchmarks.traffic import WARM_UP_TRIPS
 from tests.benchmarks.traffic_programs import start_echo, start_member
 
 __all__ = ["measure_keys"]
 
 P50 = "round trip p50"
 P99 = "round trip p99"
-UNITS = {P50: "µs", P99: "µs"}
+CPU_PER_TRIP = "CPU of a round trip"
+UNITS = {P50: "µs", P99: "µs", CPU_PER_TRIP: "µs"}
 GOALS = {(P50, SSH): Goal(1.5)}
 TRIPS = 2_000  # twenty of them are beyond p99
 MICROSECONDS = 1e6
@@ -34,16 +37,23 @@ def measure_keys(part: Part) -> None:
 
 def _ours(part: Part, echo_port: int) -> _Measure:
     running = part.stack.enter_context(shared_and_joined(echo_port, part.folder))
-    return lambda: _type(part, running.port)
+    pids = [running.share.pid, running.server.pid, running.join.pid]
+    return lambda: _type(part, running.port, pids)
 
 
 def _ssh(part: Part, echo_port: int) -> _Measure:
     forwarded = part.stack.enter_context(remote_forward(echo_port, part.folder))
-    return lambda: _type(part, forwarded.port)
+    return lambda: _type(part, forwarded.port, forwarded.processes())
 
 
-def _type(part: Part, port: int) -> Mapping[str, float]:
+def _type(part: Part, port: int, pids: Sequence[int]) -> Mapping[str, float]:
+    before = sum(map(cpu_seconds, pids))
     with start_member("traffic", "keys", port, TRIPS, folder=part.folder) as keys:
         trips = json.loads(keys.read_line())
+        used = sum(map(cpu_seconds, pids)) - before
     hundredths = quantiles(trips, n=100)
-    return {P50: hundredths[49] * MICROSECONDS, P99: hundredths[98] * MICROSECONDS}
+    return {
+        P50: hundredths[49] * MICROSECONDS,
+        P99: hundredths[98] * MICROSECONDS,
+        CPU_PER_TRIP: used / (TRIPS + WARM_UP_TRIPS) * MICROSECONDS,
+    }

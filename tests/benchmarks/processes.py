@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["cpu_seconds", "family", "resident_bytes"]
+__all__ = ["cpu_seconds", "family", "peak_resident_bytes", "resident_bytes"]
 
 _PROC = Path("/proc")
 _SCHEDULED = 2  # CPUCLOCK_SCHED: time on a processor, user and system, of all threads
@@ -25,10 +25,18 @@ def cpu_seconds(pid: int) -> float:
 
 def resident_bytes(pid: int) -> int:
     """The memory that a process has in use now."""
-    for line in (_PROC / str(pid) / "status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * _KIB
-    raise ProcessLookupError(pid)
+    return _status(pid, "VmRSS")
+
+
+def peak_resident_bytes(pid: int) -> int:
+    """The most that it ever had in use."""
+    return _status(pid, "VmHWM")
+
+
+def _status(pid: int, field: str) -> int:
+    lines = (_PROC / str(pid) / "status").read_text().splitlines()
+    fields = dict(line.split(":", 1) for line in lines)
+    return int(fields[field].split()[0]) * _KIB
 
 
 def family(roots: Iterable[int]) -> list[int]:

@@ -59,9 +59,16 @@ class Part:
             self.run.missing[name] = str(missing)
 
     def measure(
-        self, units: Mapping[str, str], goals: Mapping[tuple[str, str], Goal] | None = None
+        self,
+        units: Mapping[str, str],
+        goals: Mapping[tuple[str, str], Goal] | None = None,
+        *,
+        rounds: int | None = None,
     ) -> None:
-        """Hold the rounds; see :func:`tests.benchmarks.table.rows_of`."""
-        samples = hold_rounds(self._contestants, self.run.rounds)
+        """Hold the rounds; see :func:`tests.benchmarks.table.rows_of`.
+
+        :param rounds: instead of the run's.
+        """
+        samples = hold_rounds(self._contestants, rounds or self.run.rounds)
         self.run.samples[self._name] = samples.values
         self.run.rows += rows_of(self._name, samples, units, goals or {})

@@ -18,7 +18,15 @@ from collections.abc import Callable
 
 from tests.benchmarks.program import HOST
 
-__all__ = ["COUNT", "SOCKET_SECONDS", "announce_transfer", "fetch", "receive_exactly", "serve"]
+__all__ = [
+    "COUNT",
+    "SOCKET_SECONDS",
+    "WARM_UP_TRIPS",
+    "announce_transfer",
+    "fetch",
+    "receive_exactly",
+    "serve",
+]
 
 COUNT = struct.Struct(">Q")
 CHUNK_BYTES = 262_144
@@ -119,11 +127,13 @@ def _keys(port: int, count: int) -> None:
 
 
 def _stall(port: int, count: int) -> None:
-    """Ask for so many bytes and read none of them."""
+    """Ask for so many bytes and read none of them until a line of standard input; then one."""
     with socket.create_connection((HOST, port), timeout=SOCKET_SECONDS) as connection:
         connection.sendall(COUNT.pack(count))
         print("stalled", flush=True)
         sys.stdin.readline()
+        receive_exactly(connection, 1)
+        print("alive", flush=True)
 
 
 def _main(role: str, *arguments: str) -> None:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.benchmarks.part_keys import measure_keys
+from tests.benchmarks.part_memory import measure_memory
 from tests.benchmarks.part_relay import measure_relay
 from tests.benchmarks.part_share import measure_share
 from tests.benchmarks.part_stream import measure_records, measure_stream
@@ -27,6 +28,7 @@ PARTS: dict[str, Callable[[Part], None]] = {
     "stream": measure_stream,
     "records": measure_records,
     "keys": measure_keys,
+    "memory": measure_memory,
 }
 RESULTS = Path("benchmark-results")
 
