@@ -126,7 +126,7 @@ class RequestDesk:
             outcome = await self._answer_one(link, asked, arrived, session)
             kind = asked.request.__struct_config__.tag
             self._counters.requests[str(kind), outcome] += 1
-            link.requests.popleft()
+            del link.requests[0]
             link.core.request_answered()
 
     async def _answer_one(

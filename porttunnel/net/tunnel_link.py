@@ -6,7 +6,6 @@ source is never paused, since a pause would also stop what it sends to others.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -106,7 +105,7 @@ class TunnelLink:
         self.core = RelayLink(reactor.seconds())
         self.prefix = prefix
         self.session: LiveSession | None = None
-        self.requests: deque[tuple[RequestReceived, float, LiveSession | None]] = deque()
+        self.requests: list[tuple[RequestReceived, float, LiveSession | None]] = []
         """What waits for its answer, when it came, and in which session; the first one is being
         answered."""
         self.waiting = WaitingBytes(total)

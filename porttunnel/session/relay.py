@@ -167,6 +167,8 @@ class RelayLink:
     :param now: seconds, monotonic; the link's patience begins here.
     """
 
+    __slots__ = ("_ask_by", "_heard_at", "_member", "_splitter", "_state", "_waiting_requests")
+
     def __init__(self, now: float) -> None:
         self._state = LinkState.NEW
         self._member = NO_MEMBER
