@@ -13,7 +13,7 @@ from tests.benchmarks.contest import Samples
 __all__ = ["OURS", "Goal", "Row", "format_table", "rows_of", "write_json"]
 
 OURS = "porttunnel"
-_HEAD = ("part", "figure", "unit", OURS, "peer", "peer's", "ratio", "goal", "met")
+_HEAD = ("part", "figure", "peer", "ratio", "goal", "met", OURS, "peer's", "unit")
 _SIGNIFICANT_BELOW = 100  # larger figures need no decimals
 
 
@@ -101,13 +101,13 @@ def _cells(row: Row) -> tuple[str, ...]:
     return (
         row.part,
         row.figure,
-        row.unit,
-        _format(row.ours),
         row.peer,
-        _format(row.theirs),
         "" if row.ratio is None else f"{row.ratio:.2f}",
         "" if row.goal is None else str(row.goal),
         {None: "", True: "yes", False: "NO"}[row.met],
+        _format(row.ours),
+        _format(row.theirs),
+        row.unit,
     )
 
 

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"skipped: {name} is not installed ({installation})")
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     path = options.output / f"tunnel-{stamp}.json"
-    write_json(path, _about(options), run.rows, run.samples)
+    write_json(path, _about(options) | {"missing": run.missing}, run.rows, run.samples)
     print(f"written: {path}")
     return 0
 
