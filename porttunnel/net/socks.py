@@ -13,7 +13,13 @@ from typing import Any
 
 from twisted.internet import defer
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.error import ConnectionDone, DNSLookupError, NoRouteError, TCPTimedOutError
+from twisted.internet.error import (
+    ConnectingCancelledError,
+    ConnectionDone,
+    DNSLookupError,
+    NoRouteError,
+    TCPTimedOutError,
+)
 from twisted.internet.error import ConnectionRefusedError as TwistedConnectionRefused
 from twisted.internet.error import TimeoutError as TwistedTimeout
 from twisted.internet.interfaces import (
@@ -89,6 +95,7 @@ class _Half(Protocol):
     """
 
     other: _Half | None = None
+    read_ended = False
 
     def join(self, other: _Half) -> None:
         """From now on what comes here goes there."""
@@ -107,11 +114,20 @@ class _Half(Protocol):
             self.other.transport.write(data)
 
     def readConnectionLost(self) -> None:
-        """The half-close goes through."""
+        """The half-close goes through; the second one ends both connections."""
         self.part()
-        transport: Any = None if self.other is None else self.other.transport
-        if transport is not None:
+        self.read_ended = True
+        other = self.other
+        transport: Any = None if other is None else other.transport
+        if other is None or transport is None:
+            return
+        if not other.read_ended:
             transport.loseWriteConnection()
+            return
+        # Twisted leaves a connection that is closed by halves for its protocol to end.
+        transport.loseConnection()
+        if self.transport is not None:
+            self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """Our own half-close went out: nothing is left to do."""
@@ -245,6 +261,9 @@ class SocksProtocol(_Half):
         for endpoint in await self._endpoints(host, port):
             try:
                 target: Any = await endpoint.connect(factory)
+            except ConnectingCancelledError:
+                # What an endpoint makes of its cancellation.
+                raise defer.CancelledError from None
             except (defer.CancelledError, _Refusal):
                 raise
             except Exception as error:
