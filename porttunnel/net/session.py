@@ -10,8 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import defer
+from twisted.internet.error import (
+    ConnectingCancelledError,
+    DNSLookupError,
+    NoRouteError,
+    TCPTimedOutError,
+)
 from twisted.internet.error import ConnectionRefusedError as TwistedConnectionRefused
-from twisted.internet.error import DNSLookupError, NoRouteError, TCPTimedOutError
 from twisted.internet.error import TimeoutError as TwistedTimeout
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
@@ -42,7 +47,10 @@ def code_of_failure(reason: Failure) -> StreamCode:
     """How a failed connection is told to the other side."""
     if reason.check(TwistedConnectionRefused):
         return StreamCode.CONNECTION_REFUSED
-    if reason.check(TwistedTimeout, TCPTimedOutError, defer.TimeoutError):
+    # The last is how an endpoint reports that it was given up, by addTimeout.
+    if reason.check(
+        TwistedTimeout, TCPTimedOutError, defer.TimeoutError, ConnectingCancelledError
+    ):
         return StreamCode.TIMED_OUT
     if reason.check(DNSLookupError, NoRouteError):
         return StreamCode.UNREACHABLE
@@ -274,7 +282,10 @@ async def connect_link(reactor: Any, session: Session, endpoint: IStreamClientEn
     factory.noisy = False
     try:
         await endpoint.connect(factory)
-    except PorttunnelError:
+    except ConnectingCancelledError:
+        # What an endpoint makes of its cancellation.
+        raise defer.CancelledError from None
+    except (PorttunnelError, defer.CancelledError):
         raise
     except Exception as error:
         reason = str(error).rstrip(".")
