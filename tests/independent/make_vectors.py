@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.independent import handshake_vectors, message_vectors, packet_vectors
+from tests.independent import handshake_vectors, message_vectors, packet_vectors, sequence_vectors
 from tests.independent.vector_inputs import Inputs
 
 __all__ = ["PLACE", "build"]
@@ -41,6 +41,7 @@ def build(inputs: Inputs) -> dict[str, Any]:
         "refused_headers": packet_vectors.refused_headers(),
         "sealed": packet_vectors.sealed(inputs),
         "unopened": packet_vectors.unopened(inputs),
+        "sequences": sequence_vectors.sequences(inputs),
         "records": packet_vectors.records(),
         "refused_records": packet_vectors.refused_records(),
         "messages": message_vectors.messages(),

@@ -252,7 +252,6 @@ def refused_codes(inputs: Inputs) -> list[dict[str, str]]:
         "SAS with a number that begins with 0": "01234",
         "a letter": right[:-1] + "x",
         "digits of another script": right.replace("4", "٤"),
-        "a minus sign": "-48213",
         "link without a secret": "porttunnel:48213#",
         "link without a mark": f"porttunnel:48213{link}",
         "link with a character less": f"porttunnel:48213#{link[:-1]}",

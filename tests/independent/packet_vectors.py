@@ -70,8 +70,8 @@ def sealed(inputs: Inputs) -> list[dict[str, Any]]:
         for name, (header, plaintext) in packets.items():
             packet = _sealed_with(inputs, direction, header, plaintext)
             if len(plaintext) == 65_536:
-                # Only its end: the tag says whether the rest was right.
-                kept = {"plaintext_zeros": len(plaintext), "packet_end": packet[-16:].hex()}
+                # The tag alone says whether the rest is right.
+                kept = {"plaintext_zeros": len(plaintext), "tag": packet[-16:].hex()}
             else:
                 kept = {"plaintext": plaintext.hex(), "packet": packet.hex()}
             found.append({"name": name, "direction": direction, **header._asdict(), **kept})
@@ -186,7 +186,6 @@ def _wrong_headers() -> Iterator[tuple[str, bytes]]:
     yield "GROUP in ACK", _flip(ack, 7, GROUP)
     yield "an unknown flag", _flip(data, 7, 4)
     yield "an unknown flag in the high byte", _flip(data, 6)
-    yield "GROUP with an ack", _flip(_flip(data, 7, GROUP), 31)
     for kind in TYPES:
         number = int(kind in ("C3", "M4"))
         sender, target = (1, 2) if kind in ("M2", "M4", "ERROR") else (2, 1)
@@ -196,22 +195,14 @@ def _wrong_headers() -> Iterator[tuple[str, bytes]]:
             sender = SERVER
         head = encode_packet(Header(kind, sender, target, number), b"")[:32]
         allowed = BODY_BYTES[kind]
-        near = {length + step for length in (allowed[0], allowed[-1]) for step in (-1, 1)}
-        for length in sorted((near | {0, 0xFFFFFFFF}) - set(allowed)):
+        for length in sorted({allowed[0] - 1, allowed[-1] + 1, 0, 0xFFFFFFFF} - {-1}):
             yield f"{kind} with a body of {length}", head + struct.pack(">I", length)
         if kind in ("C1", "M2", "C3", "M4"):
             whole = head + struct.pack(">I", allowed[0])
-            yield f"{kind} with the other number", _flip(whole, 23)
-            yield f"{kind} with an epoch", _flip(whole, 11)
-            yield f"{kind} with an ack", _flip(whole, 31)
             yield f"{kind} with a flag", _flip(whole, 7)
         if kind in ("REQUEST", "REPLY", "EVENT", "PING", "PONG", "ERROR"):
             whole = head + struct.pack(">I", allowed[0])
             yield f"{kind} with a flag", _flip(whole, 7)
-    yield "DATA to the server", data[:14] + b"\0\0" + data[16:]
-    yield "DATA from the server", data[:12] + b"\0\0" + data[14:]
-    yield "ACK to the server", ack[:14] + b"\0\0" + ack[16:]
-    yield "ACK from the server", ack[:12] + b"\0\0" + ack[14:]
 
 
 def refused_headers() -> list[dict[str, str]]:
@@ -255,7 +246,11 @@ def records() -> list[dict[str, Any]]:
 
 
 def refused_records() -> list[dict[str, str]]:
-    """Bodies that are fatal for a pair."""
+    """Bodies that are fatal for a pair.
+
+    So they are to a master with which the client has opened stream 1, and that has opened
+    stream 2 itself: what is wrong is the form and nothing else.
+    """
     window = struct.pack(">I", 65_536)
     bodies = {
         "an unknown kind": struct.pack(">BII", 8, 1, 0),
@@ -268,17 +263,17 @@ def refused_records() -> list[dict[str, str]]:
         "DATA for stream 0": encode_record("DATA", 0, b"x"),
         "CONTROL for a stream": encode_record("CONTROL", 1, b"\x80"),
         "CONTROL without a message": encode_record("CONTROL"),
-        "OPEN without a name": encode_record("OPEN", 1, window),
-        "OPEN without a window": encode_record("OPEN", 1, b"\0\0\0"),
-        "OPEN with a name of 65": encode_record("OPEN", 1, window + b"x" * 65),
-        "OPEN with a name that is no text": encode_record("OPEN", 1, window + b"\xff"),
+        "OPEN without a name": encode_record("OPEN", 3, window),
+        "OPEN without a window": encode_record("OPEN", 3, b"\0\0\0"),
+        "OPEN with a name of 65": encode_record("OPEN", 3, window + b"x" * 65),
+        "OPEN with a name that is no text": encode_record("OPEN", 3, window + b"\xff"),
         "ACCEPT of 3 bytes": encode_record("ACCEPT", 2, window[:3]),
         "ACCEPT of 5 bytes": encode_record("ACCEPT", 2, window + b"\0"),
-        "REFUSE without a code": encode_record("REFUSE", 1),
-        "REFUSE with code 0": encode_record("REFUSE", 1, b"\0"),
-        "REFUSE with code 9": encode_record("REFUSE", 1, b"\x09"),
-        "REFUSE with a text of 201": encode_record("REFUSE", 1, b"\1" + b"x" * 201),
-        "REFUSE with a text that is none": encode_record("REFUSE", 1, b"\1\xc3"),
+        "REFUSE without a code": encode_record("REFUSE", 2),
+        "REFUSE with code 0": encode_record("REFUSE", 2, b"\0"),
+        "REFUSE with code 9": encode_record("REFUSE", 2, b"\x09"),
+        "REFUSE with a text of 201": encode_record("REFUSE", 2, b"\1" + b"x" * 201),
+        "REFUSE with a text that is none": encode_record("REFUSE", 2, b"\1\xc3"),
         "CREDIT of 3 bytes": encode_record("CREDIT", 1, window[:3]),
         "END with a payload": encode_record("END", 1, b"x"),
         "RESET without a code": encode_record("RESET", 1),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any, NamedTuple
+from functools import cache
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import mlkem, rsa
@@ -68,8 +69,7 @@ class Inputs(NamedTuple):
     @property
     def client(self) -> Secrets:
         """What the client drew."""
-        key: Any = serialization.load_der_private_key(self.raw("rsa_private_pkcs8_der"), None)
-        assert isinstance(key, rsa.RSAPrivateKey)
+        key = _load_rsa(self.raw("rsa_private_pkcs8_der"))
         kem = mlkem.MLKEM768PrivateKey.from_seed_bytes(self.raw("mlkem_seed"))
         return Secrets(key, kem, self.raw("client_scalar"), self.raw("nonce_c"))
 
@@ -78,3 +78,10 @@ class Inputs(NamedTuple):
         """What the master drew."""
         names = ("rsa_secret", "rsa_ct", "mlkem_secret", "mlkem_ct", "master_scalar", "nonce_m")
         return Encapsulation(*map(self.raw, names))
+
+
+@cache
+def _load_rsa(der: bytes) -> rsa.RSAPrivateKey:
+    key = serialization.load_der_private_key(der, None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    return key
