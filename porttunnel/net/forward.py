@@ -80,7 +80,7 @@ class Forwarder:
 
     def carrier_received(self, data: memoryview) -> None:
         """Bytes of a transport that can't receive into our room."""
-        if self._over:
+        if self._over or not self._streams.may_write(self._stream):
             return
         if not self._streams.write(self._stream, data):
             self._pause()

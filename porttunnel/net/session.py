@@ -229,11 +229,17 @@ class Session(ABC):
                 deferred.callback(None)
 
     def _receive_offer(self, offered: event.StreamOffered) -> None:
+        try:
+            streams = self.streams_with(offered.member)
+        except LocalProtocolError:
+            return  # it left in the same moment
+        if not streams.may_accept(offered.stream):
+            return  # likewise taken back
         acceptor = self._acceptors.get(offered.service)
         if acceptor is not None:
             acceptor(offered.member, offered.stream)
             return
-        self.streams_with(offered.member).refuse(
+        streams.refuse(
             offered.stream,
             StreamCode.UNKNOWN_SERVICE,
             f"There is no service {offered.service!r} here; ask what is shared.",

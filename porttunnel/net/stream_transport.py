@@ -113,6 +113,8 @@ class StreamTransport:
         """Send bytes; what can't go yet waits here."""
         if self._state is not _State.OPEN or self._write_ended or not data:
             return
+        if not self._streams.may_write(self._stream):
+            return  # broken off, which the protocol is told next
         if not self._streams.write(self._stream, data):
             self._full = True
             if self._producer is not None and self._streaming and not self._producer_paused:

@@ -107,6 +107,19 @@ class Multiplex:
         self._forget(number)
         self._put(encode_refuse(number, code, text))
 
+    def may_write(self, number: int) -> bool:
+        """Whether our half is open.
+
+        What the other side did may be known here before its event has been given out.
+        """
+        stream = self._streams.get(number)
+        return stream is not None and stream.may_send
+
+    def may_accept(self, number: int) -> bool:
+        """Whether a stream still waits to be accepted or refused; see :meth:`may_write`."""
+        stream = self._streams.get(number)
+        return stream is not None and stream.state is StreamState.OFFERED
+
     def write(self, number: int, data: bytes | bytearray | memoryview) -> bool:
         """Send bytes on a stream; what can't go yet is copied and kept.
 
