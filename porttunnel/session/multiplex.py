@@ -84,12 +84,10 @@ class Multiplex:
         :raises LocalProtocolError: :data:`MAX_STREAMS` are open already.
         """
         if len(self._streams) >= MAX_STREAMS:
-            raise LocalProtocolError(
-                f"{MAX_STREAMS} streams are open to this member; close one first"
-            )
+            raise LocalProtocolError(f"{MAX_STREAMS} streams are open here; close one first")
         number = self._numbers.draw_local()
         stream = self._add(number, service, StreamState.OPENING)
-        self._put(encode_open(number, service, stream.window))
+        self.send_control(encode_open(number, service, stream.window))
         return number
 
     def accept(self, number: int) -> None:
@@ -99,19 +97,16 @@ class Multiplex:
         """
         stream = self._find(number)
         stream.apply(StreamEvent.ACCEPTED_LOCALLY)
-        self._put(encode_record(RecordKind.ACCEPT, number, encode_u32(stream.window)))
+        self.send_control(encode_record(RecordKind.ACCEPT, number, encode_u32(stream.window)))
 
     def refuse(self, number: int, code: StreamCode, text: str) -> None:
         """Don't let a stream in that was offered; errors as :meth:`accept`."""
         self._find(number).apply(StreamEvent.REFUSED_LOCALLY)
         self._forget(number)
-        self._put(encode_refuse(number, code, text))
+        self.send_control(encode_refuse(number, code, text))
 
     def may_write(self, number: int) -> bool:
-        """Whether our half is open.
-
-        What the other side did may be known here before its event has been given out.
-        """
+        """Whether our half is open: an end may count here before its event was given out."""
         stream = self._streams.get(number)
         return stream is not None and stream.may_send
 
@@ -199,13 +194,15 @@ class Multiplex:
         if stream is not None:
             stream.apply(StreamEvent.RESET_LOCALLY)
             self._forget(number)
-            self._put(encode_reset(number, code))
+            self.send_control(encode_reset(number, code))
 
     # What the link does
 
     def send_control(self, record: bytes) -> None:
-        """Queue a control record, before any stream's."""
-        self._put(record)
+        """Queue a whole record, before all data that waits."""
+        self._control.append(record)
+        self._control_bytes += len(record)
+        self._wants_turn()
 
     def send_last(self, record: bytes) -> None:
         """Send a control record that nothing follows: now, whatever waits."""
@@ -233,13 +230,11 @@ class Multiplex:
             else:
                 self._events.append(StreamWritable(self._member, number))
 
-    def receive(
-        self, plaintext: memoryview, receive_control: Callable[[memoryview], None]
-    ) -> None:
+    def receive(self, plaintext: memoryview, control: Callable[[memoryview], None]) -> None:
         """Take in a packet's records.
 
         :param plaintext: an opened body.
-        :param receive_control: called with each control record's payload, in its place.
+        :param control: gets the payload of each control record, in its place.
         :raises RemoteProtocolError: a record that the state or its form does not allow.
         """
         offset, end = 0, len(plaintext)
@@ -255,7 +250,7 @@ class Multiplex:
             if kind == RecordKind.CONTROL:
                 if number != CONTROL_STREAM:
                     raise RemoteProtocolError("a control record on a stream")
-                receive_control(payload)
+                control(payload)
             elif not self.admitted:
                 raise RemoteProtocolError("a stream's record before the member was admitted")
             elif kind == RecordKind.DATA:
@@ -270,11 +265,6 @@ class Multiplex:
             self._forget(number)
 
     # Sending
-
-    def _put(self, record: bytes) -> None:
-        self._control.append(record)
-        self._control_bytes += len(record)
-        self._wants_turn()
 
     def _send_control(self) -> bool:
         while self._control:
@@ -312,7 +302,7 @@ class Multiplex:
         stream.apply(StreamEvent.ENDED_LOCALLY)
         self._waiting.pop(stream.number, None)
         stream.waiting = stream.starved = False
-        self._put(encode_record(RecordKind.END, stream.number))
+        self.send_control(encode_record(RecordKind.END, stream.number))
         self._close_if_done(stream)
 
     # Receiving
@@ -370,7 +360,7 @@ class Multiplex:
             raise LimitExceeded("streams are opened faster than the answers are read")
         if len(self._streams) >= MAX_STREAMS:
             text = f"{MAX_STREAMS} streams are open already: close one and try again"
-            self._put(encode_refuse(number, StreamCode.TOO_MANY_STREAMS, text))
+            self.send_control(encode_refuse(number, StreamCode.TOO_MANY_STREAMS, text))
             return
         stream = self._add(number, service, StreamState.OFFERED)
         self._add_send_credit(stream, window)
@@ -384,8 +374,6 @@ class Multiplex:
             stream.starved = False
             self._await_turn(stream)
             self._wants_turn()
-
-    # Streams
 
     def _find(self, number: int) -> Stream:
         stream = self._streams.get(number)

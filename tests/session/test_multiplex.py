@@ -119,6 +119,21 @@ class TestOpening:
             two.client.streams.write(stream, b"x")
         assert two.client.streams.writable_view(stream) is None
 
+    def test_what_is_possible_can_be_asked(self, two: PairOfSides) -> None:
+        client, master = two.client.streams, two.master.streams
+        stream = client.open("web")
+        assert not client.may_write(stream)
+        assert not client.may_accept(stream)
+        assert not master.may_accept(stream)
+        two.settle()
+        assert master.may_accept(stream)
+        assert not master.may_write(stream)
+        master.accept(stream)
+        assert not master.may_accept(stream)
+        assert master.may_write(stream)
+        master.end(stream)
+        assert not master.may_write(stream)
+
     def test_our_own_streams_have_a_number_limit(self, two: PairOfSides) -> None:
         for _ in range(MAX_STREAMS):
             two.client.streams.open("web")
