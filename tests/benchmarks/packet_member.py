@@ -1,6 +1,6 @@
 """A master and a client with nothing in their packets, as processes with plain sockets.
 
-The tunnel server opens no body, so it can't tell them from real ones: they join, keep a stream's
+The tunnel server opens no body, so it can't tell them from real ones: they join, keep a
 window and acknowledge at a pair's pace. Who measures talks to the client as to
 :mod:`tests.benchmarks.traffic`; one payload byte is one byte of a packet's 64 KiB of plaintext.
 """
@@ -12,7 +12,6 @@ import sys
 import time
 
 from porttunnel.session import request
-from porttunnel.session.credit import MAX_WINDOW_BYTES
 from porttunnel.session.packet import (
     HEADER_BYTES,
     MASTER,
@@ -85,14 +84,14 @@ class Link:
         return [(header.kind, bytes(packet[HEADER_BYTES:])) for header, packet in split]
 
 
-def _master(port: int) -> None:
+def _master(port: int, window_bytes: int) -> None:
     link = Link(port)
     print(link.create(), flush=True)
     packets = _full_packets()
     to_send = 0
     unacknowledged = 0
     while True:
-        while to_send and unacknowledged + len(packets) <= MAX_WINDOW_BYTES:
+        while to_send and unacknowledged + len(packets) <= window_bytes:
             link.socket.sendall(packets)
             to_send -= min(to_send, PACKETS_A_SEND * MAX_PLAINTEXT_BYTES)
             unacknowledged += len(packets)
