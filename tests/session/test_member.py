@@ -344,6 +344,16 @@ class TestTurns:
         # Nobody waits for the other's two million bytes.
         assert {2, 3} <= set(seen[:20])
 
+    def test_the_shell_says_how_much_may_be_ahead(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        stream = open_stream(tunnel, client)
+        tunnel.pass_time(1.0)
+        client.limit_ahead(10_000)
+        client.streams._streams[stream].send_credit = 4_000_000
+        client.streams.write(stream, bytes(1_000_000))
+        assert client.data_to_send()
+        assert client._link.outbox.waiting_bytes < 200_000
+
     def test_what_the_window_stopped_goes_on_with_the_acknowledgement(
         self, tunnel: MemoryTunnel
     ) -> None:
