@@ -1,0 +1,67 @@
+"""How commands end."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+from porttunnel import errors
+from porttunnel.cli.exit_code import ExitCode, exit_code_of, word_of
+from porttunnel.errors import (
+    AuthenticationFailed,
+    CodeUsedUp,
+    ConfigurationError,
+    ConsentRefused,
+    CutOff,
+    ErrorCode,
+    LimitExceeded,
+    MistypedCode,
+    NoSuchNumber,
+    NotReachable,
+    PorttunnelError,
+    RemoteProtocolError,
+    StreamCode,
+    StreamRefused,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "word"),
+    [
+        (AuthenticationFailed(), ExitCode.FAILED, "authentication-failed"),
+        (CodeUsedUp(), ExitCode.FAILED, "code-used-up"),
+        (ConfigurationError(), ExitCode.USAGE, "configuration"),
+        (ConsentRefused(), ExitCode.REFUSED, "consent-refused"),
+        (CutOff(), ExitCode.FAILED, "cut-off"),
+        (LimitExceeded("x"), ExitCode.FAILED, "limit"),
+        (MistypedCode(), ExitCode.USAGE, "mistyped-code"),
+        (NoSuchNumber(), ExitCode.FAILED, "no-such-number"),
+        (NotReachable(), ExitCode.NOT_REACHABLE, "not-reachable"),
+        (RemoteProtocolError("x", ErrorCode.BUSY), ExitCode.FAILED, "busy"),
+        (StreamRefused("x", StreamCode.TIMED_OUT), ExitCode.FAILED, "timed-out"),
+    ],
+)
+def test_errors_have_a_code_and_a_word(
+    error: PorttunnelError, exit_code: ExitCode, word: str
+) -> None:
+    assert (exit_code_of(error), word_of(error)) == (exit_code, word)
+
+
+def test_the_codes_are_what_programs_know() -> None:
+    assert [code.value for code in ExitCode] == [0, 1, 2, 3, 4]
+
+
+def test_every_session_error_has_a_word_of_its_own() -> None:
+    def is_leaf(kind: Any) -> bool:
+        return (
+            inspect.isclass(kind)
+            and issubclass(kind, errors.SessionError)
+            and not kind.__subclasses__()
+            and not issubclass(kind, errors.StreamError)
+        )
+
+    words = [word_of(kind("x")) for _, kind in inspect.getmembers(errors, is_leaf)]
+    assert "failed" not in words
+    assert len(words) == len(set(words))

@@ -1,0 +1,132 @@
+"""The command line as it is read; nothing here starts a reactor."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+import porttunnel
+from porttunnel.cli import join as join_module
+from porttunnel.cli import share as share_module
+from porttunnel.cli.exit_code import ExitCode
+from porttunnel.cli.main import cli, main
+
+CODE = "4821 3604 2197"
+
+
+def run(*arguments: str, **environment: str) -> Result:
+    return CliRunner().invoke(cli, arguments, env=environment)
+
+
+def words_of(result: Result) -> str:
+    return " ".join(result.output.split())
+
+
+class TestHelp:
+    @pytest.mark.parametrize("command", ["share", "join", "demo"])
+    def test_reads_like_a_page_with_examples(self, command: str) -> None:
+        result = run(command, "--help")
+        assert result.exit_code == 0
+        assert "Examples:" in result.output
+        assert "--data-dir" in result.output
+
+    def test_names_every_command(self) -> None:
+        result = run("--help")
+        for command in ("share", "join", "demo"):
+            assert f"\n  {command} " in result.output
+
+    def test_explains_every_option(self) -> None:
+        for name in cli.list_commands(click.Context(cli)):
+            command = cli.get_command(click.Context(cli), name)
+            assert command is not None
+            options = [each for each in command.params if isinstance(each, click.Option)]
+            assert [option.name for option in options if not option.help] == []
+
+    def test_version(self) -> None:
+        assert porttunnel.__version__ in run("--version").output
+
+
+class TestWrongUse:
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (("share",), "Missing argument"),
+            (("share", "nonsense"), "is nothing to share"),
+            (("share", "8000", "--color"), "No such option"),
+            (("join", "--forward", "web"), "such as 8080=web"),
+            (("join", "--socks", "65536"), "65535"),
+            (("join", "--code", "1234"), "Only - is possible"),
+            (("join", "48213", "--code", "-"), "not two of them"),
+            (("join", "--json"), "--code -"),
+            (("demo", "--seconds", "soon"), "not a valid float"),
+            (("fly",), "No such command"),
+        ],
+    )
+    def test_is_exit_code_2_and_says_what_is_right(
+        self, arguments: tuple[str, ...], words: str
+    ) -> None:
+        result = run(*arguments)
+        assert result.exit_code == 2
+        assert words in words_of(result)
+
+    @pytest.mark.parametrize("code", [CODE, "porttunnel:48213#ABCDEFGHIJKLMNOPQRSTUVWXYA", "12"])
+    def test_a_secret_argument_is_refused_and_not_repeated(self, code: str) -> None:
+        result = run("join", code)
+        assert result.exit_code == 2
+        assert "must not be an argument" in words_of(result)
+        assert code[-6:] not in result.output
+
+    def test_a_mistyped_code_in_the_environment_is_found_at_once(self) -> None:
+        result = run("join", PORTTUNNEL_CODE="4821 3604 2198")
+        assert result.exit_code == 2
+        assert "a digit is wrong" in words_of(result)
+
+    def test_a_broken_configuration_is_named(
+        self, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        folder = tmp_path_factory.mktemp("data")
+        (folder / "config.toml").write_text("server")
+        for arguments in (("share", "8000"), ("join", "48213")):
+            result = run(*arguments, "--data-dir", str(folder))
+            assert result.exit_code == 2
+            assert "config.toml" in words_of(result)
+
+
+class TestExitCodes:
+    @pytest.mark.parametrize("exit_code", list(ExitCode))
+    def test_reach_the_shell(self, monkeypatch: pytest.MonkeyPatch, exit_code: ExitCode) -> None:
+        monkeypatch.setattr(share_module, "run_program", lambda command: exit_code)
+        monkeypatch.setattr(sys, "argv", ["porttunnel", "share", "8000"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == exit_code
+
+    @pytest.mark.parametrize(
+        ("arguments", "exit_code"), [(["--version"], 0), (["join", "1"], 2), ([], 2)]
+    )
+    def test_of_click_reach_the_shell(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        arguments: list[str],
+        exit_code: int,
+    ) -> None:
+        monkeypatch.setattr(sys, "argv", ["porttunnel", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == exit_code
+        captured = capsys.readouterr()
+        assert captured.out or captured.err
+
+    def test_an_abort_is_a_failure(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def abort(command: object) -> None:
+            raise click.Abort
+
+        monkeypatch.setattr(join_module, "run_program", abort)
+        monkeypatch.setattr(sys, "argv", ["porttunnel", "join", "48213"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 1
