@@ -49,10 +49,10 @@ class Samples:
     def median(self, name: str, figure: str) -> float:
         return median(self.values[name][figure])
 
-    def ratio(self, name: str, peer: str, figure: str) -> float:
-        """The median of the rounds' ratios; not the ratio of medians of different rounds."""
+    def ratios(self, name: str, peer: str, figure: str) -> list[float]:
+        """Of each round, the smallest first."""
         pairs = zip(self.values[name][figure], self.values[peer][figure], strict=True)
-        return median(ours / theirs for ours, theirs in pairs)
+        return sorted(ours / theirs for ours, theirs in pairs)
 
 
 def hold_rounds(contestants: Sequence[Contestant], rounds: int) -> Samples:

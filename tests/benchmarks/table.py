@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from tests.benchmarks.contest import Samples
@@ -13,7 +14,7 @@ from tests.benchmarks.contest import Samples
 __all__ = ["OURS", "Goal", "Row", "format_table", "rows_of", "write_json"]
 
 OURS = "porttunnel"
-_HEAD = ("part", "figure", "peer", "ratio", "goal", "met", OURS, "peer's", "unit")
+_HEAD = ("part", "figure", "peer", "ratio", "rounds", "goal", "met", OURS, "peer's", "unit")
 _SIGNIFICANT_BELOW = 100  # larger figures need no decimals
 
 
@@ -35,7 +36,7 @@ class Goal:
 class Row:
     """One line.
 
-    :ivar ratio: of our figure to the peer's; None without a peer.
+    :ivar ratios: of our figure to the peer's in each round, the smallest first.
     """
 
     part: str
@@ -44,8 +45,13 @@ class Row:
     ours: float
     peer: str = ""
     theirs: float | None = None
-    ratio: float | None = None
+    ratios: Sequence[float] = ()
     goal: Goal | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """The median of the rounds' ratios: medians of different rounds have none."""
+        return median(self.ratios) if self.ratios else None
 
     @property
     def met(self) -> bool | None:
@@ -77,10 +83,10 @@ def rows_of(
         if alone is not None or not peers:
             rows.append(Row(part, figure, unit, ours, goal=alone))
         for peer in peers:
-            ratio = samples.ratio(OURS, peer, figure)
+            ratios = samples.ratios(OURS, peer, figure)
             theirs = samples.median(peer, figure)
             goal = goals.get((figure, peer))
-            rows.append(Row(part, figure, unit, ours, peer, theirs, ratio, goal))
+            rows.append(Row(part, figure, unit, ours, peer, theirs, ratios, goal))
     return rows
 
 
@@ -103,6 +109,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.figure,
         row.peer,
         "" if row.ratio is None else f"{row.ratio:.2f}",
+        f"{row.ratios[0]:.2f}-{row.ratios[-1]:.2f}" if len(row.ratios) > 1 else "",
         "" if row.goal is None else str(row.goal),
         {None: "", True: "yes", False: "NO"}[row.met],
         _format(row.ours),
@@ -120,6 +127,6 @@ def _format(value: float | None) -> str:
 def write_json(path: Path, about: Mapping[str, Any], rows: Sequence[Row], samples: Any) -> None:
     """Everything: what was measured where, the table, and each round's values."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = [asdict(row) | {"met": row.met} for row in rows]
+    table = [asdict(row) | {"ratio": row.ratio, "met": row.met} for row in rows]
     content = dict(about) | {"table": table, "samples": samples}
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
