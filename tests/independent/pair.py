@@ -85,12 +85,16 @@ class Pair:
 
     def send_record(self, kind: str, stream: int = 0, payload: bytes = b"") -> None:
         """Seal and send one record in a packet of its own."""
+        self.send_plaintext(encode_record(kind, stream, payload))
+
+    def send_plaintext(self, plaintext: bytes) -> None:
+        """Seal and send what need not be records."""
         while sum(self._in_flight) > MAX_UNACKNOWLEDGED_BYTES:
             self.receive_packet()
         header = Header(
             "DATA", self.link.member, self.remote, self._sent, self._next, self._sending.number
         )
-        packet = seal_packet(self._sending.data, header, encode_record(kind, stream, payload))
+        packet = seal_packet(self._sending.data, header, plaintext)
         self._sent += 1
         self._in_flight.append(len(packet))
         self._unacknowledged = 0

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.independent import handshake
 from tests.independent.handshake import HandshakeFailed, Identity, Secrets
-from tests.independent.link import Link, Packet
+from tests.independent.link import Link, Packet, PeerError
 from tests.independent.pair import Pair
 
 __all__ = ["MASTER", "ClientPeer", "MasterPeer", "Refused"]
@@ -93,13 +93,20 @@ class MasterPeer(Link):
 
         :raises HandshakeFailed: it was not right; the client was told.
         """
-        c1 = self._receive("C1")
+        c1 = self._receive_c1()
         client = c1.header.sender
         try:
             return self._run(mode, prs, c1)
         except HandshakeFailed:
             self.send_error(client, "handshake-failed")
             raise
+
+    def _receive_c1(self) -> Packet:
+        while True:
+            try:
+                return self._receive("C1")
+            except PeerError:
+                continue  # of a client whose run is over
 
     def _run(self, mode: str, prs: str, c1: Packet) -> Pair:
         client = c1.header.sender
