@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []  # used as a module: text.SESSION_OPEN
+__all__ = ()  # used as a module: text.SESSION_OPEN
 
 MAIN_HELP = """Reach what is behind a firewall without opening a port.
 

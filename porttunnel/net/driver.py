@@ -192,10 +192,10 @@ class MachineDriver:
     def _start_timer(self, due: float) -> None:
         self._timer_due = due
         self._timer = self._reactor.callLater(
-            max(0.0, due - self._reactor.seconds()), self._handle_timeout
+            max(0.0, due - self._reactor.seconds()), self._timer_fired
         )
 
-    def _handle_timeout(self) -> None:
+    def _timer_fired(self) -> None:
         self._timer = None
         now = self._reactor.seconds()
         due = self._machine.next_deadline()

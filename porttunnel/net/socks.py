@@ -15,7 +15,6 @@ from twisted.internet import defer
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import (
     ConnectingCancelledError,
-    ConnectionDone,
     DNSLookupError,
     NoRouteError,
     TCPTimedOutError,
@@ -26,17 +25,17 @@ from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
     IHalfCloseableProtocol,
-    IHostResolution,
     IProtocolFactory,
-    IResolutionReceiver,
     IStreamClientEndpoint,
 )
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from porttunnel.net.allow_list import AllowList, parse_address
+from porttunnel.net.name_lookup import resolve_name
+from porttunnel.net.socks_relay import RelayHalf
 
 __all__ = ["Reply", "SocksFactory", "SocksProtocol"]
 
@@ -88,73 +87,13 @@ class _Refusal(Exception):
         self.reply = reply
 
 
-class _Half(Protocol):
-    """What both connections of a relay have in common.
-
-    Each is the other's producer, so a slow reader stops its writer and nothing piles up between.
-    """
-
-    other: _Half | None = None
-    read_ended = False
-
-    def join(self, other: _Half) -> None:
-        """From now on what comes here goes there."""
-        self.other = other
-        transport: Any = other.transport
-        transport.registerProducer(self.transport, True)
-
-    def part(self) -> None:
-        """Nothing more goes from here to the other."""
-        transport: Any = None if self.other is None else self.other.transport
-        if transport is not None:
-            transport.unregisterProducer()
-
-    def dataReceived(self, data: bytes) -> None:
-        if self.other is not None and self.other.transport is not None:
-            self.other.transport.write(data)
-
-    def readConnectionLost(self) -> None:
-        """The half-close goes through; the second one ends both connections."""
-        self.part()
-        self.read_ended = True
-        other = self.other
-        transport: Any = None if other is None else other.transport
-        if other is None or transport is None:
-            return
-        if not other.read_ended:
-            transport.loseWriteConnection()
-            return
-        # Twisted leaves a connection that is closed by halves for its protocol to end.
-        transport.loseConnection()
-        if self.transport is not None:
-            self.transport.loseConnection()
-
-    def writeConnectionLost(self) -> None:
-        """Our own half-close went out: nothing is left to do."""
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.part()
-        other, self.other = self.other, None
-        if other is None:
-            return
-        other.other = None
-        transport: Any = other.transport
-        if transport is None:
-            return
-        if reason.check(ConnectionDone):
-            transport.loseConnection()
-        else:
-            # The other side must not take what it has for everything.
-            transport.abortConnection()
-
-
 @implementer(IHalfCloseableProtocol)
-class _TargetProtocol(_Half):
+class _TargetProtocol(RelayHalf):
     """The connection to where the client wanted."""
 
 
 @implementer(IHalfCloseableProtocol)
-class SocksProtocol(_Half):
+class SocksProtocol(RelayHalf):
     """The proxy's side of one client's connection.
 
     :param reactor: time, names and connections.
@@ -286,7 +225,10 @@ class SocksProtocol(_Half):
         elif allowed.allows_name(host, port):
             return [HostnameEndpoint(reactor, host, port)]
         elif allowed.has_networks:
-            resolved = [parse_address(text) for text in await _resolve(reactor, host)]
+            texts = await resolve_name(reactor, host)
+            if not texts:
+                raise _Refusal(Reply.HOST_UNREACHABLE)
+            resolved = [parse_address(text) for text in texts]
             found = [a for a in resolved if a is not None and allowed.allows_address(a, port)]
         else:
             # No look-up either: the proxy is no way to ask about names that are not listed.
@@ -300,7 +242,7 @@ class SocksProtocol(_Half):
             for each in found[:MAX_ADDRESSES]
         ]
 
-    def _relay(self, target: _Half) -> None:
+    def _relay(self, target: RelayHalf) -> None:
         if self._state is not _State.CONNECTING:
             transport: Any = target.transport
             transport.abortConnection()
@@ -400,40 +342,3 @@ def _reply_to(reason: Failure) -> Reply:
     if reason.check(DNSLookupError, OSError):
         return Reply.HOST_UNREACHABLE
     return Reply.GENERAL_FAILURE
-
-
-@implementer(IResolutionReceiver)
-class _Addresses:
-    """Collects what a name resolves to."""
-
-    def __init__(self) -> None:
-        self._found: list[str] = []
-        self.complete: defer.Deferred[list[str]] = defer.Deferred(lambda _: self._cancel())
-        self._resolution: IHostResolution | None = None
-
-    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:  # noqa: N802  # IResolutionReceiver's
-        self._resolution = resolutionInProgress
-
-    def addressResolved(self, address: Any) -> None:  # noqa: N802  # IResolutionReceiver's
-        self._found.append(address.host)
-
-    def resolutionComplete(self) -> None:  # noqa: N802  # IResolutionReceiver's
-        if not self.complete.called:
-            self.complete.callback(self._found)
-
-    def _cancel(self) -> None:
-        if self._resolution is not None:
-            self._resolution.cancel()
-
-
-async def _resolve(reactor: Any, name: str) -> list[str]:
-    """The addresses of a name.
-
-    :raises _Refusal: it has none.
-    """
-    addresses = _Addresses()
-    reactor.nameResolver.resolveHostName(addresses, name)
-    found = await addresses.complete
-    if not found:
-        raise _Refusal(Reply.HOST_UNREACHABLE)
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -151,15 +152,19 @@ class SessionTests(TestCase):
 
     async def listen(self, *arguments: str, path: str = "code") -> Any:
         self.port, self.server = await listen_on_loopback(self)
-        self.code_file = Path(self.mktemp())
-        self.code_file.mkdir()
-        self.code_file /= path
+        self.code_file = self.folder() / path
         description = ":".join((f"{self.description()}", *arguments))
         listening = await serverFromString(reactor, description).listen(
             Factory.forProtocol(Echo)  # type: ignore[arg-type]  # provides IProtocolFactory
         )
         self.addCleanup(listening.stopListening)
         return listening
+
+    def folder(self) -> Path:
+        # Trial's mktemp() would leave one in the folder that the tests are started in.
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        return Path(temporary.name)
 
     def description(self, service: str = "echo") -> str:
         return f"porttunnel:{service}:host=127.0.0.1:port={self.port}:codefile={self.code_file}"
@@ -255,7 +260,7 @@ class SessionTests(TestCase):
         self.code_file.unlink()
         self.code_file.mkdir()
         (self.code_file / "in the way").touch()
-        elsewhere = Path(self.mktemp())
+        elsewhere = self.folder() / "code"
         elsewhere.write_text(code)
         description = self.description().replace(str(self.code_file), str(elsewhere))
         factory: Any = Factory.forProtocol(Client)
@@ -277,16 +282,16 @@ class SessionTests(TestCase):
 
     async def test_listening_can_be_cancelled(self) -> None:
         port, server = await listen_on_loopback(self)
-        code_file = self.mktemp()
+        code_file = self.folder() / "code"
         endpoint = parse_server(
-            reactor, "echo", host="127.0.0.1", port=str(port), codefile=code_file
+            reactor, "echo", host="127.0.0.1", port=str(port), codefile=str(code_file)
         )
         factory: Any = Factory.forProtocol(Echo)
         listening = endpoint.listen(factory)
         failed = self.assertFailure(listening, Exception)
         listening.cancel()
         await failed
-        self.assertFalse(Path(code_file).exists())
+        self.assertFalse(code_file.exists())
         self.assertEqual(len(server.sessions), 0)
 
 
