@@ -22,7 +22,7 @@ from porttunnel.keys.hybrid import Encapsulation
 from porttunnel.session import request
 from porttunnel.session.event import InvitationMade, JoiningPaused, RunFailed
 from porttunnel.session.invitation import Invitations
-from porttunnel.session.packet import Header, PacketType
+from porttunnel.session.packet import Header, PacketType, check_handshake_header
 
 __all__ = ["Admission", "Proven"]
 
@@ -110,6 +110,7 @@ class Admission:
         known = member in self._queue
         run = self._take(member)
         try:
+            check_handshake_header(header)
             if header.kind is PacketType.C1 and not known and run is None:
                 self._receive_c1(member, body)
             elif header.kind is PacketType.C3 and run is not None:

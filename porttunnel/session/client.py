@@ -42,7 +42,7 @@ from porttunnel.session.event import (
 )
 from porttunnel.session.member import Member
 from porttunnel.session.multiplex import Multiplex
-from porttunnel.session.packet import MASTER, NO_MEMBER, Header, PacketType
+from porttunnel.session.packet import MASTER, NO_MEMBER, Header, PacketType, check_handshake_header
 from porttunnel.session.peer import Peer
 
 __all__ = ["MAX_RUNS_PER_CODE", "ClientMachine", "ClientState"]
@@ -225,6 +225,7 @@ class ClientMachine(Member):
     def _receive_handshake(self, header: Header, body: bytes, now: float) -> None:
         if header.sender != MASTER:
             raise RemoteProtocolError("another client's packet")
+        check_handshake_header(header)
         handshake, self._handshake = self._handshake, None
         if header.kind is PacketType.M2 and isinstance(handshake, ClientHandshake):
             confirming = handshake.receive_m2(body)

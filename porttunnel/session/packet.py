@@ -28,6 +28,7 @@ __all__ = [
     "Header",
     "PacketSplitter",
     "PacketType",
+    "check_handshake_header",
     "decode_header",
     "encode_header_into",
     "encode_packet",
@@ -109,6 +110,9 @@ _GROUP_RUN = {
 _SEALED = frozenset((PacketType.DATA, PacketType.ACK))
 
 
+_HANDSHAKE_NUMBERS = {PacketType.C3: 1, PacketType.M4: 1}
+
+
 class Header(NamedTuple):
     """The fields of one packet's header, checked."""
 
@@ -140,6 +144,16 @@ def decode_header(data: bytes | bytearray | memoryview, offset: int = 0) -> Head
     if not shortest <= length <= longest:
         raise RemoteProtocolError("a packet has a length that its type can't have")
     return Header(kind, suite_flags & 0xFFFF, epoch, sender, target, number, ack, length)
+
+
+def check_handshake_header(header: Header) -> None:
+    """What nobody seals has its fixed fields all the same, for one meaning has one form.
+
+    :param header: of C1, M2, C3, M4, or of an ERROR between members.
+    :raises RemoteProtocolError: it has an epoch, an ack, or another number than its type's.
+    """
+    if header.epoch or header.ack or header.number != _HANDSHAKE_NUMBERS.get(header.kind, 0):
+        raise RemoteProtocolError("a handshake packet's header has fields that it can't have")
 
 
 def encode_header_into(

@@ -79,7 +79,8 @@ class Desk:
         self, kind: PacketType, member: int, body: bytes, *, after: float = 0.0
     ) -> Proven | None:
         self.now += after
-        header = Header(kind, 0, 0, member, MASTER, 0, 0, len(body))
+        number = 1 if kind in (PacketType.C3, PacketType.M4) else 0
+        header = Header(kind, 0, 0, member, MASTER, number, 0, len(body))
         return self.admission.receive(header, body, self.now)
 
     def run(self, member: int, mode: HandshakeMode = PIN, *, wrong: bool = False) -> Proven | None:

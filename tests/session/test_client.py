@@ -260,7 +260,7 @@ class TestCode:
             tunnel.pass_time(EXCHANGE_SECONDS + 1)
             assert client.over
         else:
-            tunnel.deliver(2, encode_packet(PacketType.M4, MASTER, 2, bytes(32)))
+            tunnel.deliver(2, encode_packet(PacketType.M4, MASTER, 2, bytes(32), number=1))
             assert client.over
         assert client.code_used_up == (state is ClientState.CONFIRMING)
         # The run can't be taken up again.
@@ -495,8 +495,18 @@ class TestHandshake:
         self, tunnel: MemoryTunnel, state: ClientState, kind: PacketType, length: int
     ) -> None:
         client = bring(tunnel, state)
-        tunnel.deliver(2, encode_packet(kind, MASTER, 2, bytes(length)))
-        assert isinstance(failure(tunnel, client), RemoteProtocolError)
+        number = 1 if kind is PacketType.M4 else 0
+        tunnel.deliver(2, encode_packet(kind, MASTER, 2, bytes(length), number=number))
+        error = failure(tunnel, client)
+        assert isinstance(error, RemoteProtocolError)
+        assert "order" in str(error)
+
+    def test_the_clear_header_has_one_form(self, tunnel: MemoryTunnel) -> None:
+        client = bring(tunnel, ClientState.EXCHANGING)
+        tunnel.deliver(2, encode_packet(PacketType.M2, MASTER, 2, bytes(1419), number=1))
+        error = failure(tunnel, client)
+        assert isinstance(error, RemoteProtocolError)
+        assert "header" in str(error)
 
     def test_another_clients_packet_is_fatal(self, tunnel: MemoryTunnel) -> None:
         client = bring(tunnel, ClientState.EXCHANGING)

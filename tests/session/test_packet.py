@@ -23,6 +23,7 @@ from porttunnel.session.packet import (
     Header,
     PacketSplitter,
     PacketType,
+    check_handshake_header,
     decode_header,
     encode_header_into,
     encode_packet,
@@ -153,6 +154,25 @@ class TestHeader:
         assert (header.kind, header.sender, header.target) == (PacketType.PING, 2, SERVER)
         assert (header.number, header.ack, header.epoch, header.flags) == (9, 0, 0, 0)
         assert made[HEADER_BYTES:] == b"12345678"
+
+
+class TestHandshakeHeader:
+    @pytest.mark.parametrize(
+        ("kind", "number"),
+        [
+            (PacketType.C1, 0),
+            (PacketType.M2, 0),
+            (PacketType.C3, 1),
+            (PacketType.M4, 1),
+            (PacketType.ERROR, 0),
+        ],
+    )
+    def test_has_one_form(self, kind: PacketType, number: int) -> None:
+        right = Header(kind, 0, 0, 2, MASTER, number, 0, LENGTHS[kind][0])
+        check_handshake_header(right)
+        for change in ({"epoch": 1}, {"ack": 1}, {"number": 1 - number}, {"number": 2}):
+            with pytest.raises(RemoteProtocolError, match="fields"):
+                check_handshake_header(right._replace(**change))
 
 
 PACKETS = [
