@@ -86,7 +86,6 @@ BLIND_MODULES = {
 }
 BLIND_PACKAGE = "porttunnel.net.store"
 DECRYPTING_MODULES = {
-    "porttunnel.keys.envelope",
     "porttunnel.keys.handshake",
     "porttunnel.keys.sealing",
 }

@@ -186,7 +186,7 @@ class TestData:
         two.client.streams.write(stream, bytes(MIN_WINDOW_BYTES))
         data = bytearray(b"abc")
         two.client.streams.write(stream, data)
-        data[:] = b"XXX"
+        data[:] = b"???"
         two.settle()
         assert taken(two.master)[MIN_WINDOW_BYTES:] == b""
         two.settle()
