@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import sys
 import time
+from collections.abc import Callable
 
 from porttunnel.session import request
 from porttunnel.session.packet import (
@@ -181,7 +182,7 @@ def _hold(port: int) -> None:
 
 
 def _main(role: str, *arguments: str) -> None:
-    roles = {
+    roles: dict[str, Callable[..., None]] = {
         "master": _master,
         "client": _client,
         "pour": _pour,

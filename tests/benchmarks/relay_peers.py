@@ -68,7 +68,7 @@ def nginx(target: int, folder: Path) -> Iterator[tuple[Program, int]]:
     settings.write_text(
         _NGINX.format(module=_STREAM_MODULE, folder=folder, host=HOST, port=port, target=target)
     )
-    argv = [program, "-c", settings, "-e", folder / "nginx.log"]
+    argv: list[str | Path] = [program, "-c", settings, "-e", folder / "nginx.log"]
     with Program(argv, folder, name="nginx") as started:
         wait_for_port(started, port)
         yield started, port
@@ -95,7 +95,7 @@ def transit_relay(folder: Path) -> Iterator[tuple[Program, int]]:
         raise MissingPeer("pip install magic-wormhole-transit-relay")
     port = free_port()
     twistd = Path(sys.executable).with_name("twistd")
-    argv = [
+    argv: list[str | Path] = [
         *("python", twistd, "--nodaemon", "--pidfile=", f"--logfile={folder / 'transit.log'}"),
         *("transitrelay", f"--port=tcp:{port}:interface={HOST}"),
     ]

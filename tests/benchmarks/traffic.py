@@ -137,7 +137,7 @@ def _stall(port: int, count: int) -> None:
 
 
 def _main(role: str, *arguments: str) -> None:
-    roles = {
+    roles: dict[str, Callable[..., None]] = {
         "source": _source,
         "echo": _echo,
         "fetch": _fetch,
