@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import struct
 from collections import deque
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -76,16 +77,20 @@ def read_packet(connection: socket.socket) -> Packet:
 class Link:
     """A member's connection.
 
-    :param address: host and port of a tunnel server on plain TCP.
+    :param place: host and port of a tunnel server on plain TCP, or a connection that is there.
 
     :ivar member: the own number, once there is one.
     :ivar events: bodies of the EVENTs that came, oldest first.
     """
 
-    def __init__(self, address: tuple[str, int]) -> None:
+    def __init__(self, place: tuple[str, int] | socket.socket) -> None:
         self.member = NOBODY
         self.events: list[dict[str, Any]] = []
-        self._connection = socket.create_connection(address, WAIT_SECONDS)
+        if isinstance(place, socket.socket):
+            self._connection = place
+            place.settimeout(WAIT_SECONDS)
+        else:
+            self._connection = socket.create_connection(place, WAIT_SECONDS)
         self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._set_aside: deque[Packet] = deque()
         self._requests = 0
@@ -104,6 +109,12 @@ class Link:
     def close(self) -> None:
         """End it without a word."""
         self._connection.close()
+
+    def reset(self) -> None:
+        """End it as if the program had crashed."""
+        linger = struct.pack("ii", 1, 0)
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.close()
 
     def send_bytes(self, data: bytes) -> None:
         """Bytes as they are."""
