@@ -47,13 +47,14 @@ def _ssh(part: Part, echo_port: int) -> _Measure:
 
 
 def _type(part: Part, port: int, pids: Sequence[int]) -> Mapping[str, float]:
+    count = part.scaled(TRIPS)
     before = sum(map(cpu_seconds, pids))
-    with start_member("traffic", "keys", port, TRIPS, folder=part.folder) as keys:
+    with start_member("traffic", "keys", port, count, folder=part.folder) as keys:
         trips = json.loads(keys.read_line())
         used = sum(map(cpu_seconds, pids)) - before
     hundredths = quantiles(trips, n=100)
     return {
         P50: hundredths[49] * MICROSECONDS,
         P99: hundredths[98] * MICROSECONDS,
-        CPU_PER_TRIP: used / (TRIPS + WARM_UP_TRIPS) * MICROSECONDS,
+        CPU_PER_TRIP: used / (count + WARM_UP_TRIPS) * MICROSECONDS,
     }

@@ -48,28 +48,31 @@ def _measure(part: Part) -> Mapping[str, float]:
     for name, kind in (("idle", _idle), ("stall", _stall), ("pour", _pour)):
         folder = part.folder / name
         folder.mkdir()
-        figures |= kind(folder, part.bulk_bytes)
+        figures |= kind(part, folder)
     return figures
 
 
-def _idle(folder: Path, count: int) -> Mapping[str, float]:
+def _idle(part: Part, folder: Path) -> Mapping[str, float]:
     with (
         tunnel_server(folder) as (server, port),
         start_member("packet_member", "hold", port, folder=folder) as holder,
     ):
         used = []
-        for sessions in (FIRST_SESSIONS, SESSIONS):
+        count = part.scaled(SESSIONS)
+        for sessions in (FIRST_SESSIONS, count):
             holder.write_line(str(sessions))
             holder.read_line("open", seconds=HOLD_SECONDS)
             used.append(resident_bytes(server.pid))
-    return {PER_SESSION: (used[1] - used[0]) / SESSIONS / KIB}
+    return {PER_SESSION: (used[1] - used[0]) / count / KIB}
 
 
-def _stall(folder: Path, count: int) -> Mapping[str, float]:
+def _stall(part: Part, folder: Path) -> Mapping[str, float]:
     with start_source(folder) as source_port, shared_and_joined(source_port, folder) as running:
         programs = {"share": running.share, "server": running.server, "join": running.join}
         before = {name: resident_bytes(each.pid) for name, each in programs.items()}
-        with start_member("traffic", "stall", running.port, count, folder=folder) as reader:
+        with start_member(
+            "traffic", "stall", running.port, part.bulk_bytes, folder=folder
+        ) as reader:
             reader.read_line("stalled")
             _wait_until_still(list(programs.values()))
             reader.write_line("go on")
@@ -81,10 +84,10 @@ def _stall(folder: Path, count: int) -> Mapping[str, float]:
         }
 
 
-def _pour(folder: Path, count: int) -> Mapping[str, float]:
+def _pour(part: Part, folder: Path) -> Mapping[str, float]:
     with (
         tunnel_server(folder) as (server, port),
-        start_member("packet_member", "pour", port, count, folder=folder) as master,
+        start_member("packet_member", "pour", port, part.bulk_bytes, folder=folder) as master,
     ):
         number = int(master.read_line())
         before = resident_bytes(server.pid)

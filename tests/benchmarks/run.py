@@ -13,6 +13,8 @@ from tests.benchmarks.table import Goal, Row, rows_of
 
 __all__ = ["Part", "Run"]
 
+FULL_MIB = 64  # runs with less measure nothing
+
 
 @dataclass
 class Run:
@@ -47,6 +49,10 @@ class Part:
     @property
     def bulk_bytes(self) -> int:
         return self.run.mib * MIB
+
+    def scaled(self, count: int) -> int:
+        """``count``, or less of it in a run that is only to show that everything works."""
+        return max(1, min(count, count * self.run.mib // FULL_MIB))
 
     def add(self, name: str, start: Callable[[], Callable[[], Mapping[str, float]]]) -> None:
         """Start a contestant; without it, if it isn't installed.
