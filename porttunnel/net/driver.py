@@ -30,6 +30,7 @@ class MachineDriver:
     :param on_event: called with each event of the core, in order.
     :param on_events_done: called when the events of one moment have been given out; views in
         them are no longer valid after it.
+    :ivar lost_reason: why the carrier is gone, once it is.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class MachineDriver:
         self._on_event = on_event
         self._on_events_done = on_events_done
         self._carrier: Carrier | None = None
+        self.lost_reason: Failure | None = None
         self._pace = LinkPace(reactor.seconds())
         self._timer: IDelayedCall | None = None
         self._timer_due = 0.0
@@ -95,6 +97,7 @@ class MachineDriver:
     def carrier_lost(self, reason: Failure) -> None:
         """The connection is gone."""
         self._carrier = None
+        self.lost_reason = reason
         self._machine.receive_eof(self._reactor.seconds())
         self.flush()
         self._cancel()

@@ -191,8 +191,17 @@ class Session(ABC):
                 handle.stream_writable()
         elif kind in _STREAM_EVENTS:
             self._receive_stream_event(happened)
+        elif kind is event.ConnectionFailed:
+            self._receive_session_event(self._explain(happened))
         else:
             self._receive_session_event(happened)
+
+    def _explain(self, failed: event.ConnectionFailed) -> event.ConnectionFailed:
+        """What the carrier says of its end, where that tells more: a wrong pin, say."""
+        reason = self._driver.lost_reason
+        if reason is not None and isinstance(reason.value, PorttunnelError):
+            return event.ConnectionFailed(reason.value)
+        return failed
 
     def _events_done(self) -> None:
         while self._batches:
