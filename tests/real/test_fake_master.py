@@ -115,8 +115,15 @@ def type_until_it_ends(client: Program) -> list[dict[str, object]]:
     return seen
 
 
+def say_nothing(run: Run) -> None:
+    run.guess()
+    run.answer_requests()
+
+
 class TestAFakeMaster:
-    @pytest.mark.parametrize("ending", ENDINGS)
+    @pytest.mark.parametrize(
+        "ending", [*ENDINGS, pytest.param(say_nothing, marks=pytest.mark.long)]
+    )
     def test_gets_three_guesses_however_it_ends_them(
         self, start: Start, ending: Callable[[Run], None]
     ) -> None:
