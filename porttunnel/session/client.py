@@ -221,6 +221,8 @@ class ClientMachine(Member):
         if isinstance(event, request.Closed):
             # Without the master's BYE this is only the server's word.
             raise CutOff("The session ended without a goodbye of the other side.")
+        if isinstance(event, request.Link) and event.member == MASTER and not event.up:
+            raise CutOff("The other side lost its connection. Ask for a new code.")
 
     def _receive_handshake(self, header: Header, body: bytes, now: float) -> None:
         if header.sender != MASTER:
@@ -314,6 +316,9 @@ class ClientMachine(Member):
         if self._state in _UNVERIFIED and isinstance(error, ProtocolError | AuthenticationFailed):
             report = request.ErrorReport(code=ErrorCode.HANDSHAKE_FAILED, text="handshake failed")
             self._link.send(PacketType.ERROR, MASTER, request.encode(report))
+        if self._state is ClientState.CONFIRMING and isinstance(error, ProtocolError):
+            # Whatever broke the run after our proof was sent: a guess may have been made.
+            error = AuthenticationFailed()
         self._handshake = None
         self._say_leave()
         super()._fail(error)

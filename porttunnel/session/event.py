@@ -23,7 +23,6 @@ __all__ = [
     "KeyWanted",
     "MemberJoined",
     "MemberLeft",
-    "MemberLinkChanged",
     "MembersChanged",
     "RunFailed",
     "SessionFinished",
@@ -106,13 +105,6 @@ class MemberLeft(msgspec.Struct, frozen=True):
     member: int
     reason: str
     cut_off: bool
-
-
-class MemberLinkChanged(msgspec.Struct, frozen=True):
-    """To the master: what the tunnel server says of a client's link. A hint."""
-
-    member: int
-    up: bool
 
 
 class DigitsShown(msgspec.Struct, frozen=True):

@@ -1,21 +1,28 @@
 """How often, and how many at once, one address prefix may ask something of the tunnel server.
 
 Counts by prefix, with a bounded number of prefixes in memory; the time is an argument. Source:
-docs/session-protocol, section 10.
+docs/session-protocol, section 8.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from ipaddress import IPv6Address, IPv6Network, ip_address
+from typing import Self
 
-__all__ = ["ConnectionLimiter", "JoinLimiter", "prefix_of"]
+__all__ = ["ConnectionLimiter", "RateLimiter", "prefix_of"]
 
 IPV6_PREFIX_BITS = 64  # what one subscriber gets at least, with every address in it
 
 FAILURES_PER_MINUTE = 5  # somebody who mistypes
 FAILURES_PER_HOUR = 20  # one five-digit number in 4,500 tried in an hour, per prefix
 FAILURES_PER_SECOND_OVERALL = 50  # from any number of prefixes together
+# Each session uses up its number for ever: half of the five-digit ones would take one prefix three
+# days. An office behind one address, or somebody's script, opens fewer.
+CREATES_PER_MINUTE = 60
+CREATES_PER_HOUR = 600
+CREATES_PER_SECOND_OVERALL = 50  # from any number of prefixes together
 MAX_PREFIXES = 20_000  # some 15 MB at worst; more prefixes than connections fail nothing new
 MAX_CONNECTIONS_PER_PREFIX = 64  # an office behind one address
 MAX_CONNECTIONS = 20_000  # 60 KiB each at worst, and below the usual limit of open files
@@ -44,16 +51,16 @@ def prefix_of(address: str) -> str:
     return str(IPv6Network((int(parsed), IPV6_PREFIX_BITS), strict=False))
 
 
-class JoinLimiter:
-    """Slows down who tries session numbers. Only failures count.
+class RateLimiter:
+    """How often something that is counted may happen.
 
-    A failure must be reported before the next JOIN of the prefix is looked at; otherwise those
-    that are under way at the same time are all let through.
+    What was allowed must be counted before the next of the same prefix is looked at; otherwise
+    those that are under way at the same time are all let through.
 
-    :param per_minute: failures of one prefix within any 60 seconds.
-    :param per_hour: failures of one prefix within any hour, not fewer than ``per_minute``.
-    :param per_second_overall: failures of all prefixes within any second.
-    :param max_prefixes: how many prefixes are remembered; the one that failed longest ago is
+    :param per_minute: of one prefix within any 60 seconds.
+    :param per_hour: of one prefix within any hour, not fewer than ``per_minute``.
+    :param per_second_overall: of all prefixes within any second.
+    :param max_prefixes: how many prefixes are remembered; the one that was counted longest ago is
         forgotten first.
 
     ``now`` is seconds of a clock that does not go back.
@@ -62,35 +69,68 @@ class JoinLimiter:
     def __init__(
         self,
         *,
-        per_minute: int = FAILURES_PER_MINUTE,
-        per_hour: int = FAILURES_PER_HOUR,
-        per_second_overall: int = FAILURES_PER_SECOND_OVERALL,
+        per_minute: int,
+        per_hour: int,
+        per_second_overall: int,
         max_prefixes: int = MAX_PREFIXES,
     ) -> None:
         self._per_minute = per_minute
         self._per_hour = per_hour
+        self._per_second_overall = per_second_overall
         self._max_prefixes = max_prefixes
-        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+        self._counted: OrderedDict[str, deque[float]] = OrderedDict()
         self._overall: deque[float] = deque(maxlen=per_second_overall)
 
-    def may_join(self, prefix: str, now: float) -> bool:
-        """Whether a JOIN from this prefix is looked at now."""
-        if _used_up(self._overall, self._overall.maxlen, _SECOND, now):
-            return False
-        failures = self._failures.get(prefix)
-        return failures is None or not (
-            _used_up(failures, self._per_minute, _MINUTE, now)
-            or _used_up(failures, self._per_hour, _HOUR, now)
+    @classmethod
+    def for_join_failures(
+        cls, per_minute: int = FAILURES_PER_MINUTE, per_hour: int = FAILURES_PER_HOUR
+    ) -> Self:
+        """Slows down who tries session numbers. Only failures are to be counted."""
+        return cls(
+            per_minute=per_minute,
+            per_hour=per_hour,
+            per_second_overall=FAILURES_PER_SECOND_OVERALL,
         )
 
-    def join_failed(self, prefix: str, now: float) -> None:
-        """A JOIN from this prefix named no number that can be joined."""
+    @classmethod
+    def for_creates(
+        cls, per_minute: int = CREATES_PER_MINUTE, per_hour: int = CREATES_PER_HOUR
+    ) -> Self:
+        """Slows down who uses up session numbers. Only what used one is to be counted."""
+        return cls(
+            per_minute=per_minute,
+            per_hour=per_hour,
+            per_second_overall=CREATES_PER_SECOND_OVERALL,
+        )
+
+    def allows(self, prefix: str, now: float) -> bool:
+        """Whether it may happen now, for this prefix."""
+        return self.wait_seconds(prefix, now) == 0.0
+
+    def wait_seconds(self, prefix: str, now: float) -> float:
+        """How long it may not happen, for this prefix, if nothing is counted meanwhile; or 0."""
+        times = self._counted.get(prefix, ())
+        return max(
+            _wait_seconds(self._overall, self._per_second_overall, _SECOND, now),
+            _wait_seconds(times, self._per_minute, _MINUTE, now),
+            _wait_seconds(times, self._per_hour, _HOUR, now),
+        )
+
+    def count(self, prefix: str, now: float) -> None:
+        """It has happened, for this prefix."""
         self._overall.append(now)
-        failures = self._failures.setdefault(prefix, deque(maxlen=self._per_hour))
-        failures.append(now)
-        self._failures.move_to_end(prefix)
-        if len(self._failures) > self._max_prefixes:
-            self._failures.popitem(last=False)
+        times = self._counted.setdefault(prefix, deque(maxlen=self._per_hour))
+        times.append(now)
+        self._counted.move_to_end(prefix)
+        # What no window holds any more goes: so memory is bounded by the overall rate, not by
+        # an hour's worth of every prefix.
+        while now - times[0] >= _HOUR:
+            times.popleft()
+        while len(self._counted) > self._max_prefixes or self._longest_ago(now) >= _HOUR:
+            self._counted.popitem(last=False)
+
+    def _longest_ago(self, now: float) -> float:
+        return now - next(iter(self._counted.values()))[-1]
 
 
 class ConnectionLimiter:
@@ -125,6 +165,6 @@ class ConnectionLimiter:
         self._total -= 1
 
 
-def _used_up(times: deque[float], count: int | None, seconds: float, now: float) -> bool:
-    """Whether the last ``count`` of the times all lie within the last ``seconds``."""
-    return count is not None and len(times) >= count and now - times[-count] < seconds
+def _wait_seconds(times: Sequence[float], count: int, seconds: float, now: float) -> float:
+    """Until not all of the last ``count`` times lie within the last ``seconds``."""
+    return max(0.0, seconds - (now - times[-count])) if len(times) >= count else 0.0

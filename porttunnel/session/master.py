@@ -28,7 +28,6 @@ from porttunnel.session.event import (
     DigitsWrong,
     MemberJoined,
     MemberLeft,
-    MemberLinkChanged,
     RunFailed,
     SessionOpened,
 )
@@ -217,9 +216,14 @@ class MasterMachine(Member):
                 self._leave(joiner, event.reason, cut_off=True)
             elif self._admission is not None:
                 self._admission.forget(event.member, now)
-        elif isinstance(event, request.Link):
-            if event.member in self._members:
-                self._events.append(MemberLinkChanged(event.member, event.up))
+        elif isinstance(event, request.Link) and not event.up:
+            # No member comes back in this version; its number is of no more use.
+            joiner = self._members.get(event.member)
+            if joiner is not None:
+                self._link.tell(request.Kick(member=event.member))
+                self._leave(joiner, "its connection was cut", cut_off=True)
+            elif self._admission is not None:
+                self._admission.forget(event.member, now)
         elif isinstance(event, request.Closed):
             raise CutOff(f"The tunnel server ended the session: {event.reason}")
 

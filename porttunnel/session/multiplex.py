@@ -29,7 +29,8 @@ from porttunnel.session.record import (
     RECORD_HEADER,
     RecordKind,
     decode_open,
-    decode_stream_code,
+    decode_refuse,
+    decode_reset,
     decode_u32,
     encode_open,
     encode_record,
@@ -335,7 +336,7 @@ class Multiplex:
             self._add_send_credit(stream, decode_u32(payload))
             self._events.append(StreamAccepted(self._member, number))
         elif kind == RecordKind.REFUSE:
-            code, text = decode_stream_code(payload)
+            code, text = decode_refuse(payload)
             stream.apply(StreamEvent.REFUSED_REMOTELY)
             self._forget(number)
             self._events.append(StreamRefusedRemotely(self._member, number, code, text))
@@ -348,7 +349,7 @@ class Multiplex:
             self._events.append(StreamEnded(self._member, number))
             self._close_if_done(stream)
         else:
-            code, _ = decode_stream_code(payload)
+            code = decode_reset(payload)
             stream.apply(StreamEvent.RESET_REMOTELY)
             self._forget(number)
             self._events.append(StreamResetRemotely(self._member, number, code))

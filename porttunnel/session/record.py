@@ -31,7 +31,8 @@ __all__ = [
     "Welcome",
     "decode_control",
     "decode_open",
-    "decode_stream_code",
+    "decode_refuse",
+    "decode_reset",
     "decode_u32",
     "encode_control",
     "encode_open",
@@ -208,11 +209,20 @@ def encode_reset(stream: int, code: StreamCode) -> bytes:
     return encode_record(RecordKind.RESET, stream, bytes([_CODE_NUMBERS[code]]))
 
 
-def decode_stream_code(payload: memoryview) -> tuple[StreamCode, str]:
-    """Code and text of REFUSE or RESET; :raises RemoteProtocolError: malformed."""
-    if not 1 <= len(payload) <= 1 + 4 * MAX_TEXT_CHARACTERS or payload[0] not in _CODES:
-        raise RemoteProtocolError("a stream was ended with a code that this version lacks")
+def decode_refuse(payload: memoryview) -> tuple[StreamCode, str]:
+    """Code and text of REFUSE; :raises RemoteProtocolError: malformed."""
+    code = decode_reset(payload[:1])
     try:
-        return _CODES[payload[0]], bytes(payload[1:]).decode()
+        text = bytes(payload[1:]).decode()
     except UnicodeDecodeError:
         raise RemoteProtocolError("a refusal's text is not UTF-8") from None
+    if len(text) > MAX_TEXT_CHARACTERS:
+        raise RemoteProtocolError("a refusal's text is too long")
+    return code, text
+
+
+def decode_reset(payload: memoryview) -> StreamCode:
+    """The code of RESET; :raises RemoteProtocolError: malformed."""
+    if len(payload) != 1 or payload[0] not in _CODES:
+        raise RemoteProtocolError("a stream was ended with a code that this version lacks")
+    return _CODES[payload[0]]

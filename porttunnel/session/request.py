@@ -215,7 +215,8 @@ _encoder = msgspec.msgpack.Encoder()
 _request_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Request)
 _reply_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Reply)
 _event_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Event)
-_error_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(ErrorReport)
+# A union, because msgspec demands the type of a message only where there is a choice.
+_error_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(ErrorReport | Done)
 
 
 def encode(message: _Message) -> bytes:
@@ -251,5 +252,7 @@ def decode_event(body: bytes | memoryview) -> Event:
 
 def decode_error(body: bytes | memoryview) -> ErrorReport:
     """An ERROR's body; :raises RemoteProtocolError: malformed."""
-    report: ErrorReport = _decode(_error_decoder, body)
+    report = _decode(_error_decoder, body)
+    if not isinstance(report, ErrorReport):
+        raise RemoteProtocolError("an ERROR packet without an error")
     return report

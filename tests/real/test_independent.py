@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import secrets
 import socket
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import pytest
@@ -20,16 +17,30 @@ from tests.independent import code
 from tests.independent.handshake import Client, HandshakeFailed, Identity, Secrets
 from tests.independent.link import LinkEnded, PeerError
 from tests.independent.packet import Header, encode_packet, encode_record
-from tests.independent.pair import Goodbye, Pair, StreamRefused
+from tests.independent.pair import Pair, StreamRefused
 from tests.independent.peer import ClientPeer, MasterPeer, Refused
-from tests.real.program import Program, Start, TunnelServer
+from tests.real.meeting import (
+    SECRET,
+    WAIT_SECONDS,
+    Background,
+    admit,
+    echo,
+    ends,
+    enter,
+    exchange,
+    exchange_over,
+    port_of,
+    receive_to_the_end,
+    receive_until_it_breaks,
+    serve_echo,
+    serve_streams,
+)
+from tests.real.program import Start, TunnelServer
 
 pytestmark = pytest.mark.real
 
-WAIT_SECONDS = 30.0
 TOLD_SECONDS = 5.0  # until a test that expects to fail has waited enough
 SIZE_BYTES = 10 << 20
-SECRET = "604219"
 CODES = {
     1: "unknown-service",
     2: "not-allowed",
@@ -40,45 +51,6 @@ CODES = {
     7: "aborted",
     8: "internal",
 }
-
-
-class Background:
-    """Runs a function in a thread; :meth:`result` waits for it and raises what it raised."""
-
-    def __init__(self, function: Callable[[], Any]) -> None:
-        self._function = function
-        self._result: Any = None
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._result = self._function()
-        except BaseException as error:
-            self._error = error
-
-    def result(self) -> Any:
-        self._thread.join(WAIT_SECONDS)
-        assert not self._thread.is_alive(), "it still runs"
-        if self._error is not None:
-            raise self._error
-        return self._result
-
-
-def give_back(connection: socket.socket) -> None:
-    with connection, suppress(ConnectionError):
-        while data := connection.recv(65_536):
-            connection.sendall(data)
-
-
-def serve_echo(listener: socket.socket) -> None:
-    while True:
-        try:
-            connection, _ = listener.accept()
-        except OSError:
-            return
-        Background(partial(give_back, connection))
 
 
 @pytest.fixture
@@ -115,60 +87,6 @@ def client(address: tuple[str, int]) -> Iterator[ClientPeer]:
 def master(address: tuple[str, int]) -> Iterator[MasterPeer]:
     with MasterPeer(address) as peer:
         yield peer.create()
-
-
-def enter(client: ClientPeer, shared: dict[str, Any], form: str = "code") -> Pair:
-    """Join with what `porttunnel share` showed, and wait for WELCOME."""
-    given = code.parse(shared[form])
-    assert given.prs is not None
-    pair = client.join(given.number).run("link" if form == "link" else "pin", given.prs)
-    client.enter(pair)
-    return pair
-
-
-def admit(master: MasterPeer, mode: str = "pin", prs: str = SECRET) -> Pair:
-    """Let a client in, and say WELCOME."""
-    pair = master.admit(mode, prs)
-    master.greet(pair)
-    master.welcome(pair, {"echo": "tcp"})
-    return pair
-
-
-def serve_streams(pair: Pair, serve: Callable[[Any], None]) -> str:
-    """Serve one stream after the other until BYE; its reason."""
-    while True:
-        try:
-            serve(pair.next_stream())
-        except Goodbye as goodbye:
-            return str(goodbye)
-
-
-def echo(stream: Any) -> None:
-    assert stream.service == "echo"
-    stream.accept()
-    while data := stream.read_some():
-        stream.send(data)
-    stream.end()
-
-
-def port_of(client: Program) -> tuple[str, int]:
-    host, _, port = client.event("listening", service="echo")["address"].partition(":")
-    return host, int(port)
-
-
-def exchange(address: tuple[str, int], sent: bytes) -> bytes:
-    """Send all, half-close, read to the end."""
-    with socket.create_connection(address, WAIT_SECONDS) as connection:
-
-        def send() -> None:
-            connection.sendall(sent)
-            connection.shutdown(socket.SHUT_WR)
-
-        sending = Background(send)
-        with connection.makefile("rb") as answers:
-            received = answers.read()
-        sending.result()
-    return received
 
 
 class TestAnIndependentClient:
@@ -293,7 +211,6 @@ class TestAnIndependentClient:
             stream.send(part)
             assert stream.read(len(part)) == part
 
-    @pytest.mark.xfail(reason="nobody tells the program that the other link is down", strict=True)
     def test_that_goes_without_a_word_was_cut_off(
         self, share: Start, client: ClientPeer, echo_port: int
     ) -> None:
@@ -310,23 +227,6 @@ class TestAnIndependentClient:
         master.send({"close": True})
         assert pair.take_control("bye")["reason"]
         assert master.wait() == 0
-
-
-def exchange_over(pair: Pair) -> bytes:
-    stream = pair.open("echo")
-    stream.send(b"hello")
-    stream.end()
-    return stream.read()
-
-
-def ends(pair: Pair) -> bool:
-    """Whether the other side breaks off, in whatever words."""
-    try:
-        while all(message["type"] != "bye" for message in pair.control):
-            pair.receive_packet()
-    except (LinkEnded, PeerError):
-        return True
-    return True
 
 
 def _twice(pair: Pair) -> None:
@@ -517,7 +417,6 @@ class TestAnIndependentMaster:
         assert "that was all" in client.event("done")["reason"]
         assert client.wait() == 0
 
-    @pytest.mark.xfail(reason="nobody tells the program that the other link is down", strict=True)
     def test_that_goes_without_a_word_was_cut_off(self, join: Start, master: MasterPeer) -> None:
         admitted = Background(lambda: admit(master))
         client = join("--json", code=code.format_pin_code(master.number, SECRET))
@@ -526,18 +425,3 @@ class TestAnIndependentMaster:
         master.close()
         assert client.event("error", TOLD_SECONDS)["code"] == "cut-off"
         assert client.wait() == 1
-
-
-def receive_to_the_end(connection: socket.socket) -> bytes:
-    return receive_until_it_breaks(connection)[0]
-
-
-def receive_until_it_breaks(connection: socket.socket) -> tuple[bytes, bool]:
-    """What came, and whether it ended cleanly."""
-    received = bytearray()
-    try:
-        while data := connection.recv(65_536):
-            received += data
-    except ConnectionError:
-        return bytes(received), False
-    return bytes(received), True

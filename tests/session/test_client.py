@@ -485,7 +485,6 @@ class TestHandshake:
         [
             (ClientState.PREPARING, PacketType.M2, 1419),
             (ClientState.EXCHANGING, PacketType.M4, 32),
-            (ClientState.CONFIRMING, PacketType.M2, 1419),
             (ClientState.EXCHANGING, PacketType.C1, 1572),
             (ClientState.ASKING, PacketType.M4, 32),
             (ClientState.MEMBER, PacketType.M2, 1419),
@@ -501,6 +500,16 @@ class TestHandshake:
         assert isinstance(error, RemoteProtocolError)
         assert "order" in str(error)
 
+    @pytest.mark.parametrize("kind", [PacketType.DATA, PacketType.ACK, PacketType.M2])
+    def test_after_the_proof_every_mistake_is_a_code_that_was_not_right(
+        self, tunnel: MemoryTunnel, kind: PacketType
+    ) -> None:
+        client = bring(tunnel, ClientState.CONFIRMING)
+        body = bytes(1419 if kind is PacketType.M2 else TAG_BYTES)
+        tunnel.deliver(2, encode_packet(kind, MASTER, 2, body))
+        assert isinstance(failure(tunnel, client), AuthenticationFailed)
+        assert client.code_used_up
+
     def test_the_clear_header_has_one_form(self, tunnel: MemoryTunnel) -> None:
         client = bring(tunnel, ClientState.EXCHANGING)
         tunnel.deliver(2, encode_packet(PacketType.M2, MASTER, 2, bytes(1419), number=1))
@@ -515,7 +524,7 @@ class TestHandshake:
 
     @pytest.mark.parametrize("kind", [PacketType.DATA, PacketType.ACK])
     @pytest.mark.parametrize(
-        ("state", "sender"), [(ClientState.CONFIRMING, MASTER), (ClientState.MEMBER, 3)]
+        ("state", "sender"), [(ClientState.EXCHANGING, MASTER), (ClientState.MEMBER, 3)]
     )
     def test_sealed_packets_need_keys_and_the_master(
         self, tunnel: MemoryTunnel, state: ClientState, sender: int, kind: PacketType

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from porttunnel.session import limit
-from porttunnel.session.limit import ConnectionLimiter, JoinLimiter, prefix_of
+from porttunnel.session.limit import ConnectionLimiter, RateLimiter, prefix_of
 
 
 @pytest.mark.parametrize(
@@ -38,54 +38,104 @@ def test_one_subscriber_has_one_prefix(network: int, one: int, other: int) -> No
         assert prefix_of(address(one)) == prefix_of(address(other))
 
 
-def fail(limiter: JoinLimiter, prefix: str, *times: float) -> None:
+def happen(limiter: RateLimiter, prefix: str, *times: float) -> None:
     for now in times:
-        assert limiter.may_join(prefix, now)
-        limiter.join_failed(prefix, now)
+        assert limiter.allows(prefix, now)
+        limiter.count(prefix, now)
+
+
+def make(per_minute: int = 5, per_hour: int = 20, **others: int) -> RateLimiter:
+    settings = {"per_second_overall": 1_000, **others}
+    return RateLimiter(per_minute=per_minute, per_hour=per_hour, **settings)
 
 
 def test_five_failures_a_minute() -> None:
-    limiter = JoinLimiter()
-    fail(limiter, "a", 0.0, 10.0, 20.0, 30.0, 40.0)
-    assert not limiter.may_join("a", 40.0)
-    assert not limiter.may_join("a", 59.9)
-    assert limiter.may_join("b", 59.9)
-    fail(limiter, "a", 60.0)
-    assert not limiter.may_join("a", 69.9)
-    assert limiter.may_join("a", 70.0)
+    limiter = RateLimiter.for_join_failures()
+    happen(limiter, "a", 0.0, 10.0, 20.0, 30.0, 40.0)
+    assert not limiter.allows("a", 40.0)
+    assert not limiter.allows("a", 59.9)
+    assert limiter.allows("b", 59.9)
+    happen(limiter, "a", 60.0)
+    assert not limiter.allows("a", 69.9)
+    assert limiter.allows("a", 70.0)
 
 
 def test_twenty_failures_an_hour() -> None:
-    limiter = JoinLimiter()
-    fail(limiter, "a", *(float(60 * index) for index in range(20)))
-    assert not limiter.may_join("a", 1_300.0)
-    assert not limiter.may_join("a", 3_599.0)
-    assert limiter.may_join("a", 3_600.0)
+    limiter = RateLimiter.for_join_failures()
+    happen(limiter, "a", *(float(60 * index) for index in range(20)))
+    assert not limiter.allows("a", 1_300.0)
+    assert not limiter.allows("a", 3_599.0)
+    assert limiter.allows("a", 3_600.0)
 
 
-def test_fifty_failures_a_second_over_all_prefixes() -> None:
-    limiter = JoinLimiter()
+def test_sixty_creates_a_minute() -> None:
+    limiter = RateLimiter.for_creates()
+    happen(limiter, "a", *(0.5 * index for index in range(60)))
+    assert not limiter.allows("a", 59.9)
+    assert limiter.allows("b", 59.9)
+    assert limiter.allows("a", 60.0)
+
+
+def test_six_hundred_creates_an_hour() -> None:
+    limiter = RateLimiter.for_creates()
+    happen(limiter, "a", *(float(2 * index) for index in range(600)))
+    assert not limiter.allows("a", 3_599.0)
+    assert limiter.allows("a", 3_600.0)
+
+
+def test_half_of_the_five_digit_numbers_take_one_prefix_three_days() -> None:
+    assert 45_000 / limit.CREATES_PER_HOUR / 24 > 3
+
+
+@pytest.mark.parametrize(
+    "limiter", [RateLimiter.for_join_failures(), RateLimiter.for_creates()], ids=["join", "create"]
+)
+def test_fifty_a_second_over_all_prefixes(limiter: RateLimiter) -> None:
     for index in range(50):
-        fail(limiter, f"p{index}", 0.01 * index)
-    assert not limiter.may_join("fresh", 0.99)
-    assert limiter.may_join("fresh", 1.0)
+        happen(limiter, f"p{index}", 0.01 * index)
+    assert not limiter.allows("fresh", 0.99)
+    assert limiter.allows("fresh", 1.0)
 
 
-def test_successes_cost_nothing() -> None:
-    limiter = JoinLimiter(per_minute=1, per_hour=1, per_second_overall=1)
-    assert all(limiter.may_join("a", 0.0) for _ in range(100))
+def test_the_longest_wait_is_told() -> None:
+    limiter = make(per_minute=2, per_hour=3, per_second_overall=2)
+    assert limiter.wait_seconds("a", 0.0) == 0.0
+    happen(limiter, "a", 0.0, 0.25)
+    assert limiter.wait_seconds("a", 0.5) == 59.5
+    assert limiter.wait_seconds("b", 0.5) == 0.5
+    happen(limiter, "a", 60.0)
+    assert limiter.wait_seconds("a", 100.0) == 3_500.0
+    assert limiter.wait_seconds("a", 4_000.0) == 0.0
 
 
-def test_forgets_the_prefix_that_failed_longest_ago() -> None:
-    limiter = JoinLimiter(per_minute=2, max_prefixes=2)
-    fail(limiter, "a", 0.0)
-    fail(limiter, "b", 1.0, 1.0)
-    fail(limiter, "a", 2.0)
-    assert not limiter.may_join("a", 2.0)
-    assert not limiter.may_join("b", 2.0)
-    fail(limiter, "c", 3.0)
-    assert not limiter.may_join("a", 3.0)
-    assert limiter.may_join("b", 3.0)
+def test_what_is_not_counted_costs_nothing() -> None:
+    limiter = make(per_minute=1, per_hour=1, per_second_overall=1)
+    assert all(limiter.allows("a", 0.0) for _ in range(100))
+
+
+def test_forgets_the_prefix_that_was_counted_longest_ago() -> None:
+    limiter = make(per_minute=2, max_prefixes=2)
+    happen(limiter, "a", 0.0)
+    happen(limiter, "b", 1.0, 1.0)
+    happen(limiter, "a", 2.0)
+    assert not limiter.allows("a", 2.0)
+    assert not limiter.allows("b", 2.0)
+    happen(limiter, "c", 3.0)
+    assert not limiter.allows("a", 3.0)
+    assert limiter.allows("b", 3.0)
+
+
+def test_keeps_nothing_that_no_window_holds() -> None:
+    limiter = make()
+    happen(limiter, "a", 0.0, 1.0)
+    happen(limiter, "b", 2.0, 3_000.0)
+    happen(limiter, "c", 3_602.0)
+    assert {prefix: list(times) for prefix, times in limiter._counted.items()} == {
+        "b": [2.0, 3_000.0],
+        "c": [3_602.0],
+    }
+    happen(limiter, "b", 3_602.0)
+    assert list(limiter._counted["b"]) == [3_000.0, 3_602.0]
 
 
 @given(
@@ -96,18 +146,18 @@ def test_forgets_the_prefix_that_failed_longest_ago() -> None:
 def test_no_window_ever_holds_more_than_its_limit(
     steps: list[tuple[str, float]], per_minute: int, per_hour: int
 ) -> None:
-    limiter = JoinLimiter(per_minute=per_minute, per_hour=per_hour)
-    failed: dict[str, list[float]] = {"a": [], "b": []}
+    limiter = make(per_minute, per_hour)
+    counted: dict[str, list[float]] = {"a": [], "b": []}
     now = 0.0
     for prefix, wait in steps:
         now += wait
-        times = failed[prefix]
+        times = counted[prefix]
         in_minute = sum(now - time < 60 for time in times)
         in_hour = sum(now - time < 3_600 for time in times)
-        may = limiter.may_join(prefix, now)
+        may = limiter.allows(prefix, now)
         assert may == (in_minute < per_minute and in_hour < per_hour)
         if may:
-            limiter.join_failed(prefix, now)
+            limiter.count(prefix, now)
             times.append(now)
 
 

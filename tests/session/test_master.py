@@ -29,7 +29,6 @@ from porttunnel.session.event import (
     JoiningPaused,
     MemberJoined,
     MemberLeft,
-    MemberLinkChanged,
     RunFailed,
     SessionFinished,
     SessionOpened,
@@ -402,11 +401,14 @@ class TestMembers:
         tunnel.deliver(MASTER, encode_packet(kind, sender, MASTER, body))
         assert isinstance(failure(tunnel.events[MASTER]), RemoteProtocolError)
 
-    def test_what_the_server_says_of_links_is_passed_on(self, tunnel: MemoryTunnel) -> None:
+    def test_whose_link_is_lost_was_cut_off(self, tunnel: MemoryTunnel) -> None:
         tunnel.enter()
-        tunnel.tell(MASTER, request.Link(member=2, up=False))
         tunnel.tell(MASTER, request.Link(member=9, up=False))
-        assert tunnel.events_of(tunnel.master, MemberLinkChanged) == [MemberLinkChanged(2, False)]
+        tunnel.tell(MASTER, request.Link(member=2, up=True))
+        assert tunnel.events_of(tunnel.master, MemberLeft) == []
+        tunnel.tell(MASTER, request.Link(member=2, up=False))
+        (left,) = tunnel.events_of(tunnel.master, MemberLeft)
+        assert (left.member, left.cut_off) == (2, True)
 
     def test_with_a_goodbye_it_left_on_purpose(self, tunnel: MemoryTunnel) -> None:
         for client in (tunnel.enter(), tunnel.join()):

@@ -131,25 +131,30 @@ class TestStreamCode:
     @pytest.mark.parametrize("code", StreamCode)
     def test_comes_back_as_it_went(self, code: StreamCode) -> None:
         refused = record.encode_refuse(1, code, "it is closed")
-        assert record.decode_stream_code(payload_of(refused)) == (code, "it is closed")
-        reset = record.encode_reset(1, code)
-        assert record.decode_stream_code(payload_of(reset)) == (code, "")
+        assert record.decode_refuse(payload_of(refused)) == (code, "it is closed")
+        assert record.decode_reset(payload_of(record.encode_reset(1, code))) is code
 
     def test_a_long_text_is_shortened(self) -> None:
         made = record.encode_refuse(1, StreamCode.INTERNAL, "ü" * 500)
-        assert record.decode_stream_code(payload_of(made)) == (StreamCode.INTERNAL, "ü" * 200)
+        assert record.decode_refuse(payload_of(made)) == (StreamCode.INTERNAL, "ü" * 200)
 
-    @pytest.mark.parametrize("payload", [b"", b"\0", b"\xff", b"\x01\xff", b"\x01" + bytes(801)])
-    def test_what_is_malformed_is_refused(self, payload: bytes) -> None:
+    @pytest.mark.parametrize("payload", [b"", b"\0", b"\xff", b"\x01\xff", b"\x01" + b"x" * 201])
+    def test_a_malformed_refusal_is_refused(self, payload: bytes) -> None:
         with pytest.raises(RemoteProtocolError):
-            record.decode_stream_code(memoryview(payload))
+            record.decode_refuse(memoryview(payload))
+
+    @pytest.mark.parametrize("payload", [b"", b"\0", b"\xff", b"\x01\x01"])
+    def test_a_malformed_reset_is_refused(self, payload: bytes) -> None:
+        with pytest.raises(RemoteProtocolError):
+            record.decode_reset(memoryview(payload))
 
 
 DECODERS: list[Callable[[memoryview], Any]] = [
     record.decode_control,
     record.decode_open,
     record.decode_u32,
-    record.decode_stream_code,
+    record.decode_refuse,
+    record.decode_reset,
 ]
 
 
