@@ -106,9 +106,7 @@ class TCPCarrier:
             if error.errno in _WOULD_BLOCK:
                 self._reactor.addWriter(self)
             else:
-                # Reported from the reactor, never inside a send: callers are in mid-step.
-                self._broken = True
-                self._reactor.callLater(0, self._lose, main.CONNECTION_LOST)
+                self._break(main.CONNECTION_LOST)
         return taken
 
     def limit_unsent(self, count: int) -> None:
@@ -123,8 +121,7 @@ class TCPCarrier:
             try:
                 self._socket.shutdown(socket.SHUT_WR)
             except OSError:
-                self._broken = True
-                self._reactor.callLater(0, self._lose, main.CONNECTION_LOST)
+                self._break(main.CONNECTION_LOST)
 
     def pause_receiving(self) -> None:
         """Stop watching for bytes."""
@@ -134,7 +131,7 @@ class TCPCarrier:
     def resume_receiving(self) -> None:
         """Watch for bytes again."""
         self._receiving = True
-        if not (self._closed or self._read_ended):
+        if not (self._closed or self._broken or self._read_ended):
             self._reactor.addReader(self)
 
     def close(self) -> None:
@@ -145,8 +142,12 @@ class TCPCarrier:
     def abort(self) -> None:
         """Close with a reset."""
         if not self._closed:
-            self._broken = True
-            self._reactor.callLater(0, self._lose, ConnectionAborted())
+            self._break(ConnectionAborted())
+
+    def _break(self, reason: Exception) -> None:
+        # Reported from the reactor, never inside a send: callers are in mid-step.
+        self._broken = True
+        self._reactor.callLater(0, self._lose, reason)
 
     def _lose(self, reason: Exception) -> None:
         self.connectionLost(Failure(reason))
@@ -164,6 +165,9 @@ class TCPCarrier:
 
         :returns: None, or the exception that ends the connection, as the reactor wants it.
         """
+        if self._broken:
+            # The kernel tells of a reset once; after that it looks like the peer's orderly end.
+            return None
         try:
             if self._lender is not None:
                 self._read_into_loans(self._lender)
