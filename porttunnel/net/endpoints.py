@@ -12,6 +12,8 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from porttunnel.errors import LocalProtocolError, PorttunnelError, StreamCode, StreamRefused
@@ -19,6 +21,8 @@ from porttunnel.net.session import Acceptor, Session
 from porttunnel.net.stream_transport import StreamAddress, StreamTransport
 
 __all__ = ["SessionListeningPort", "StreamClientEndpoint", "StreamServerEndpoint"]
+
+_log = Logger()
 
 
 @implementer(IStreamServerEndpoint)
@@ -118,7 +122,12 @@ def serve_streams(session: Session, service: str, factory: IProtocolFactory) -> 
     def accept(member: int, stream: int) -> None:
         streams = session.streams_with(member)
         peer = StreamAddress(member, service)
-        protocol: IProtocol | None = factory.buildProtocol(peer)
+        protocol: IProtocol | None = None
+        try:
+            protocol = factory.buildProtocol(peer)
+        except Exception:
+            # The service's own fault, which must not take the session with it.
+            _log.failure("the factory of {service} failed", service=service)
         if protocol is None:
             streams.refuse(stream, StreamCode.NOT_ALLOWED, "The service takes nobody now.")
             return
@@ -162,11 +171,16 @@ class PendingConnection:
     def stream_accepted(self) -> None:
         """Make the protocol and hand over."""
         session, member = self._session, self._peer.member
-        protocol: IProtocol | None = self._factory.buildProtocol(self._peer)
+        protocol: IProtocol | None = None
+        error = Failure(LocalProtocolError("the factory made no protocol"))
+        try:
+            protocol = self._factory.buildProtocol(self._peer)
+        except Exception:
+            error = Failure()  # whose fault it is hears of it
         if protocol is None:
             session.streams_with(member).reset(self._stream, StreamCode.ABORTED)
             session.release(member, self._stream)
-            self.connected.errback(LocalProtocolError("the factory made no protocol"))
+            self.connected.errback(error)
             return
         transport = StreamTransport(
             session.reactor,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Any
 
@@ -18,6 +18,7 @@ from twisted.internet.interfaces import (
     IReactorTime,
     ITransport,
 )
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -27,6 +28,7 @@ from porttunnel.net.stream_handle import StreamOwner
 __all__ = ["StreamAddress", "StreamTransport"]
 
 LINGER_SECONDS = 30.0  # after our close, for the other side's end; its data are thrown away
+_log = Logger()
 
 
 @implementer(IAddress)
@@ -55,8 +57,8 @@ class StreamAddress:
 
 class _State(Enum):
     OPEN = "both halves"
-    CLOSING = "loseConnection was called; what was written still goes out"
-    LINGERING = "our END is out, the protocol has been told; theirs is to come"
+    CLOSING = "loseConnection was called; what is written still goes out, nothing is delivered"
+    LINGERING = "our END is out, the protocol is told; theirs is to come"
     DONE = "over"
 
 
@@ -97,6 +99,8 @@ class StreamTransport:
         self._producer: Any = None
         self._streaming = False
         self._producer_paused = False
+        self._pull: IDelayedCall | None = None
+        self._write_news: IDelayedCall | None = None
         self._reading_paused = False
         self._received: deque[bytes] = deque()  # while paused; bounded by the credit given
         self._delivery: IDelayedCall | None = None
@@ -105,13 +109,13 @@ class StreamTransport:
     def attach(self, protocol: IProtocol) -> None:
         """Give the protocol its transport; from now on it gets what comes."""
         self.protocol = protocol
-        protocol.makeConnection(self)
+        self._call(protocol.makeConnection, self)
 
     # ITransport
 
     def write(self, data: bytes) -> None:
         """Send bytes; what can't go yet waits here."""
-        if self._state is not _State.OPEN or self._write_ended or not data:
+        if self._write_ended or self._state is _State.DONE or not data:
             return
         if not self._streams.may_write(self._stream):
             return  # broken off, which the protocol is told next
@@ -120,6 +124,8 @@ class StreamTransport:
             if self._producer is not None and self._streaming and not self._producer_paused:
                 self._producer_paused = True
                 self._producer.pauseProducing()
+        elif self._producer is not None and not self._streaming:
+            self._pull_soon()
         self._owner.flush_soon()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
@@ -131,6 +137,9 @@ class StreamTransport:
         if self._state is _State.OPEN:
             self._state = _State.CLOSING
             self.disconnecting = True
+            # Not left unread: the other side could not finish without the credit.
+            self._streams.consumed(self._stream, sum(map(len, self._received)))
+            self._received.clear()
             self._finish_writing()
 
     def loseWriteConnection(self) -> None:
@@ -141,8 +150,7 @@ class StreamTransport:
     def abortConnection(self) -> None:
         """Close at once; the other side sees a broken stream."""
         if self._state is not _State.DONE:
-            self._break_off(StreamCode.ABORTED)
-            self._lose(Failure(ConnectionAborted()))
+            self._abort(Failure(ConnectionAborted()))
 
     def getPeer(self) -> StreamAddress:
         """The other side."""
@@ -164,14 +172,15 @@ class StreamTransport:
         """As ``IConsumer.registerProducer``."""
         if self._producer is not None:
             raise RuntimeError("a producer is registered already; unregister it first")
-        if self._state is _State.DONE:
+        if self._state in (_State.LINGERING, _State.DONE):
             producer.stopProducing()
             return
         self._producer = producer
         self._streaming = streaming
         self._producer_paused = False
         if not streaming:
-            producer.resumeProducing()
+            if not self._full:
+                producer.resumeProducing()
         elif self._full:
             self._producer_paused = True
             producer.pauseProducing()
@@ -207,7 +216,7 @@ class StreamTransport:
 
     def stream_received(self, data: memoryview) -> None:
         """Deliver, or keep while paused."""
-        if self._state is not _State.OPEN and self._state is not _State.CLOSING:
+        if self._state is not _State.OPEN:
             # After our close: taken and thrown away, so that the other side can finish.
             self._streams.consumed(self._stream, len(data))
         elif self._reading_paused or self._received:
@@ -220,7 +229,7 @@ class StreamTransport:
         self._full = False
         if self._producer is not None and (self._producer_paused or not self._streaming):
             self._producer_paused = False
-            self._producer.resumeProducing()
+            self._call(self._producer.resumeProducing)
         self._finish_writing()
 
     def stream_ended(self) -> None:
@@ -232,7 +241,8 @@ class StreamTransport:
     def stream_closed(self) -> None:
         """Both halves have ended."""
         self._stop_linger()
-        if self._state is not _State.DONE and not self._received:
+        # Who has paused has not heard of the other side's end yet.
+        if self._state is not _State.OPEN or not (self._received or self._reading_paused):
             self._lose(Failure(ConnectionDone()))
 
     def stream_reset(self, code: StreamCode) -> None:
@@ -248,7 +258,7 @@ class StreamTransport:
 
     def _deliver(self, data: bytes) -> None:
         if self.protocol is not None:
-            self.protocol.dataReceived(data)
+            self._call(self.protocol.dataReceived, data)
         self._streams.consumed(self._stream, len(data))
         self._owner.flush_soon()
 
@@ -258,7 +268,7 @@ class StreamTransport:
 
     def _deliver_received(self) -> None:
         self._delivery = None
-        while self._received and not self._reading_paused and self._state is not _State.DONE:
+        while self._received and not self._reading_paused and self._state is _State.OPEN:
             self._deliver(self._received.popleft())
         if self._remote_ended and not self._received and not self._reading_paused:
             self._deliver_end()
@@ -267,14 +277,21 @@ class StreamTransport:
         if self._state is _State.OPEN:
             protocol: Any = self.protocol
             if IHalfCloseableProtocol.providedBy(protocol):
-                protocol.readConnectionLost()
+                self._call(protocol.readConnectionLost)
             else:
                 self.loseConnection()
-        self._lose_if_both_ended()
-
-    def _lose_if_both_ended(self) -> None:
         if self._write_ended and self._state is not _State.DONE:
             self._lose(Failure(ConnectionDone()))
+
+    def _pull_soon(self) -> None:
+        if self._pull is None:
+            self._pull = self._reactor.callLater(0, self._pull_now)
+
+    def _pull_now(self) -> None:
+        self._pull = None
+        # A full stream asks for more when it has room again.
+        if self._producer is not None and not self._streaming and not self._full:
+            self._call(self._producer.resumeProducing)
 
     def _finish_writing(self) -> None:
         wanted = self._end_wanted or self._state is _State.CLOSING
@@ -285,20 +302,19 @@ class StreamTransport:
             self._streams.end(self._stream)
             self._owner.flush_soon()
             if self._state is _State.OPEN:
-                protocol: Any = self.protocol
-                if IHalfCloseableProtocol.providedBy(protocol):
-                    protocol.writeConnectionLost()
+                # Like all news not from within the call that causes it: its caller is in mid-step.
+                self._write_news = self._reactor.callLater(0, self._tell_write_ended)
         if self._state is _State.CLOSING:
-            self._start_linger()
+            self._state = _State.LINGERING
+            if not self._remote_ended:
+                self._linger = self._reactor.callLater(LINGER_SECONDS, self._stop_waiting)
+            self._reactor.callLater(0, self._tell_lost, Failure(ConnectionDone()))
 
-    def _start_linger(self) -> None:
-        self._state = _State.LINGERING
-        unread = sum(map(len, self._received))
-        self._received.clear()
-        self._streams.consumed(self._stream, unread)
-        if not self._remote_ended:
-            self._linger = self._reactor.callLater(LINGER_SECONDS, self._stop_waiting)
-        self._tell_lost(Failure(ConnectionDone()))
+    def _tell_write_ended(self) -> None:
+        self._write_news = None
+        protocol: Any = self.protocol
+        if IHalfCloseableProtocol.providedBy(protocol):
+            self._call(protocol.writeConnectionLost)
 
     def _stop_waiting(self) -> None:
         self._linger = None
@@ -315,19 +331,41 @@ class StreamTransport:
         self._owner.release(self._peer.member, self._stream)
         self._owner.flush_soon()
 
+    def _abort(self, reason: Failure) -> None:
+        self._break_off(StreamCode.ABORTED)
+        self._stop()
+        self._reactor.callLater(0, self._tell_lost, reason)
+
     def _lose(self, reason: Failure) -> None:
-        self._stop_linger()
-        if self._delivery is not None:
-            self._delivery.cancel()
-            self._delivery = None
-        self._received.clear()
-        self._state = _State.DONE
+        if self._write_news is not None:
+            self._write_news.cancel()
+            self._tell_write_ended()
+        self._stop()
         self._tell_lost(reason)
+
+    def _stop(self) -> None:
+        self._state = _State.DONE
+        self._stop_linger()
+        for call in (self._delivery, self._pull):
+            if call is not None:
+                call.cancel()
+        self._delivery = self._pull = None
+        self._received.clear()
 
     def _tell_lost(self, reason: Failure) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            producer.stopProducing()
+            self._call(producer.stopProducing)
         protocol, self.protocol = self.protocol, None
         if protocol is not None:
-            protocol.connectionLost(reason)
+            self._call(protocol.connectionLost, reason)
+
+    def _call(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Call the protocol's or the producer's code, whose faults are this stream's only."""
+        try:
+            function(*arguments)
+        except Exception:
+            failure = Failure()
+            _log.failure("the protocol of a stream failed; the stream is broken off", failure)
+            if self._state is not _State.DONE:
+                self._abort(failure)
