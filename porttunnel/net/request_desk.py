@@ -5,6 +5,7 @@ Source: docs/session-protocol, section 3.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -12,7 +13,13 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from porttunnel.errors import ErrorCode, NoSuchNumber, RemoteProtocolError, SessionEnded
+from porttunnel.errors import (
+    ErrorCode,
+    LimitExceeded,
+    NoSuchNumber,
+    RemoteProtocolError,
+    SessionEnded,
+)
 from porttunnel.net.counters import ServerCounters
 from porttunnel.net.tunnel_link import PAIR_WINDOW_BYTES, LiveSession, TunnelLink
 from porttunnel.session import request
@@ -24,7 +31,7 @@ from porttunnel.session.directory import (
     Ended,
     Lapsed,
 )
-from porttunnel.session.limit import JoinLimiter
+from porttunnel.session.limit import RateLimiter
 from porttunnel.session.packet import SERVER, PacketType, encode_packet
 from porttunnel.session.relay import LinkState, RequestReceived, encode_error, refusal_of
 
@@ -40,6 +47,10 @@ DEFAULT_LIMITS = request.Limits(
 
 _NO_SUCH_NUMBER = "no session can be joined with this number; ask for a new code"
 _SESSION_ENDED = "this session, or this membership in it, is over; ask for a new code"
+_TOO_MANY_CREATED = (
+    "no more sessions are opened just now, for this address or for all; try again in {seconds} s; "
+    "the operator can set creates_per_minute and creates_per_hour in [limits]"
+)
 _INTERNAL = "the tunnel server has a problem of its own; try again in a minute"
 
 
@@ -71,7 +82,8 @@ class RequestDesk:
     :param directory: only touched by way of ``run``.
     :param run: see :class:`porttunnel.net.tunnel_server.TunnelServerFactory`.
     :param keeper: admits and removes.
-    :param join_limiter: only touched by way of ``run``.
+    :param join_limiter: counts JOINs that failed; only touched by way of ``run``.
+    :param create_limiter: counts CREATEs that succeeded; only touched by way of ``run``.
     :param counters: gets the outcomes.
     :param limits: what CREATED tells.
     :param unix_time: seconds, for the directory.
@@ -87,7 +99,8 @@ class RequestDesk:
         run: Callable[..., Deferred[Any]],
         keeper: SessionKeeper,
         *,
-        join_limiter: JoinLimiter,
+        join_limiter: RateLimiter,
+        create_limiter: RateLimiter,
         counters: ServerCounters,
         limits: request.Limits,
         unix_time: Callable[[], float],
@@ -98,6 +111,7 @@ class RequestDesk:
         self._run = run
         self._keeper = keeper
         self._join_limiter = join_limiter
+        self._create_limiter = create_limiter
         self._counters = counters
         self._limits = limits
         self._unix_time = unix_time
@@ -156,12 +170,9 @@ class RequestDesk:
     async def _let_in(self, link: TunnelLink, asked: RequestReceived) -> None:
         now = self._unix_time()
         match asked.request:
-            case request.Create(
-                lifetime_s=lifetime, max_clients=max_clients, join_window_s=join_window
-            ):
-                admission = await self._run(
-                    self._directory.create, lifetime, max_clients, join_window, now
-                )
+            case request.Create() as create:
+                seconds = self._reactor.seconds()
+                admission = await self._run(self._create, create, link.prefix, now, seconds)
                 created = request.Created(
                     session_id=admission.session_id,
                     number=admission.number,
@@ -191,14 +202,27 @@ class RequestDesk:
                 finally:
                     self._keeper.resume_ended(session_id, member, admitted=admitted)
 
+    def _create(
+        self, create: request.Create, prefix: str, now: float, seconds: float
+    ) -> Admission:
+        """In the directory's thread, for the same reason as :meth:`_join`."""
+        wait_seconds = self._create_limiter.wait_seconds(prefix, seconds)
+        if wait_seconds:
+            raise LimitExceeded(_TOO_MANY_CREATED.format(seconds=math.ceil(wait_seconds)))
+        admission = self._directory.create(
+            create.lifetime_s, create.max_clients, create.join_window_s, now
+        )
+        self._create_limiter.count(prefix, seconds)
+        return admission
+
     def _join(self, number: int, prefix: str, now: float, seconds: float) -> Admission:
         """In the directory's thread, so that a failure counts before the next try is looked at."""
-        if not self._join_limiter.may_join(prefix, seconds):
+        if not self._join_limiter.allows(prefix, seconds):
             raise NoSuchNumber(_NO_SUCH_NUMBER)
         try:
             return self._directory.join(number, now)
         except NoSuchNumber:
-            self._join_limiter.join_failed(prefix, seconds)
+            self._join_limiter.count(prefix, seconds)
             raise
 
     async def _fulfil(

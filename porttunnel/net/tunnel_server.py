@@ -26,7 +26,7 @@ from porttunnel.net.tunnel_link import LiveSession, TunnelLink
 from porttunnel.net.waiting import WaitingTotal
 from porttunnel.session import request
 from porttunnel.session.directory import EXPIRY_BATCH, Admission, Directory, Ended, Lapsed
-from porttunnel.session.limit import JoinLimiter, prefix_of
+from porttunnel.session.limit import RateLimiter, prefix_of
 from porttunnel.session.packet import ALL_MEMBERS, MASTER, SERVER, PacketType, encode_packet
 from porttunnel.session.relay import ConnectionFailed, RequestReceived, Run, encode_error
 
@@ -46,6 +46,7 @@ class TunnelServerFactory(Factory):
     :param run: calls a function off the reactor's thread, one after the other in order
         (:meth:`porttunnel.net.directory_thread.DirectoryThread.run`).
     :param join_limiter: slows down who tries numbers; only touched by way of ``run``.
+    :param create_limiter: slows down who uses up numbers; only touched by way of ``run``.
     :param counters: what is counted is counted here.
     :param limits: what CREATED tells; the directory has the same.
     :param unix_time: seconds, for the directory.
@@ -66,7 +67,8 @@ class TunnelServerFactory(Factory):
         directory: Directory,
         run: Callable[..., Deferred[Any]],
         *,
-        join_limiter: JoinLimiter | None = None,
+        join_limiter: RateLimiter | None = None,
+        create_limiter: RateLimiter | None = None,
         counters: ServerCounters | None = None,
         limits: request.Limits = DEFAULT_LIMITS,
         unix_time: Callable[[], float] = time.time,
@@ -88,7 +90,8 @@ class TunnelServerFactory(Factory):
             directory,
             run,
             self,
-            join_limiter=join_limiter or JoinLimiter(),
+            join_limiter=join_limiter or RateLimiter.for_join_failures(),
+            create_limiter=create_limiter or RateLimiter.for_creates(),
             counters=self.counters,
             limits=limits,
             unix_time=unix_time,

@@ -42,7 +42,7 @@ from porttunnel.services.server_config import (
     load_settings,
 )
 from porttunnel.session.directory import Directory
-from porttunnel.session.limit import ConnectionLimiter, JoinLimiter
+from porttunnel.session.limit import ConnectionLimiter, RateLimiter
 from porttunnel.session.request import Limits
 
 __all__ = ["Options", "ServerService", "makeService", "public_address", "real_endpoint"]
@@ -180,9 +180,12 @@ class ServerService(Service):
             self._reactor,
             directory,
             self._thread.run,
-            join_limiter=JoinLimiter(
+            join_limiter=RateLimiter.for_join_failures(
                 per_minute=limits.join_failures_per_minute,
                 per_hour=limits.join_failures_per_hour,
+            ),
+            create_limiter=RateLimiter.for_creates(
+                per_minute=limits.creates_per_minute, per_hour=limits.creates_per_hour
             ),
             limits=Limits(
                 waiting_bytes=DEFAULT_LIMITS.waiting_bytes,

@@ -23,7 +23,7 @@ FAILURES_PER_SECOND_OVERALL = 50  # from any number of prefixes together
 CREATES_PER_MINUTE = 60
 CREATES_PER_HOUR = 600
 CREATES_PER_SECOND_OVERALL = 50  # from any number of prefixes together
-MAX_PREFIXES = 20_000  # some 15 MB at worst; more prefixes than connections fail nothing new
+MAX_PREFIXES = 20_000  # some 30 MB at worst: the overall rate bounds how many times are kept
 MAX_CONNECTIONS_PER_PREFIX = 64  # an office behind one address
 MAX_CONNECTIONS = 20_000  # 60 KiB each at worst, and below the usual limit of open files
 

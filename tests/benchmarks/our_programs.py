@@ -20,6 +20,8 @@ _CLI = ("python", "-m", "porttunnel.cli")
 _SETTINGS = """
 [limits]
 connections_per_prefix = 10000
+creates_per_minute = 10000
+creates_per_hour = 10000
 """
 
 

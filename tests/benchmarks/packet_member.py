@@ -37,6 +37,7 @@ from tests.benchmarks.traffic import (
 
 CLIENT = 2  # the first one in a session
 LIFETIME_SECONDS = 3_600
+CREATE_SECONDS = 0.025  # the server opens 50 sessions a second in all, whatever is set
 PACKETS_A_SEND = 4
 WARM_UP_BYTES = 16 << 20
 
@@ -175,6 +176,7 @@ def _hold(port: int) -> None:
     links = []
     while line := sys.stdin.readline():
         for _ in range(int(line)):
+            time.sleep(CREATE_SECONDS)
             master, client = Link(port), Link(port)
             client.join(master.create())
             links += [master, client]

@@ -21,7 +21,7 @@ from porttunnel.net.store.sqlite import IN_MEMORY, SQLiteStore
 from porttunnel.net.tunnel_server import TunnelServerFactory
 from porttunnel.session import request
 from porttunnel.session.directory import Directory
-from porttunnel.session.limit import JoinLimiter
+from porttunnel.session.limit import RateLimiter
 from porttunnel.session.packet import (
     ALL_MEMBERS,
     FLAG_GROUP,
@@ -162,6 +162,7 @@ class Peer:
 class ServerTestCase(TestCase):
     refusal_delay_seconds = 1.0
     max_waiting_bytes = 1 << 28
+    create_limiter = RateLimiter.for_creates
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -175,7 +176,8 @@ class ServerTestCase(TestCase):
             self.clock,
             self.directory,
             self.thread.run,
-            join_limiter=JoinLimiter(per_minute=3),
+            join_limiter=RateLimiter.for_join_failures(per_minute=3),
+            create_limiter=self.create_limiter(),
             unix_time=lambda: UNIX_TIME + self.clock.seconds(),
             refusal_delay_seconds=self.refusal_delay_seconds,
             max_waiting_bytes=self.max_waiting_bytes,
@@ -324,6 +326,67 @@ class ComingInTests(ServerTestCase):
             self.assertEqual(self.thread.called[-1], "link_changed")
         self.assertEqual(len(self.server.links), 1)
         self.assertEqual(len(self.server.sessions), 1)
+
+
+class CreateLimitTests(ServerTestCase):
+    def create_limiter(self) -> RateLimiter:
+        return RateLimiter.for_creates(per_minute=3, per_hour=5)
+
+    def create(self, host: str = "192.0.2.1") -> Peer:
+        peer = self.peer(host)
+        peer.ask(CREATE, number=8)
+        return peer
+
+    def refusal(self, peer: Peer) -> request.ErrorReport:
+        ((head, body),) = peer.received()
+        self.assertEqual((head.kind, head.number), (PacketType.ERROR, 8))
+        return request.decode_error(body)
+
+    async def test_who_opens_too_many_hears_when_to_try_again(self) -> None:
+        for _ in range(3):
+            self.create()
+            self.clock.advance(1.25)
+        refused = self.create()
+        report = self.refusal(refused)
+        self.assertIs(report.code, ErrorCode.LIMIT)
+        self.assertIn("try again in 57 s;", report.text)
+        self.assertTrue(report.text.endswith("creates_per_hour in [limits]"), report.text)
+        self.assertFalse(refused.closed)
+        self.assertEqual(len(self.server.sessions), 3)
+        self.assertEqual(self.server.counters.requests["create", "limit"], 1)
+
+    async def test_others_go_on_and_later_it_is_allowed_again(self) -> None:
+        for _ in range(3):
+            self.create()
+        self.assertIs(self.refusal(self.create()).code, ErrorCode.LIMIT)
+        self.assertIsInstance(self.peer("192.0.2.2").enter(CREATE), request.Created)
+        self.clock.advance(60.0)
+        self.assertIsInstance(self.peer().enter(CREATE), request.Created)
+
+    async def test_a_refused_link_may_ask_again(self) -> None:
+        masters = [self.create() for _ in range(3)]
+        for peer in masters:
+            peer.lose()
+        self.clock.advance(50.0)
+        refused = self.create()
+        self.assertIs(self.refusal(refused).code, ErrorCode.LIMIT)
+        self.clock.advance(10.0)
+        self.assertIsInstance(refused.enter(CREATE), request.Created)
+
+    async def test_what_opened_no_session_does_not_count(self) -> None:
+        self.thread.failure = OSError("disk full")
+        for _ in range(5):
+            self.assertIs(self.refusal(self.create()).code, ErrorCode.INTERNAL)
+        self.flushLoggedErrors(OSError)
+        self.thread.failure = None
+        self.assertIsInstance(self.peer().enter(CREATE), request.Created)
+
+    async def test_many_at_once_are_counted_too(self) -> None:
+        self.thread.held = []
+        peers = [self.create() for _ in range(8)]
+        self.thread.release()
+        kinds = [head.kind for peer in peers for head, _ in peer.received()]
+        self.assertEqual(kinds, [PacketType.REPLY] * 3 + [PacketType.ERROR] * 5)
 
 
 class RelayTests(ServerTestCase):

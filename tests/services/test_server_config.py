@@ -26,6 +26,8 @@ def test_without_anything_the_defaults_hold(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.has_admin
     assert settings.data_path == user_data_path("porttunnel", appauthor=False)
     assert settings.limits.connections_per_prefix == 64
+    assert settings.limits.creates_per_minute == 60
+    assert settings.limits.creates_per_hour == 600
 
 
 def test_the_file_says_everything(tmp_path: Path) -> None:
@@ -39,6 +41,8 @@ def test_the_file_says_everything(tmp_path: Path) -> None:
         [limits]
         connections = 10
         client_grace_s = 60
+        creates_per_minute = 7
+        creates_per_hour = 70
         """,
     )
     assert load_settings(config, [], None, None) == ServerSettings(
@@ -46,7 +50,9 @@ def test_the_file_says_everything(tmp_path: Path) -> None:
         data_dir="/srv/data",
         admin="off",
         public_name="tunnel.example",
-        limits=LimitSettings(connections=10, client_grace_s=60),
+        limits=LimitSettings(
+            connections=10, client_grace_s=60, creates_per_minute=7, creates_per_hour=70
+        ),
     )
 
 
@@ -72,6 +78,7 @@ def test_the_environment_names_the_data_folder(monkeypatch: pytest.MonkeyPatch) 
         ("listen = []", "listen"),
         ('listne = ["tcp:1"]', "listne"),
         ("[limits]\nconnections = 0", "limits.connections"),
+        ("[limits]\ncreates_per_hour = 0", "limits.creates_per_hour"),
         ("[limits]\nconnectoins = 1", "connectoins"),
         ("listen = [", "not TOML"),
     ],
