@@ -49,9 +49,7 @@ class Run(MasterPeer):
 
     def guess(self) -> None:
         """C1, M2, C3."""
-        c1 = self._expect("C1")
-        drawn = self.master.read(c1.body)[1].encapsulate()
-        self.send("M2", CLIENT, self.master.answer(c1.body, drawn))
+        self.send("M2", CLIENT, self.first_m2())
         self.c3 = self._expect("C3").body
 
     def another_m2(self, guess: str) -> bytes:
@@ -61,10 +59,14 @@ class Run(MasterPeer):
         c1 = self.master.schedule.c1
         return other.answer(c1, other.read(c1)[1].encapsulate())
 
+    def first_m2(self) -> bytes:
+        """The answer to C1."""
+        c1 = self._expect("C1").body
+        return self.master.answer(c1, self.master.read(c1)[1].encapsulate())
+
     def send_m2_without_a_share(self) -> None:
         """An M2 whose Yb is 0: K would be 0, whatever the PIN."""
-        c1 = self._expect("C1").body
-        m2 = self.master.answer(c1, self.master.read(c1)[1].encapsulate())
+        m2 = self.first_m2()
         self.send("M2", CLIENT, m2[:39] + bytes(32) + m2[71:])
 
     def next_confirmation(self) -> bytes | None:

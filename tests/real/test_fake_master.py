@@ -15,6 +15,7 @@ import pytest
 
 from tests.independent import code
 from tests.independent.fake_master import FakeMaster, Run
+from tests.independent.packet import Header, encode_packet
 from tests.real.program import PORTTUNNEL, Program, Start
 
 pytestmark = pytest.mark.real
@@ -188,6 +189,22 @@ class TestAFakeMaster:
             assert client.wait() == 1
         assert fake.confirmed == []
         assert client.errors == ""
+
+    @pytest.mark.parametrize(
+        "fields", [(1, 0, 0), (0, 1, 0), (0, 0, 1)], ids=["number", "ack", "epoch"]
+    )
+    def test_with_a_header_field_that_is_not_0_learns_nothing(
+        self, start: Start, fields: tuple[int, int, int]
+    ) -> None:
+        def answer(run: Run) -> None:
+            run.send_bytes(encode_packet(Header("M2", 1, 2, *fields), run.first_m2()))
+            assert run.next_confirmation() is None
+
+        with FakeMaster(NUMBER, wrong_pins(), answer) as fake:
+            client = join_at(start, fake)
+            type_until_it_ends(client)
+            assert client.wait() == 1
+        assert fake.failures == []
 
     def test_with_a_share_of_low_order_learns_nothing(self, start: Start) -> None:
         def answer_zero(run: Run) -> None:
