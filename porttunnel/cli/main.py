@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -45,6 +46,7 @@ def cli() -> None:
 
 def main() -> None:
     """The console script."""
+    _open_standard_streams()
     # In standalone mode click would end with 0 whatever a command returns.
     try:
         result: Any = cli.main(prog_name="porttunnel", standalone_mode=False)
@@ -54,3 +56,13 @@ def main() -> None:
     except click.Abort:
         sys.exit(1)
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _open_standard_streams() -> None:
+    # Where one is closed, the next file that is opened would take its number, and what is meant
+    # for the user would be written into that. The lowest free number is the one that is missing.
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)

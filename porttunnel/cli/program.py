@@ -18,6 +18,7 @@ from twisted.logger import (
 )
 from twisted.python.failure import Failure
 
+from porttunnel.cli import text
 from porttunnel.cli.exit_code import ExitCode
 from porttunnel.cli.standard_streams import StandardStreams
 
@@ -52,7 +53,8 @@ class _Program:
         self._command = command
         self._running: Deferred[ExitCode] | None = None
         self._leaving = False
-        self._streams = StandardStreams(reactor, self._leave)
+        self._output_lost = False
+        self._streams = StandardStreams(reactor, self._lose_output)
 
     def start(self) -> None:
         _begin_logging()
@@ -77,8 +79,13 @@ class _Program:
             self._reactor.callLater(LEAVE_SECONDS, self._stop)
             self._running.cancel()
 
+    def _lose_output(self) -> None:
+        self._output_lost = True
+        _log.warn(text.OUTPUT_LOST)
+        self._leave()
+
     def _ended(self, exit_code: ExitCode) -> None:
-        self.exit_code = exit_code
+        self.exit_code = ExitCode.FAILED if self._output_lost else exit_code
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError) is None:

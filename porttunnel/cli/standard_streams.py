@@ -50,12 +50,7 @@ class StandardStreams(LineReceiver):
 
     def open(self) -> None:
         """Begin; before it nothing is read or written."""
-        connect: Any = StandardIO  # its arguments are not the same everywhere
-        if os.name == "posix":
-            stdin, stdout = _open_descriptor(0, os.O_RDONLY), _open_descriptor(1, os.O_WRONLY)
-            connect(self, stdin=stdin, stdout=stdout, reactor=self._reactor)
-        else:
-            connect(self, reactor=self._reactor)
+        StandardIO(self, reactor=self._reactor)
 
     @property
     def interactive(self) -> bool:
@@ -188,17 +183,7 @@ class _OutputProducer:
         self._streams.output_full()
 
 
-def _open_descriptor(descriptor: int, flags: int) -> int:
-    try:
-        os.fstat(descriptor)
-    except OSError:  # closed by whoever started us
-        return os.open(os.devnull, flags)
-    return descriptor
-
-
 def _set_blocking() -> None:
-    for descriptor in (0, 1):
-        try:
+    if os.name == "posix":
+        for descriptor in (0, 1):
             os.set_blocking(descriptor, True)
-        except OSError:  # it was never open, or is gone
-            continue

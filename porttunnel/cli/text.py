@@ -113,7 +113,7 @@ UNKNOWN_SERVICE = "{service!r} is not shared here. Shared: {shared}."
 NO_SOCKS = "No SOCKS proxy is shared here. Shared: {shared}."
 NOTHING_SHARED = "nothing"
 PORT_NOT_FREE = "Port {port} of {host} can't be used ({reason}). Choose another."
-OUTPUT_LOST = "Nobody reads the output any more."
+OUTPUT_LOST = "Nobody reads the output any more; leaving."
 
 # share
 

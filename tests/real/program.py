@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -70,6 +71,7 @@ class Program:
             cwd=cwd,
             text=True,
             encoding="utf-8",
+            start_new_session=True,
         )
         self._readers = [
             threading.Thread(target=self._read_output, args=(self._process.stdout,), daemon=True),
@@ -174,6 +176,10 @@ class Program:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        if os.name == "posix":
+            # What it started itself and left behind would keep our ends of the pipes open.
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
         for reader in self._readers:
             reader.join(STOP_SECONDS)
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):

@@ -366,6 +366,47 @@ class TestTheServer:
         assert_silent(master, client)
 
 
+class TestStandardStreams:
+    def test_without_a_reader_of_the_output_it_ends(
+        self, start: Start, tunnel_server: TunnelServer, folder: Path
+    ) -> None:
+        command = ("share", f"dir:{folder}", "--json", "--server", tunnel_server.address)
+        shell = start(
+            "bash", "-c", '"$@" | head -1; exit "${PIPESTATUS[0]}"', "-", *PORTTUNNEL, *command
+        )
+        assert shell.event("session")
+        assert shell.wait() == 1
+        assert "Nobody reads the output any more" in shell.errors
+
+    def test_that_are_closed_are_no_obstacle(
+        self, start: Start, join: Start, tunnel_server: TunnelServer, folder: Path
+    ) -> None:
+        command = ("share", f"dir:{folder}", "--json", "--yes", "--server", tunnel_server.address)
+        master = start("bash", "-c", 'exec "$@" <&- 2>&-', "-", *PORTTUNNEL, *command)
+        client = join("--json", code=master.event("session")["code"])
+        client.event("joined")
+        client.terminate()
+        assert client.wait() == 0
+        master.terminate()
+        assert master.wait() == 0
+
+    def test_without_an_output_it_still_works(self, start: Start, closed_port: int) -> None:
+        command = ("join", "48213", "--server", f"ptun://127.0.0.1:{closed_port}")
+        client = start("bash", "-c", 'exec "$@" >&-', "-", *PORTTUNNEL, *command)
+        assert client.wait() == 4
+        assert client.errors == ""
+
+    def test_take_a_code_without_a_line_end(
+        self, share: Start, start: Start, tunnel_server: TunnelServer, folder: Path
+    ) -> None:
+        master = share(f"dir:{folder}", "--json", "--yes")
+        code = master.event("session")["code"]
+        pipe = 'printf %s "$1" | "${@:2}"'
+        command = ("join", "--server", tunnel_server.address, "--code", "-")
+        client = start("bash", "-c", pipe, "-", code, *PORTTUNNEL, *command)
+        assert client.line("You are in.")
+
+
 class TestSecrets:
     @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="no /proc here")
     def test_are_on_no_command_line_and_not_in_the_environment(
