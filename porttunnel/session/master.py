@@ -211,21 +211,21 @@ class MasterMachine(Member):
 
     def _receive_event(self, event: request.Event, now: float) -> None:
         if isinstance(event, request.Left):
-            joiner = self._find(event.member)
-            if joiner is not None:
-                self._leave(joiner, event.reason, cut_off=True)
-            elif self._admission is not None:
-                self._admission.forget(event.member, now)
+            self._lose(event.member, event.reason, now)
         elif isinstance(event, request.Link) and not event.up:
             # No member comes back in this version; its number is of no more use.
-            joiner = self._members.get(event.member)
-            if joiner is not None:
-                self._link.tell(request.Kick(member=event.member))
-                self._leave(joiner, "its connection was cut", cut_off=True)
-            elif self._admission is not None:
-                self._admission.forget(event.member, now)
+            self._link.tell(request.Kick(member=event.member))
+            self._lose(event.member, "its connection was cut", now)
         elif isinstance(event, request.Closed):
             raise CutOff(f"The tunnel server ended the session: {event.reason}")
+
+    def _lose(self, member: int, reason: str, now: float) -> None:
+        """The server says that a member is gone: believed, but never as a goodbye."""
+        joiner = self._find(member)
+        if joiner is not None:
+            self._leave(joiner, reason, cut_off=True)
+        elif self._admission is not None:
+            self._admission.forget(member, now)
 
     # Clients
 

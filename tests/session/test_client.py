@@ -479,6 +479,19 @@ class TestControl:
         assert isinstance(failure(tunnel, client), RemoteProtocolError)
 
 
+class TestTheMastersLink:
+    @pytest.mark.parametrize("state", [ClientState.ASKING, ClientState.MEMBER])
+    def test_whose_master_lost_it_is_cut_off(
+        self, tunnel: MemoryTunnel, state: ClientState
+    ) -> None:
+        client = bring(tunnel, state)
+        tunnel.tell(2, request.Link(member=MASTER, up=True))
+        tunnel.tell(2, request.Link(member=3, up=False))
+        assert not client.over
+        tunnel.tell(2, request.Link(member=MASTER, up=False))
+        assert isinstance(failure(tunnel, client), CutOff)
+
+
 class TestHandshake:
     @pytest.mark.parametrize(
         ("state", "kind", "length"),

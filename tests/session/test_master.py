@@ -405,6 +405,7 @@ class TestMembers:
         tunnel.enter()
         tunnel.tell(MASTER, request.Link(member=9, up=False))
         tunnel.tell(MASTER, request.Link(member=2, up=True))
+        tunnel.tell(MASTER, request.Joining(member=3))
         assert tunnel.events_of(tunnel.master, MemberLeft) == []
         tunnel.tell(MASTER, request.Link(member=2, up=False))
         (left,) = tunnel.events_of(tunnel.master, MemberLeft)
