@@ -37,7 +37,7 @@ class Outcome(NamedTuple):
 
     :param onward: packets that go on.
     :param back: packets that go back to where it came from.
-    :param later: packets that go on after the next one.
+    :param later: packets that go on after the next one of this type.
     """
 
     onward: tuple[bytes, ...] = ()
@@ -134,12 +134,16 @@ class LyingProxy:
         later: tuple[bytes, ...] = ()
         try:
             while True:
-                outcome = self._outcome(direction, read_packet(source))
-                for packet in (*outcome.onward, *later):
-                    target.sendall(packet)
-                for packet in outcome.back:
-                    source.sendall(packet)
-                later = outcome.later
+                packet = read_packet(source)
+                outcome = self._outcome(direction, packet)
+                for onward in outcome.onward:
+                    target.sendall(onward)
+                for back in outcome.back:
+                    source.sendall(back)
+                if packet.header.type == self.fault.kind:
+                    for late in later:
+                        target.sendall(late)
+                    later = outcome.later
         except (LinkEnded, OSError):
             _shut(target)
 

@@ -41,6 +41,7 @@ NAMES_OF_ERRORS = {
     "join-failed",
     "session-ended",
     "no-such-number",
+    "usage",  # consent was given to a client that had gone
 }
 
 
@@ -113,7 +114,11 @@ def transfer(address: str, seconds: float) -> bytes:
     """Send UPLOAD and receive, both at once, until it ends, breaks or stalls."""
     host, _, port = address.partition(":")
     received = bytearray()
-    with socket.create_connection((host, int(port)), WAIT_SECONDS) as connection:
+    try:
+        connection = socket.create_connection((host, int(port)), WAIT_SECONDS)
+    except ConnectionRefusedError:
+        return b""  # the fault was faster: the client is out, and its port closed
+    with connection:
 
         def send() -> None:
             with suppress(OSError):
@@ -156,19 +161,28 @@ def run(
     with LyingProxy(server.port, fault) as proxy:
         addresses = {"client": server.address, "master": server.address, liar_at: proxy.address}
         master = start(
-            *(*PORTTUNNEL, "share", f"data=tcp:127.0.0.1:{service.port}", "--json", "--yes"),
-            *("--server", addresses["master"]),
+            *(*PORTTUNNEL, "share", f"data=tcp:127.0.0.1:{service.port}", "--json"),
+            *("--server", addresses["master"], *(() if fault.kind == "ACK" else ("--yes",))),
         )
         session = master.event("session")
         client = start(
             *(*PORTTUNNEL, "join", "--json", "--code", "-", "--server", addresses["client"])
         )
         client.send(session["code"])
+        if fault.kind == "ACK":
+            asked = master.event("consent")
+            if fault.direction == TO_MEMBER:
+                # While the user thinks, JOIN_AS can be acknowledged by nothing but an ACK.
+                assert proxy.happened.wait(WAIT_SECONDS)
+            master.send({"accept": asked["member"]})
         down = b""
         seen = []
         while (line := client.next_line(LONG_SECONDS)) is not None:
             seen.append(json.loads(line))
             if seen[-1]["event"] == "listening":
+                if (fault.kind, fault.direction) == ("ACK", TO_SERVER):
+                    # Nor can WELCOME, before the client has something to send.
+                    assert proxy.happened.wait(WAIT_SECONDS)
                 down = transfer(seen[-1]["address"], seconds)
                 client.terminate()
             if "tries_left" in seen[-1]:
