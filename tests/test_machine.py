@@ -16,6 +16,7 @@ VERBS = {
     "events": [],
     "data_to_send": [],
     "data_sent": ["count"],
+    "limit_ahead": ["count"],
     "next_deadline": [],
     "handle_timeout": ["now"],
 }
