@@ -133,7 +133,7 @@ class Child(ProcessProtocol):
     def errReceived(self, data: bytes) -> None:
         self._errors = (self._errors + data)[-MAX_ERROR_BYTES:]
 
-    def processEnded(self, reason: Failure) -> None:  # noqa: N802  # IProcessProtocol's
+    def processEnded(self, reason: Failure) -> None:
         status: Any = reason.value
         self._exit_code = status.exitCode if status.exitCode is not None else -1
         self._fail()

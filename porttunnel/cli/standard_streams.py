@@ -127,7 +127,7 @@ class StandardStreams(LineReceiver):
     def lineReceived(self, line: bytes) -> None:
         self._deliver(line.rstrip(b"\r").decode(errors="replace"))
 
-    def lineLengthExceeded(self, line: bytes) -> None:  # noqa: N802  # LineReceiver calls it
+    def lineLengthExceeded(self, line: bytes) -> None:
         self._end_input()
 
     def readConnectionLost(self) -> None:

@@ -20,13 +20,13 @@ class _Addresses:
         self.complete: Deferred[list[str]] = Deferred(lambda _: self._cancel())
         self._resolution: IHostResolution | None = None
 
-    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:  # noqa: N802  # IResolutionReceiver's
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
         self._resolution = resolutionInProgress
 
-    def addressResolved(self, address: Any) -> None:  # noqa: N802  # IResolutionReceiver's
+    def addressResolved(self, address: Any) -> None:
         self._found.append(address.host)
 
-    def resolutionComplete(self) -> None:  # noqa: N802  # IResolutionReceiver's
+    def resolutionComplete(self) -> None:
         if not self.complete.called:
             self.complete.callback(self._found)
 

@@ -61,9 +61,7 @@ class Names:
         self.addresses = addresses
         self.asked: list[str] = []
 
-    def resolveHostName(  # noqa: N802  # IHostnameResolver's
-        self, receiver: Any, name: str, *args: Any, **kwargs: Any
-    ) -> Any:
+    def resolveHostName(self, receiver: Any, name: str, *args: Any, **kwargs: Any) -> Any:
         self.asked.append(name)
         receiver.resolutionBegan(self)
         if name in self.addresses:
