@@ -24,7 +24,8 @@ A TARGET says what is shared, with NAME= before it if you like:
 \b
   8000                      port 8000 of this machine
   tcp:192.168.1.5:5432      a port of another machine
-  dir:FOLDER                a folder, as web pages
+  dir:FOLDER                a folder, as web pages, without hidden names (.x) and
+                            links that lead out of it
   socks:RULE[,RULE]         what RULE names, by a SOCKS proxy: HOST, HOST:PORT,
                             10.0.0.0/8, *.example.com:443
 

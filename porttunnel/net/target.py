@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 from twisted.web.server import Site
 
 from porttunnel.errors import ConfigurationError
 from porttunnel.net.endpoints import serve_streams
+from porttunnel.net.folder import Folder
 from porttunnel.net.forwarding import forward_to_target
 from porttunnel.net.offer import Offer
 from porttunnel.net.session import Acceptor, Session
 from porttunnel.net.socks import SocksFactory
-
-with warnings.catch_warnings():
-    # The module uses what Twisted itself has deprecated; where warnings are errors it could not
-    # even be imported.
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from twisted.web.static import File
 
 __all__ = ["accept_offer"]
 
@@ -32,7 +26,7 @@ def accept_offer(session: Session, offer: Offer) -> Acceptor:
         folder = Path(offer.target).expanduser()
         if not folder.is_dir():
             raise ConfigurationError(f"{offer.target!r} is no folder: name one that is there.")
-        site = Site(File(str(folder)))
+        site = Site(Folder(str(folder)))
         site.noisy = False
         return serve_streams(session, offer.name, site)
     if offer.kind == "socks":
