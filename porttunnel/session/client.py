@@ -114,6 +114,7 @@ class ClientMachine(Member):
         self._digits = ""
         self._digits_tries_left = MAX_WRONG_DIGITS
         self._hello: record.Hello | None = None
+        self._refused = False  # the master has told of the failure itself
         self._state = ClientState.JOINING
         self._state_deadline: float | None = None
 
@@ -254,6 +255,7 @@ class ClientMachine(Member):
     def _receive_refusal(self, report: request.ErrorReport) -> None:
         if self._peers:
             return  # a hint, which anybody on the way could have written
+        self._refused = True
         if report.code is ErrorCode.BUSY:
             raise RemoteProtocolError(
                 "Too many people are joining at this moment. Try again in a minute.", report.code
@@ -313,7 +315,8 @@ class ClientMachine(Member):
     def _fail(self, error: PorttunnelError) -> None:
         if self._over:
             return
-        if self._state in _UNVERIFIED and isinstance(error, ProtocolError | AuthenticationFailed):
+        failed = isinstance(error, ProtocolError | AuthenticationFailed)
+        if failed and self._state in _UNVERIFIED and not self._refused:
             report = request.ErrorReport(code=ErrorCode.HANDSHAKE_FAILED, text="handshake failed")
             self._link.send(PacketType.ERROR, MASTER, request.encode(report))
         if self._state is ClientState.CONFIRMING and isinstance(error, ProtocolError):

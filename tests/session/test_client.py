@@ -479,6 +479,17 @@ class TestControl:
         assert isinstance(failure(tunnel, client), RemoteProtocolError)
 
 
+class TestARefusal:
+    def test_of_the_master_is_not_answered_by_another(self, tunnel: MemoryTunnel) -> None:
+        client = bring(tunnel, ClientState.CONFIRMING)
+        report = request.ErrorReport(code=ErrorCode.HANDSHAKE_FAILED, text="")
+        tunnel.relayed.clear()
+        tunnel.deliver(2, encode_packet(PacketType.ERROR, MASTER, 2, request.encode(report)))
+        tunnel.run()
+        assert isinstance(failure(tunnel, client), AuthenticationFailed)
+        assert [header.kind for header, _ in tunnel.relayed] == []
+
+
 class TestTheMastersLink:
     @pytest.mark.parametrize("state", [ClientState.ASKING, ClientState.MEMBER])
     def test_whose_master_lost_it_is_cut_off(
