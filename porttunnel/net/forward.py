@@ -62,6 +62,9 @@ class Forwarder:
         elif self._accept:
             self._streams.accept(self._stream)
             self._owner.flush()
+        else:
+            # Not before the other side is there: a transport that can't lend would not wait.
+            self._pause()
 
     def lend(self) -> memoryview | None:
         """Room in the next packet."""
