@@ -18,7 +18,7 @@ from porttunnel.net.master import default_name
 from porttunnel.net.server_address import parse_server_address
 from porttunnel.net.session import Session, connect_link
 from porttunnel.session import event
-from porttunnel.session.client import MAX_RUNS_PER_CODE, ClientMachine
+from porttunnel.session.client import MAX_RUNS_PER_CODE, ClientMachine, ClientState
 from porttunnel.session.code import SessionCode, parse_code
 from porttunnel.session.multiplex import Multiplex
 from porttunnel.session.packet import MASTER
@@ -58,11 +58,6 @@ class JoinedSession(Session):
     def session_id(self) -> bytes:
         """16 bytes, the session's identity."""
         return self._client.session_id
-
-    @property
-    def code_used_up(self) -> bool:
-        """Whether this run counts as one of its code's."""
-        return self._client.code_used_up
 
     def streams_with(self, member: int) -> Multiplex:
         """The streams with the master: a client talks to nobody else."""
@@ -149,9 +144,9 @@ async def join(
     :param server: the tunnel server: an address as people write it, or an endpoint.
     :param code: what the other user told, or :class:`~porttunnel.session.code.SessionCode`.
     :param name: how we call ourselves; user@machine if None.
-    :param ask_again: lets the user type again after a run that failed; without it the first
-        failure is final. A false master in the way gets one guess for each typing, so never
-        answer this from memory.
+    :param ask_again: lets the user type again after a run that failed before the other side was
+        verified; without it the first failure is final. A false master in the way gets one guess
+        for each typing, so never answer this from memory.
     :param on_event: called with the session and what happens, see
         :mod:`porttunnel.session.event`; in SAS mode it must answer ``DigitsAsked``.
     :param key: a fresh key in the making (``deferToThread(HybridPrivateKey.generate)``), for
@@ -162,6 +157,7 @@ async def join(
     :raises CodeUsedUp: three runs failed.
     :raises ConsentRefused: the other user said no.
     :raises NotReachable: no connection to the server.
+    :raises CutOff: the link was lost, or the session ended, before the other user said yes.
     """
     endpoint = parse_server_address(reactor, server) if isinstance(server, str) else server
     typed = parse_code(code) if isinstance(code, str) else code
@@ -179,7 +175,7 @@ async def join(
         try:
             await session.open(endpoint)
         except PorttunnelError as error:
-            if not session.code_used_up or not isinstance(error, AuthenticationFailed | CutOff):
+            if not _may_have_been_a_guess(machine, error):
                 raise
             runs[typed.number] = runs.get(typed.number, 0) + 1
             left = MAX_RUNS_PER_CODE - runs[typed.number]
@@ -193,3 +189,12 @@ async def join(
             typed = again
         else:
             return session
+
+
+def _may_have_been_a_guess(machine: ClientMachine, error: PorttunnelError) -> bool:
+    """Whether a run that failed has used the code once; docs/session-protocol, section 5."""
+    if isinstance(error, AuthenticationFailed):
+        return machine.code_used_up and not machine.was_verified
+    # Whoever is in the way could cut the link when a guess was wrong. Once M4 was right none was
+    # made: then the code is not to blame, and typing it again would not help.
+    return isinstance(error, CutOff) and machine.state is ClientState.CONFIRMING

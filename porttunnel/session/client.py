@@ -84,6 +84,7 @@ _PATIENCE_SECONDS = {
     ClientState.ASKING: CONSENT_SECONDS,
 }
 _UNVERIFIED = (ClientState.EXCHANGING, ClientState.CONFIRMING)
+_VERIFIED = (ClientState.INTRODUCING, ClientState.ASKING, ClientState.MEMBER)
 
 
 class ClientMachine(Member):
@@ -131,6 +132,11 @@ class ClientMachine(Member):
             ClientState.PREPARING,
             ClientState.EXCHANGING,
         )
+
+    @property
+    def was_verified(self) -> bool:
+        """Whether the other side has shown that it knows the code; in SAS, the right digits."""
+        return self._state in _VERIFIED
 
     @property
     def member(self) -> int:

@@ -137,6 +137,17 @@ class TestConsent:
         master.terminate()
         assert master.wait() == 0
 
+    def test_that_nobody_gives_before_the_session_ends_is_no_wrong_code(
+        self, share: Start, join: Start, folder: Path
+    ) -> None:
+        master = share(f"dir:{folder}", "--json")
+        client = join("--json", code=master.event("session")["code"])
+        master.event("consent")
+        master.interrupt()
+        assert client.wait() == 1
+        assert [event.get("code") for event in client.events()] == ["cut-off"]
+        assert_silent(client)
+
     def test_is_asked_of_a_person_in_words(self, share: Start, join: Start, folder: Path) -> None:
         master = share(f"dir:{folder}")
         code = master.line("    │").strip(" │")

@@ -244,6 +244,22 @@ class TestCode:
     ) -> None:
         assert bring(tunnel, state).code_used_up == used_up
 
+    @pytest.mark.parametrize(
+        ("state", "verified"),
+        [
+            (ClientState.EXCHANGING, False),
+            (ClientState.CONFIRMING, False),
+            (ClientState.COMPARING, False),
+            (ClientState.INTRODUCING, True),
+            (ClientState.ASKING, True),
+            (ClientState.MEMBER, True),
+        ],
+    )
+    def test_is_known_to_the_other_side_from_m4_or_the_digits_on(
+        self, tunnel: MemoryTunnel, state: ClientState, verified: bool
+    ) -> None:
+        assert bring(tunnel, state).was_verified == verified
+
     @pytest.mark.parametrize("state", [ClientState.EXCHANGING, ClientState.CONFIRMING])
     @pytest.mark.parametrize("how", ["error", "cut", "time", "rubbish"])
     def test_a_broken_run(self, tunnel: MemoryTunnel, state: ClientState, how: str) -> None:
