@@ -21,7 +21,8 @@ from twisted.internet.interfaces import (
     IProtocolNegotiationFactory,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.protocols.policies import ProtocolWrapper
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer, noLongerProvides
 
@@ -65,6 +66,45 @@ def branch_of(first: bytes) -> Branch | None:
     raise ValueError("these bytes begin nothing that this port speaks")
 
 
+class _Place:
+    """What one connection takes of what the limiter allows.
+
+    :param limiter: allows it.
+    :param counters: those that it refuses are counted here.
+    """
+
+    def __init__(self, limiter: ConnectionLimiter, counters: ServerCounters) -> None:
+        self._limiter = limiter
+        self._counters = counters
+        self._taken = False
+        self._prefix: str | None = None
+
+    def take(self, transport: Any) -> bool:
+        """Begin; False if the connection is refused."""
+        prefix = None if _tells_peer_later(transport) else _prefix_of_peer(transport)
+        self._taken = self._limiter.connection_made(prefix)
+        return self._note(prefix, self._taken)
+
+    def receive(self, transport: Any) -> bool:
+        """Bytes came, so the peer is known; False if the connection is refused now."""
+        if self._prefix is not None:
+            return True
+        prefix = _prefix_of_peer(transport)
+        return self._note(prefix, self._limiter.prefix_known(prefix))
+
+    def leave(self) -> None:
+        """The connection has ended."""
+        if self._taken:
+            self._limiter.connection_lost(self._prefix)
+
+    def _note(self, prefix: str | None, allowed: bool) -> bool:
+        if allowed:
+            self._prefix = prefix
+        else:
+            self._counters.refused_connections += 1
+        return allowed
+
+
 @implementer(IHandshakeListener)
 class SharedPortProtocol(Protocol):
     """Reads the first bytes of one connection, and passes it on.
@@ -76,23 +116,27 @@ class SharedPortProtocol(Protocol):
 
     :param reactor: for the deadlines.
     :param branches: who takes what.
-    :param counted: who is told of the connection's end, and as whose it counts.
+    :param place: what it takes of the limits, or None if it doesn't count.
     """
 
     def __init__(
         self,
         reactor: Any,
         branches: Mapping[Branch, IProtocolFactory],
-        counted: tuple[ConnectionLimiter, str] | None,
+        place: _Place | None,
     ) -> None:
         self._reactor = reactor
         self._branches = branches
-        self._counted = counted
+        self._place = place
         self._first = b""
         self._found: IProtocol | None = None
         self._timer: Any = None
 
     def connectionMade(self) -> None:
+        # Not in the factory, which doesn't see what is between us and the socket.
+        if self._place is not None and not self._place.take(self.transport):
+            self._refuse()
+            return
         inside_tls = INegotiated.providedBy(self.transport)
         if inside_tls:
             self._branches = {
@@ -110,6 +154,9 @@ class SharedPortProtocol(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self._found is not None:
             self._found.dataReceived(data)
+            return
+        if self._place is not None and not self._place.receive(self.transport):
+            self._refuse()
             return
         self._first += data
         try:
@@ -132,9 +179,8 @@ class SharedPortProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._stop_expecting()
-        if self._counted is not None:
-            limiter, prefix = self._counted
-            limiter.connection_lost(prefix)
+        if self._place is not None:
+            self._place.leave()
         found, self._found = self._found, None
         if found is not None:
             found.connectionLost(reason)
@@ -231,8 +277,19 @@ class SharedPortFactory(_SniffingFactory):
             part.doStop()
 
     def buildProtocol(self, addr: IAddress | None) -> SharedPortProtocol | None:
-        prefix = prefix_of(getattr(addr, "host", ""))
-        if not self._limiter.connection_made(prefix):
-            self._counters.refused_connections += 1
-            return None
-        return SharedPortProtocol(self._reactor, self._branches, (self._limiter, prefix))
+        place = _Place(self._limiter, self._counters)
+        return SharedPortProtocol(self._reactor, self._branches, place)
+
+
+def _tells_peer_later(transport: Any) -> bool:
+    """Whether bytes come first that tell who the peer is, as the PROXY line of `haproxy:` does.
+
+    Until then the proxy would seem to be it, and all its clients would share one prefix.
+    """
+    while isinstance(transport, TLSMemoryBIOProtocol):
+        transport = transport.transport
+    return isinstance(transport, ProtocolWrapper)
+
+
+def _prefix_of_peer(transport: Any) -> str:
+    return prefix_of(getattr(transport.getPeer(), "host", ""))

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from porttunnel.net.carriers.interface import Carrier
 from porttunnel.net.waiting import WaitingBytes, WaitingTotal
+from porttunnel.session.limit import prefix_of
 from porttunnel.session.packet import ALL_MEMBERS, MASTER, SERVER
 from porttunnel.session.relay import (
     AnswerReady,
@@ -96,14 +97,12 @@ class TunnelLink:
     :param reactor: for the time.
     :param server: everything beyond this link.
     :param total: counts what waits on all links.
-    :param prefix: whose limits the link counts against.
     """
 
     carrier: Carrier
 
-    def __init__(self, reactor: Any, server: LinkServer, total: WaitingTotal, prefix: str) -> None:
+    def __init__(self, reactor: Any, server: LinkServer, total: WaitingTotal) -> None:
         self.core = RelayLink(reactor.seconds())
-        self.prefix = prefix
         self.session: LiveSession | None = None
         self.requests: list[tuple[RequestReceived, float, LiveSession | None]] = []
         """What waits for its answer, when it came, and in which session; the first one is being
@@ -119,6 +118,11 @@ class TunnelLink:
     def member(self) -> int:
         """Whose link it is."""
         return self.core.member
+
+    @property
+    def prefix(self) -> str:
+        """Whose limits the link counts against; known once bytes came, behind a proxy."""
+        return prefix_of(getattr(self.carrier.peer, "host", ""))
 
     @property
     def open(self) -> bool:

@@ -26,7 +26,7 @@ from porttunnel.net.tunnel_link import LiveSession, TunnelLink
 from porttunnel.net.waiting import WaitingTotal
 from porttunnel.session import request
 from porttunnel.session.directory import EXPIRY_BATCH, Admission, Directory, Ended, Lapsed
-from porttunnel.session.limit import RateLimiter, prefix_of
+from porttunnel.session.limit import RateLimiter
 from porttunnel.session.packet import ALL_MEMBERS, MASTER, SERVER, PacketType, encode_packet
 from porttunnel.session.relay import ConnectionFailed, RequestReceived, Run, encode_error
 
@@ -128,8 +128,7 @@ class TunnelServerFactory(Factory):
     def buildProtocol(self, addr: IAddress | None) -> CarrierProtocol | None:
         if self.draining:
             return None
-        prefix = prefix_of(getattr(addr, "host", ""))
-        link = TunnelLink(self._reactor, self, self.waiting, prefix)
+        link = TunnelLink(self._reactor, self, self.waiting)
         self.links.add(link)
         return CarrierProtocol(self._reactor, link)
 

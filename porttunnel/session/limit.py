@@ -148,20 +148,30 @@ class ConnectionLimiter:
         self._counts: dict[str, int] = {}
         self._total = 0
 
-    def connection_made(self, prefix: str) -> bool:
-        """Count a new connection, or, with False, refuse it: then it is not counted."""
-        count = self._counts.get(prefix, 0)
-        if count >= self._per_prefix or self._total >= self._overall:
+    def connection_made(self, prefix: str | None) -> bool:
+        """Count a new connection, or, with False, refuse it: then it is not counted.
+
+        :param prefix: whose it is; None while nobody knows, then it counts among all only.
+        """
+        if self._total >= self._overall or not (prefix is None or self.prefix_known(prefix)):
             return False
-        self._counts[prefix] = count + 1
         self._total += 1
         return True
 
-    def connection_lost(self, prefix: str) -> None:
-        """A connection that was counted has ended."""
-        count = self._counts.pop(prefix) - 1
-        if count:
-            self._counts[prefix] = count
+    def prefix_known(self, prefix: str) -> bool:
+        """Count a connection that was made with None as this prefix's too, or refuse it."""
+        count = self._counts.get(prefix, 0)
+        if count >= self._per_prefix:
+            return False
+        self._counts[prefix] = count + 1
+        return True
+
+    def connection_lost(self, prefix: str | None) -> None:
+        """A connection that was counted has ended; None if it was never counted as a prefix's."""
+        if prefix is not None:
+            count = self._counts.pop(prefix) - 1
+            if count:
+                self._counts[prefix] = count
         self._total -= 1
 
 

@@ -103,8 +103,7 @@ class SharedPortTests(SynchronousTestCase):
     def connect(self, address: Any = PEER) -> tuple[Any, StringTransport]:
         protocol = self.factory.buildProtocol(address)
         transport = StringTransport(peerAddress=address)
-        if protocol is not None:
-            protocol.makeConnection(transport)
+        protocol.makeConnection(transport)
         return protocol, transport
 
     def test_the_first_bytes_reach_the_protocol_that_takes_over(self) -> None:
@@ -148,11 +147,14 @@ class SharedPortTests(SynchronousTestCase):
         protocol, _ = self.connect()
         protocol.dataReceived(b"GET")
         self.connect()
-        self.assertIsNone(self.connect()[0])
+        refused, transport = self.connect()
+        self.assertTrue(transport.disconnected)
+        refused.connectionLost(Failure(ConnectionDone()))
+        self.assertTrue(self.connect()[1].disconnected)
         reason = Failure(ConnectionDone())
         protocol.connectionLost(reason)
         self.assertIs(self.http.built[0].closedReason, reason)
-        self.assertIsNotNone(self.connect()[0])
+        self.assertFalse(self.connect()[1].disconnected)
 
     def test_garbage_is_cut_off(self) -> None:
         protocol, transport = self.connect()
@@ -196,7 +198,7 @@ class SharedPortTests(SynchronousTestCase):
             PEER,
             UNIXAddress(b"/socket"),
         )
-        made = [self.connect(address)[0] is not None for address in addresses]
+        made = [not self.connect(address)[1].disconnected for address in addresses]
         self.assertEqual(made, [True, True, False, True, False])
         self.assertEqual(self.counters.refused_connections, 2)
 

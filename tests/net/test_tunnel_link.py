@@ -74,7 +74,7 @@ class LinkTestCase(SynchronousTestCase):
         self.server = FakeServer()
         self.total = WaitingTotal()
         self.carrier = FakeCarrier()
-        self.link = TunnelLink(self.clock, self.server, self.total, "192.0.2.1")
+        self.link = TunnelLink(self.clock, self.server, self.total)
         self.link.carrier_made(self.carrier)
 
     def lose(self) -> None:
@@ -236,6 +236,6 @@ class ForwardingTests(LinkTestCase):
 class LiveSessionTests(SynchronousTestCase):
     def test_without_a_master_nobody_hears_of_clients(self) -> None:
         session = LiveSession(bytes(16))
-        session.links[2] = TunnelLink(Clock(), FakeServer(), WaitingTotal(), "")
+        session.links[2] = TunnelLink(Clock(), FakeServer(), WaitingTotal())
         self.assertEqual(session.concerned(2), [])
         self.assertEqual(session.concerned(1), [session.links[2]])

@@ -181,6 +181,19 @@ def test_connections_in_all() -> None:
     assert not limiter.connection_made("a")
 
 
+def test_connections_whose_prefix_is_known_later() -> None:
+    limiter = ConnectionLimiter(per_prefix=1, overall=3)
+    assert [limiter.connection_made(None) for _ in range(4)] == [True, True, True, False]
+    assert limiter.prefix_known("a")
+    assert not limiter.prefix_known("a")
+    limiter.connection_lost(None)
+    assert not limiter.connection_made("a")
+    limiter.connection_lost("a")
+    assert limiter.connection_made("a")
+    assert limiter.connection_made("b")
+    assert not limiter.connection_made("c")
+
+
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from("abc"))))
 def test_connections_count_like_a_bag(steps: list[tuple[bool, str]]) -> None:
     limiter = ConnectionLimiter(per_prefix=2, overall=4)

@@ -16,13 +16,12 @@ from collections.abc import Sequence
 from errno import EAGAIN, ENOBUFS, EWOULDBLOCK
 from typing import Any
 
-from twisted.internet import main
+from twisted.internet import main, tcp
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import (
     IAddress,
     IReactorFDSet,
     IReadWriteDescriptor,
-    ISystemHandle,
 )
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -41,11 +40,15 @@ _WOULD_BLOCK = (EAGAIN, EWOULDBLOCK, ENOBUFS)
 
 def can_take_over(transport: Any, reactor: Any) -> bool:
     """Whether ``transport`` is a plain stream socket on a reactor that watches descriptors."""
-    if not (ISystemHandle.providedBy(transport) and IReactorFDSet.providedBy(reactor)):
+    # By its class (UNIX sockets' is derived from it), not by what it provides: a wrapper between
+    # us and the socket, as of `haproxy:`, copies the interfaces of what it wraps. It has yet to
+    # read its part of the bytes, and the socket is not closed by telling it of the end.
+    if not (isinstance(transport, tcp.Connection) and IReactorFDSet.providedBy(reactor)):
         return False
     handle = transport.getHandle()
     return (
         type(handle) is socket.socket
+        and hasattr(handle, "sendmsg")  # Windows has none
         and handle.type == socket.SOCK_STREAM
         and not getattr(transport, "TLS", False)
     )
