@@ -7,6 +7,7 @@ anyone on the way can end a session, though read nothing (docs/session-protocol,
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ DEFAULT_PORT = 4663
 DEFAULT_SERVER = "tcp:127.0.0.1:4663"
 CONNECT_SECONDS = 15.0  # for one attempt, all addresses of the host
 _PIN_PREFIX = "sha256-"
+_COLON, _EQUALS = re.compile(r"(?<!\\):"), re.compile(r"(?<!\\)=")
 _FORMS = (
     "ptuns://HOST[:PORT][#sha256-PIN], ptun://HOST[:PORT] or an endpoint string (tcp:HOST:PORT)"
 )
@@ -46,7 +48,7 @@ def parse_server_address(reactor: Any, text: str) -> IStreamClientEndpoint:
         raise ConfigurationError(
             f"The server address {text!r} is not usable ({error}): write {_FORMS}."
         ) from None
-    if kind != "tcp":
+    if kind.lower() != "tcp":  # Twisted takes TCP: for the same
         return endpoint
     host = _host_of_tcp(text)
     return endpoint if is_loopback(host) else tls_endpoint(reactor, endpoint, host, None)
@@ -63,10 +65,13 @@ def is_loopback(host: str) -> bool:
 
 
 def _host_of_tcp(text: str) -> str:
-    # Twisted's form: tcp:HOST:PORT or tcp:host=HOST:port=PORT, a colon in it behind a backslash.
-    fields = text.replace("\\:", "\0").split(":")[1:]
-    named = [field.partition("=")[2] for field in fields if field.startswith("host=")]
-    return (named or fields)[0].replace("\0", ":")
+    # As Twisted reads it: tcp:HOST:PORT, also beside names, tcp:HOST:port=PORT, tcp:PORT:host=HOST
+    # or names only, of which the last counts; what would part them stands behind a backslash.
+    fields = [_EQUALS.split(field, maxsplit=1) for field in _COLON.split(text)[1:]]
+    plain = [field[0] for field in fields if len(field) == 1]
+    named = [field[1] for field in fields if field[0] == "host" and len(field) == 2]
+    host = named[-1] if named and len(plain) < 2 else plain[0]
+    return host.replace("\\", "")
 
 
 def _parse_url(reactor: Any, text: str) -> IStreamClientEndpoint:
