@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
@@ -25,13 +25,21 @@ class DirectoryThread:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._pool = ThreadPool(minthreads=1, maxthreads=1, name="directory")
+        self._started = False
 
     def start(self) -> None:
-        """Take calls."""
+        """Take calls from now on in the thread."""
+        self._started = True
         self._pool.start()
 
     def run(self, function: Callable[..., _T], *arguments: Any) -> Deferred[_T]:
-        """Call ``function(*arguments)`` in the thread; the Deferred has what it returns."""
+        """Call ``function(*arguments)`` in the thread; the Deferred has what it returns.
+
+        Before the thread was started it is called at once: what must succeed before a program
+        goes on needs no reactor that runs.
+        """
+        if not self._started:
+            return maybeDeferred(function, *arguments)
         deferred: Deferred[_T] = deferToThreadPool(self._reactor, self._pool, function, *arguments)
         return deferred
 

@@ -6,6 +6,8 @@ comes from systemd's sockets, everything else as the user that it runs as.
 
 from __future__ import annotations
 
+import atexit
+import os
 import re
 import secrets
 import socket
@@ -51,6 +53,7 @@ DATABASE_NAME = "server.sqlite3"
 FILES_BESIDE_CONNECTIONS = 100  # the database, logs, listeners, libraries
 
 _ZERO_PORT = re.compile(r"(?<=:)(port=)?0(?=:|$)")
+_SSL_ENDPOINT = re.compile("(haproxy:)?ssl:", re.IGNORECASE)
 _ANY_INTERFACE = ("0.0.0.0", "::")  # noqa: S104  # recognised, not listened on
 
 
@@ -143,8 +146,8 @@ class ServerService(Service):
             client_grace_seconds=limits.client_grace_s,
         )
         server = self._server = self._make_server(directory)
-        # The thread's first call, before any that a link can cause.
-        started = Deferred.fromCoroutine(server.start())
+        # Before anybody can come, or is told that he can.
+        await server.start()
         shared = SharedPortFactory(
             self._reactor,
             {Branch.PACKETS: server, Branch.HTTP: HTTPNoticeFactory(self._reactor)},
@@ -172,7 +175,6 @@ class ServerService(Service):
             self._announce(f"admin {real_endpoint(settings.admin, self._admin_port)}")
         # Last, so that a failure above leaves no thread that would keep the process alive.
         self._thread.start()
-        await started
 
     def _make_server(self, directory: Directory) -> TunnelServerFactory:
         limits = self._settings.limits
@@ -219,6 +221,9 @@ class ServerService(Service):
         else:
             self._log.failure("the server can't run", failure)
         if self._reactor.running:
+            # An endpoint took its time to fail. twistd returns 0 however its reactor came to
+            # stop; what restarts services looks at that.
+            atexit.register(os._exit, 1)
             self._reactor.stop()
 
     async def _stop(self) -> None:
@@ -266,7 +271,7 @@ def public_address(
     if ":" in name:
         name = f"[{name}]"
     # On an `ssl:` endpoint the operator's own certificate is shown, not ours.
-    fragment = "" if description.startswith("ssl:") else f"#{pin}"
+    fragment = "" if _SSL_ENDPOINT.match(description) else f"#{pin}"
     return f"ptuns://{name}:{host.port}{fragment}"
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from twisted.python import usage
 from porttunnel.errors import ErrorCode
 from porttunnel.net.certificate import spki_pin
 from porttunnel.services.server import (
+    DATABASE_NAME,
     Options,
     ServerService,
     makeService,
@@ -56,6 +58,21 @@ import porttunnel.net.port_sharing as sharing, porttunnel.session.relay as relay
 sharing.SNIFF_SECONDS = sharing.HANDSHAKE_SECONDS = relay.FIRST_REQUEST_SECONDS = 0.5
 import porttunnel.net.request_desk as desk
 desk.REFUSAL_DELAY_SECONDS = 0.0
+from twisted.scripts.twistd import run
+run()
+"""
+# Runs twistd with endpoints that fail once the reactor runs, as those behind a network do.
+LATE_TWISTD = """
+import porttunnel.services.server as service
+from twisted.internet.defer import Deferred
+class LateEndpoint:
+    def __init__(self, reactor, description):
+        self.reactor = reactor
+    def listen(self, factory):
+        listening = Deferred()
+        self.reactor.callLater(0, listening.errback, OSError("too late."))
+        return listening
+service.serverFromString = LateEndpoint
 from twisted.scripts.twistd import run
 run()
 """
@@ -376,6 +393,31 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
     assert "Traceback" not in output
 
 
+def test_a_book_that_takes_no_entry(tmp_path: Path) -> None:
+    """Nobody is told to come, and who restarts services sees that it failed."""
+    first = RunningServer(tmp_path, "--listen", "tcp:0:interface=127.0.0.1")
+    first.wait_for("admin")
+    first.stop()
+    with contextlib.closing(sqlite3.connect(first.data_dir / DATABASE_NAME)) as book:
+        book.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON servers BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+        book.commit()
+    again = RunningServer(tmp_path, "--listen", "tcp:0:interface=127.0.0.1")
+    output = again.rest()
+    assert again.process.returncode == 1
+    assert "porttunnel-server: full" in output
+    assert not re.search("^(listening|address|admin) ", output, re.MULTILINE)
+
+
+def test_an_endpoint_that_fails_late(tmp_path: Path) -> None:
+    running = RunningServer(tmp_path, "--listen", "tcp:0", program=LATE_TWISTD)
+    output = running.rest()
+    assert running.process.returncode == 1
+    assert "can't listen on tcp:0: too late" in output
+    assert "Server Shut Down" in output
+
+
 # In this process: what is built, and from what
 
 
@@ -450,6 +492,8 @@ def test_a_local_socket_is_shown_as_it_is() -> None:
         ("tcp:1", "::", "", f"ptuns://{socket.gethostname()}:81#PIN"),
         ("tcp:1", "2001:db8::1", "", "ptuns://[2001:db8::1]:81#PIN"),
         ("ssl:1:privateKey=x", "0.0.0.0", "tunnel.example", "ptuns://tunnel.example:81"),
+        ("HAProxy:ssl:1:privateKey=x", "192.0.2.1", "", "ptuns://192.0.2.1:81"),
+        ("haproxy:tcp:1", "192.0.2.1", "", "ptuns://192.0.2.1:81#PIN"),
     ],
 )
 def test_the_address_to_give_out(description: str, host: str, name: str, address: str) -> None:
