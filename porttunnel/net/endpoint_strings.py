@@ -98,8 +98,8 @@ class JoiningEndpoint:
         return protocol
 
 
-def _leave(session: JoinedSession) -> None:
-    # A session that was cut off fails here again; its stream has told that to the protocol.
+def _leave(session: JoinedSession | SharedSession) -> None:
+    # A session that was cut off fails here again; who uses it has been told that already.
     session.close().addErrback(lambda _: None)
 
 
@@ -145,8 +145,13 @@ class SharingEndpoint:
                 on_consent=self._decide,
                 on_event=self._receive_event,
             )
+        except BaseException:
+            self._code_file.remove()
+            raise
+        try:
             listening: IListeningPort = await session.listen(self._service).listen(factory)
         except BaseException:
+            _leave(session)
             self._code_file.remove()
             raise
         _log.info(

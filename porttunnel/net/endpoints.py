@@ -66,8 +66,13 @@ class SessionListeningPort:
     def startListening(self) -> None:
         """As ``IListeningPort.startListening``."""
         acceptor = serve_streams(self._session, self._service, self._factory)
-        self._session.add_acceptor(self._service, acceptor)
+        # A factory that can't start leaves the service free for the next attempt.
         self._factory.doStart()
+        try:
+            self._session.add_acceptor(self._service, acceptor)
+        except LocalProtocolError:
+            self._factory.doStop()
+            raise
         self._listening = True
 
     def stopListening(self) -> defer.Deferred[None]:

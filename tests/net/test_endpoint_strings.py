@@ -288,6 +288,24 @@ class SessionTests(TestCase):
         self.assertIn("start this program again", lines[-1])
         self.assertFalse(self.code_file.exists())
 
+    async def test_a_factory_that_can_not_start_leaves_no_session(self) -> None:
+        class Broken(Factory):
+            def startFactory(self) -> None:
+                raise OSError("no folder for logs")
+
+        port, server = await listen_on_loopback(self)
+        code_file = self.folder() / "code"
+        endpoint = parse_server(
+            reactor, "echo", host="127.0.0.1", port=str(port), codefile=str(code_file)
+        )
+        broken: Any = Broken()
+        with self.assertRaises(OSError):
+            await endpoint.listen(broken)
+        self.assertFalse(code_file.exists())
+        while server.links:
+            await next_turn()
+        self.assertEqual(len(server.sessions), 0)
+
     async def test_listening_can_be_cancelled(self) -> None:
         port, server = await listen_on_loopback(self)
         code_file = self.folder() / "code"

@@ -95,6 +95,17 @@ class EndpointTests(InMemoryTestCase):
         self.failureResultOf(second.listen(factory), LocalProtocolError)
         self.assertEqual(factory.running, 0)
 
+    def test_a_factory_that_can_not_start_is_in_nobodys_way(self) -> None:
+        class Broken(Factory):
+            def doStart(self) -> None:
+                raise OSError("no folder for logs")
+
+        service = self.joined.listen("files")
+        self.failureResultOf(service.listen(Broken()), OSError)
+        working = CountingFactory()
+        self.successResultOf(service.listen(working))
+        self.assertEqual(working.running, 1)
+
     def test_stopping_refuses_new_streams_and_keeps_the_old(self) -> None:
         server, client = End(), End()
         port = self.listen(CountingFactory(server))
