@@ -29,7 +29,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from porttunnel.errors import ConfigurationError
+from porttunnel.errors import ConfigurationError, NotReachable
 from porttunnel.net.certificate import Certificate, Identity, spki_pin
 
 __all__ = [
@@ -120,9 +120,9 @@ class _TrustedConnections(_CheckedConnections):
 
     def _check(self, certificate: Certificate, depth: int, trusted: bool) -> None:
         if not trusted:
-            raise ConfigurationError(
-                f"this machine does not trust the certificate of the server at {self._hostname}. "
-                "If it made its own, use its whole address, with the part from # on"
+            raise NotReachable(
+                f"This machine does not trust the certificate of the server at {self._hostname}. "
+                "If it made its own, use its whole address, with the part from # on."
             )
         if depth > 0:
             return
@@ -132,9 +132,9 @@ class _TrustedConnections(_CheckedConnections):
             else:
                 verify_certificate_hostname(certificate, self._server_name.decode("ascii"))
         except (VerificationError, CertificateError) as error:
-            raise ConfigurationError(
-                f"the server that answered is not {self._hostname}: its certificate has another "
-                "name. Check the address"
+            raise NotReachable(
+                f"The server that answered is not {self._hostname}: its certificate has another "
+                "name. Check the address."
             ) from error
 
 
@@ -148,9 +148,9 @@ class _PinnedConnections(_CheckedConnections):
         # until when says nothing beside the pin.
         if depth > 0 or hmac.compare_digest(spki_pin(certificate).encode(), self._pin.encode()):
             return
-        raise ConfigurationError(
-            "the server that answered is not the one that the address names: its key is another. "
-            "Somebody may be in between, or the server was set up anew; ask for its address again"
+        raise NotReachable(
+            "The server that answered is not the one that the address names: its key is another. "
+            "Somebody may be in between, or the server was set up anew; ask for its address again."
         )
 
 
@@ -163,7 +163,7 @@ def client_context(hostname: str) -> IOpenSSLClientConnectionCreator:
     """Trusts what this machine trusts, for this host name or IP address.
 
     A refusal reaches the protocol's ``connectionLost`` as
-    :class:`~porttunnel.errors.ConfigurationError`.
+    :class:`~porttunnel.errors.NotReachable`.
     """
     return _TrustedConnections(hostname)
 
@@ -172,7 +172,7 @@ def pinned_context(pin: str, hostname: str | None = None) -> IOpenSSLClientConne
     """Trusts exactly the server with this key.
 
     A refusal reaches the protocol's ``connectionLost`` as
-    :class:`~porttunnel.errors.ConfigurationError`.
+    :class:`~porttunnel.errors.NotReachable`.
 
     :param pin: as :func:`porttunnel.net.certificate.spki_pin` writes it.
     :param hostname: asked for (SNI), since something before the server may go by it.

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from porttunnel.errors import ConfigurationError
+from porttunnel.errors import ConfigurationError, NotReachable
 from porttunnel.net import certificate, port_sharing, tls
 from porttunnel.net.certificate import Identity, load_or_create_identity, spki_pin
 from porttunnel.net.counters import ServerCounters
@@ -241,7 +241,7 @@ class TLSTests(TestCase):
         port = await self.listen(server_context(self.identity()))
         conversation = await self.converse(port, "localhost", self.identity("b").pin)
         (reason,) = await conversation.ended
-        self.assertIsInstance(reason.value, ConfigurationError)
+        self.assertIsInstance(reason.value, NotReachable)
         self.assertIn("ask for its address again", str(reason.value))
         self.assertFalse(conversation.handshaken)
         self.assertEqual((conversation.data, self.echo.seen), (b"", []))
@@ -250,7 +250,7 @@ class TLSTests(TestCase):
         port = await self.listen(server_context(self.identity()))
         conversation = await self.converse(port, "localhost", None)
         (reason,) = await conversation.ended
-        self.assertIsInstance(reason.value, ConfigurationError)
+        self.assertIsInstance(reason.value, NotReachable)
         self.assertIn("does not trust", str(reason.value))
         self.assertEqual(self.echo.seen, [])
 
@@ -282,7 +282,7 @@ class TLSTests(TestCase):
         for hostname in ("elsewhere.example", "127.0.0.2"):
             conversation = await self.converse(port, hostname, None)
             (reason,) = await conversation.ended
-            self.assertIsInstance(reason.value, ConfigurationError)
+            self.assertIsInstance(reason.value, NotReachable)
             self.assertIn("another name", str(reason.value))
         self.assertEqual(self.echo.seen, [])
 
@@ -293,7 +293,7 @@ class TLSTests(TestCase):
         port = await self.listen(server_context(Identity(key, trusted)))
         conversation = await self.converse(port, "localhost", None)
         (reason,) = await conversation.ended
-        self.assertIsInstance(reason.value, ConfigurationError)
+        self.assertIsInstance(reason.value, NotReachable)
         self.assertEqual((conversation.handshaken, self.echo.seen), (False, []))
 
     async def test_a_pin_is_of_the_servers_own_key_and_no_other_in_the_chain(self) -> None:
@@ -306,7 +306,7 @@ class TLSTests(TestCase):
         port = await self.listen(context)
         wrong = await self.converse(port, "localhost", spki_pin(issuer))
         (reason,) = await wrong.ended
-        self.assertIsInstance(reason.value, ConfigurationError)
+        self.assertIsInstance(reason.value, NotReachable)
         right = await self.converse(port, "localhost", spki_pin(certificate))
         await right.answered
         await self.hang_up(right)
