@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from twisted.internet.defer import CancelledError, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
@@ -79,7 +79,9 @@ class Joining:
         self._forwards = forwards
         self._session: JoinedSession | None = None
         self._ports: list[IListeningPort] = []
+        self._entering: Deferred[JoinedSession] | None = None
         self._in = False
+        self._closing = False
         self._end_reason = ""
 
     async def run(self, reactor: Any, server: str, name: str | None) -> ExitCode:
@@ -88,26 +90,17 @@ class Joining:
         :returns: how it ended.
         """
         try:
-            # Made while the user types.
-            key = deferToThread(HybridPrivateKey.generate)
-            code = await self._first_code()
+            # Before the code is there: who started us may think better of it at any time.
             self._dialogue.begin(self)
-            session = await join_session(
-                reactor,
-                server,
-                code,
-                name=name,
-                ask_again=self._ask_again,
-                on_event=self._receive_event,
-                key=key,
-            )
+            self._entering = Deferred.fromCoroutine(self._enter(reactor, server, name))
+            session = await self._entering
             await self._forward(reactor, session)
             await session.when_done()
         except PorttunnelError as error:
             self._dialogue.tell_error(error)
             return exit_code_of(error)
         except CancelledError:
-            if not self._in:
+            if not self._in and not self._closing:
                 raise
             self._dialogue.tell_done(text.LEFT)
         else:
@@ -120,8 +113,25 @@ class Joining:
         raise LocalProtocolError("only who shares can put somebody out")
 
     def close(self) -> None:
-        if self._session is not None:
+        self._closing = True
+        if self._in and self._session is not None:
             self._session.close()
+        elif self._entering is not None:
+            # Whatever it waits for: a code, the server, the other user's yes.
+            self._entering.cancel()
+
+    async def _enter(self, reactor: Any, server: str, name: str | None) -> JoinedSession:
+        # Made while the user types.
+        key = deferToThread(HybridPrivateKey.generate)
+        return await join_session(
+            reactor,
+            server,
+            await self._first_code(),
+            name=name,
+            ask_again=self._ask_again,
+            on_event=self._receive_event,
+            key=key,
+        )
 
     async def _leave(self) -> None:
         for port in self._ports:

@@ -97,6 +97,7 @@ class JoinedSession(Session):
             if welcomed is not None:
                 await welcomed
         except defer.CancelledError:
+            self._welcomed = None  # nobody waits for it any more
             self.close()
             raise
 

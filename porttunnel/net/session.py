@@ -295,12 +295,17 @@ async def connect_link(reactor: Any, session: Session, endpoint: IStreamClientEn
     """
     factory = Factory.forProtocol(session.make_protocol)
     factory.noisy = False
+    connecting = endpoint.connect(factory)
+    # What is cancelled is a Deferred of our own: what an endpoint makes of its cancellation can't
+    # always be told from a failure. While it looks up a name, it says that there is none.
+    connected: defer.Deferred[Any] = defer.Deferred()
+    connecting.chainDeferred(connected)
     try:
-        await endpoint.connect(factory)
-    except ConnectingCancelledError:
-        # What an endpoint makes of its cancellation.
-        raise defer.CancelledError from None
-    except (PorttunnelError, defer.CancelledError):
+        await connected
+    except defer.CancelledError:
+        connecting.cancel()
+        raise
+    except PorttunnelError:
         raise
     except Exception as error:
         reason = str(error).rstrip(".")

@@ -170,6 +170,54 @@ class TestConsent:
         assert client.line("The other side refused")
 
 
+class TestClosing:
+    """`{"close": true}` on the side that joins, however far it has come."""
+
+    def assert_left(self, client: Program) -> None:
+        assert client.wait() == 0
+        assert [event["event"] for event in client.events()] == ["done"]
+        assert_silent(client)
+
+    def test_before_the_code_leaves(self, join: Start) -> None:
+        client = join("--json", "--code", "-")
+        client.send({"close": True})
+        self.assert_left(client)
+
+    def test_right_behind_the_code_leaves(self, share: Start, join: Start, folder: Path) -> None:
+        master = share(f"dir:{folder}", "--json")
+        client = join("--json", code=master.event("session")["code"])
+        client.send({"close": True})
+        self.assert_left(client)
+
+    def test_while_the_server_is_silent_leaves(self, start: Start) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            server = f"ptun://127.0.0.1:{silent.getsockname()[1]}"
+            client = start(*PORTTUNNEL, "join", "48213", "--json", "--server", server)
+            connection, _ = silent.accept()
+            with connection:
+                client.send({"close": True})
+                self.assert_left(client)
+
+    def test_during_consent_leaves_with_a_goodbye(
+        self, share: Start, join: Start, folder: Path
+    ) -> None:
+        master = share(f"dir:{folder}", "--json")
+        client = join("--json", code=master.event("session")["code"])
+        master.event("consent")
+        client.send({"close": True})
+        self.assert_left(client)
+        assert master.event("left")["cut_off"] is False
+
+    def test_instead_of_the_code_once_more_leaves(
+        self, share: Start, join: Start, folder: Path
+    ) -> None:
+        master = share(f"dir:{folder}", "--json")
+        client = join("--json", code=wrong_code(master.event("session")["code"]))
+        client.event("error", tries_left=2)
+        client.send({"close": True})
+        self.assert_left(client)
+
+
 class TestOnce:
     def test_lets_one_in_and_ends_when_it_leaves(
         self, share: Start, join: Start, folder: Path
