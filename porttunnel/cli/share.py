@@ -52,7 +52,7 @@ class Sharing:
         self._once = once
         self._session: SharedSession | None = None
         self._names: dict[int, str] = {}
-        self._taken = False  # --once: somebody was let in
+        self._taken: int | None = None  # --once: who was let in
 
     async def run(
         self, reactor: Any, server: str, offers: Sequence[Offer], name: str | None, sas: bool
@@ -104,10 +104,12 @@ class Sharing:
         return self._session
 
     def _decide(self, asked: event.ConsentAsked) -> bool | Awaitable[bool]:
-        if self._once and self._taken:
+        if self._once and self._taken is not None:
             self._dialogue.tell_decided(asked.name, once=True)
             return False
         if self._yes:
+            # Not only when it has joined: another may have asked in the same moment.
+            self._taken = asked.member
             self._dialogue.tell_decided(asked.name, once=False)
             return True
         return self._ask_consent(asked)
@@ -115,7 +117,7 @@ class Sharing:
     async def _ask_consent(self, asked: event.ConsentAsked) -> bool:
         yes = await self._dialogue.ask_consent(asked.member, asked.name)
         # While this one waited another may have been let in.
-        return yes and not (self._once and self._taken)
+        return yes and not (self._once and self._taken is not None)
 
     def _receive_event(self, happened: Any) -> None:
         dialogue = self._dialogue
@@ -130,7 +132,7 @@ class Sharing:
                 dialogue.tell_wrong_digits(member, tries_left)
                 self._begin(self._ask_digits(member))
             case event.MemberJoined(member=member, name=name):
-                self._taken = True
+                self._taken = member
                 self._names[member] = name
                 dialogue.tell_joined(member, name)
             case event.MemberLeft(member=member, reason=reason, cut_off=cut_off):
@@ -145,6 +147,8 @@ class Sharing:
         name = self._names.pop(member, None)
         self._dialogue.forget(member)
         self._dialogue.tell_left(member, name, reason, cut_off=cut_off)
+        if name is None and member == self._taken:
+            self._taken = None  # it has gone before it was in: the place is free again
         if self._once and name is not None:
             self.close()
 
