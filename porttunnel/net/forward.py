@@ -95,8 +95,7 @@ class Forwarder:
         if carrier is None:
             return
         taken = carrier.send(list(self._queue))
-        if not self._over:
-            self._streams.consumed(self._stream, taken)
+        self._streams.consumed(self._stream, taken)
         while self._queue and taken >= len(self._queue[0]):
             taken -= len(self._queue.popleft())
         if self._queue:
@@ -114,6 +113,7 @@ class Forwarder:
     def carrier_lost(self, reason: Failure) -> None:
         """The socket is gone."""
         self._carrier = None
+        self._streams.consumed(self._stream, sum(map(len, self._queue)))
         self._queue.clear()
         if not self._over:
             self._over = True

@@ -350,6 +350,8 @@ class StreamTransport:
             if call is not None:
                 call.cancel()
         self._delivery = self._pull = None
+        # Nobody will read them; for the other streams' sake they count as taken.
+        self._streams.consumed(self._stream, sum(map(len, self._received)))
         self._received.clear()
 
     def _tell_lost(self, reason: Failure) -> None:

@@ -148,9 +148,12 @@ class TunnelServerFactory(Factory):
         if run.sealed and source.member == MASTER and run.target not in session.established:
             session.established.add(run.target)
             self._note(self._directory.establish, session.session_id, run.target)
-        if not target.take(source.member, views) and source.open:
-            text = "more waits for a slow member than a pair may have under way"
-            source.fail(source.core.fail(LimitExceeded(text)))
+        if not target.take(source.member, views):
+            # A client that reads nothing must not be able to end the session of all.
+            guilty = target if source.member == MASTER else source
+            if guilty.open:
+                text = "more waits for a slow member than a pair may have under way"
+                guilty.fail(guilty.core.fail(LimitExceeded(text)))
 
     def answer(self, link: TunnelLink, asked: RequestReceived) -> None:
         self._desk.answer(link, asked)

@@ -96,6 +96,9 @@ class Admission:
         self._send = send
         self._events = events
         self._invitations = Invitations(number, sas, randbelow, token_bytes)
+        # A number is good for one run, right or wrong: who floods is answered once, and the
+        # server can't give a number that our user is being asked about to somebody else.
+        self._done: set[int] = set()
         self._queue: dict[int, _Applicant] = {}
         self._run: _Run | None = None
         self._announce()
@@ -106,6 +109,8 @@ class Admission:
         Whatever else comes ends this client's run, with one answer for all reasons.
         """
         member = header.sender
+        if member in self._done:
+            return None
         proven = None
         known = member in self._queue
         run = self._take(member)
@@ -113,11 +118,13 @@ class Admission:
             check_handshake_header(header)
             if header.kind is PacketType.C1 and not known and run is None:
                 self._receive_c1(member, body)
-            elif header.kind is PacketType.C3 and run is not None:
-                proven = self._receive_c3(run, body)
-            elif header.kind is not PacketType.ERROR:
-                raise RemoteProtocolError("a handshake message out of order")
-            # An ERROR is a client's hint that it gave up: its place is free, nothing is charged.
+            else:
+                self._done.add(member)
+                if header.kind is PacketType.C3 and run is not None:
+                    proven = self._receive_c3(run, body)
+                elif header.kind is not PacketType.ERROR:
+                    raise RemoteProtocolError("a handshake message out of order")
+                # An ERROR is a client's hint that it gave up: nothing is charged.
         except (ProtocolError, AuthenticationFailed) as error:
             self._fail(member, error)
         self._begin_next(now)
@@ -125,6 +132,7 @@ class Admission:
 
     def forget(self, member: int, now: float) -> None:
         """The tunnel server says that this client is gone."""
+        self._done.add(member)
         self._take(member)
         self._begin_next(now)
 
@@ -228,6 +236,7 @@ class Admission:
         self._events.append(InvitationMade(current.pin_code, current.link_code))
 
     def _fail(self, member: int, error: PorttunnelError) -> None:
+        self._done.add(member)
         busy = isinstance(error, RemoteProtocolError) and error.code is ErrorCode.BUSY
         code = ErrorCode.BUSY if busy else ErrorCode.HANDSHAKE_FAILED
         # One text for all: the detail is for our own log only.

@@ -189,7 +189,8 @@ class ClientMachine(Member):
         if self._over:
             return
         peer = self._peers.get(MASTER)
-        if peer is not None:
+        # While digits are compared the master accepts nothing, not even a goodbye.
+        if peer is not None and self._state is not ClientState.COMPARING:
             peer.streams.send_last(record.encode_control(record.Bye(reason=reason)))
         self._say_leave()
         self._finish(reason)
@@ -338,7 +339,7 @@ class ClientMachine(Member):
 
     def _say_leave(self) -> None:
         if self._link.member != NO_MEMBER:
-            self._link.tell(request.Leave())
+            self._link.tell_last(request.Leave())
 
     def _enter(self, state: ClientState, now: float) -> None:
         self._state = state

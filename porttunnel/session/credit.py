@@ -26,23 +26,43 @@ class CreditBook:
     :ivar due: streams whose reader has taken half a window or more, by number, oldest first.
     """
 
-    __slots__ = ("_streams", "_window_bytes", "due")
+    __slots__ = ("_unread", "_window_bytes", "due", "streams")
 
     def __init__(self) -> None:
         self.due: OrderedDict[int, Stream] = OrderedDict()
-        self._streams = 0
+        self.streams = 0
+        self._unread: dict[int, Stream] = {}  # closed, while the application holds bytes
         self._window_bytes = 0  # sum of all streams' windows
 
     def add(self, stream: Stream) -> None:
         """A stream begins, with the window that it was made with."""
-        self._streams += 1
+        self.streams += 1
         self._window_bytes += stream.window
 
     def remove(self, stream: Stream) -> None:
         """A stream is over: its window is for others."""
-        self._streams -= 1
+        self.streams -= 1
         self._window_bytes -= stream.window
         self.due.pop(stream.number, None)
+
+    def retire(self, stream: Stream) -> None:
+        """A stream has closed; what a slow reader still holds of it counts on.
+
+        Otherwise opening and closing would get around the budget.
+        """
+        if stream.unconsumed:
+            self.due.pop(stream.number, None)
+            self._unread[stream.number] = stream
+        else:
+            self.remove(stream)
+
+    def consume_rest(self, number: int, count: int) -> None:
+        """As :meth:`consume`, for a stream that may have retired, or ended long ago."""
+        stream = self._unread.get(number)
+        if stream is not None:
+            self.consume(stream, count)
+            if not stream.unconsumed:
+                self.remove(self._unread.pop(number))
 
     def consume(self, stream: Stream, count: int) -> bool:
         """The application has taken ``count`` bytes; True if that makes CREDIT due.
@@ -63,7 +83,7 @@ class CreditBook:
         """The stream whose turn it is and the bytes to grant, which count from now on."""
         number, stream = self.due.popitem(last=False)
         spare = CREDIT_BUDGET_BYTES - self._window_bytes
-        spare -= (MAX_STREAMS - self._streams) * MIN_WINDOW_BYTES
+        spare -= (MAX_STREAMS - self.streams) * MIN_WINDOW_BYTES
         # Doubled for a stream that keeps up, while all others can still have theirs.
         growth = max(0, min(stream.window, MAX_WINDOW_BYTES - stream.window, spare))
         stream.window += growth

@@ -36,11 +36,13 @@ PATIENCE_SECONDS = {
 class Joiner:
     """The master's book about one client that it shares keys with.
 
+    :ivar sas: whether digits are read out in both directions.
     :ivar established: what the digits come from, while COMPARING; else None.
     :ivar deadline: seconds, absolute; a MEMBER has none.
     """
 
     peer: Peer
+    sas: bool = False
     established: Established | None = None
     state: JoinerState = JoinerState.COMPARING
     deadline: float | None = None
@@ -54,6 +56,11 @@ class Joiner:
     def member(self) -> int:
         """Its member number."""
         return self.peer.member
+
+    @property
+    def may_compare(self) -> bool:
+        """Whether the client may still be typing digits: its JOIN_AS tells that it is done."""
+        return self.sas and self.state in (JoinerState.COMPARING, JoinerState.INTRODUCING)
 
     def enter(self, state: JoinerState, now: float) -> None:
         """Go on to ``state``, with its patience from now."""

@@ -5,6 +5,7 @@ Source: docs/session-protocol, sections 2, 3 and 7.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 from porttunnel.errors import (
@@ -33,6 +34,7 @@ PING_SECONDS = 15.0  # of silence on an idle link, plus jitter
 PING_BUSY_SECONDS = 5.0  # of silence while something waits to be acknowledged
 PING_JITTER_SECONDS = 5.0  # so that a thousand members don't ping in step
 MAX_MISSED_PINGS = 2
+MAX_TOLD = 8  # unanswered at a time: the server ends a link that has more than 16 waiting
 REQUEST_SECONDS = 15.0  # for the server to answer; it delays refusals on purpose
 
 
@@ -63,7 +65,8 @@ class ServerLink:
         self._jitter_seconds = jitter * PING_JITTER_SECONDS
         self._next_request = 1
         self._requests: dict[int, tuple[request.Request, float]] = {}
-        self._told: set[int] = set()  # grows by at most one for each client that is put out
+        self._told: set[int] = set()
+        self._to_tell: deque[request.Request] = deque()  # one for each client at most
         self._heard: float | None = None
         self._missed_pings = 0
 
@@ -84,9 +87,18 @@ class ServerLink:
         """Send a request whose answer nobody waits for: the server's help only, no key and no
         packet depends on it.
         """
+        if len(self._told) >= MAX_TOLD:
+            self._to_tell.append(message)
+            return
         self._told.add(self._next_request)
         self.send(PacketType.REQUEST, SERVER, request.encode(message), self._next_request)
         self._next_request += 1
+
+    def tell_last(self, message: request.Request) -> None:
+        """As :meth:`tell`, at once: what is still to be told has become pointless."""
+        self._told.clear()
+        self._to_tell.clear()
+        self.tell(message)
 
     def answered(self, header: Header) -> request.Request:
         """Which request a REPLY answers.
@@ -103,6 +115,8 @@ class ServerLink:
         if header.number not in self._told:
             return False
         self._told.remove(header.number)
+        if self._to_tell:
+            self.tell(self._to_tell.popleft())
         return True
 
     def receive(self, data: memoryview, now: float) -> Iterator[tuple[Header, memoryview]]:

@@ -39,6 +39,8 @@ from porttunnel.session.peer import Peer
 
 __all__ = ["MasterMachine"]
 
+MAX_SERVICES_BYTES = 32 * 1024  # half of a record: WELCOME lists members too
+SERVICE_OVERHEAD_BYTES = 48  # of MessagePack and the kind
 SIGNING_KEY_BYTES = 32  # Ed25519
 
 
@@ -110,8 +112,13 @@ class MasterMachine(Member):
 
     def add_service(self, service: record.Service) -> None:
         """Share something more: the next WELCOME lists it."""
-        if service not in self._services:
-            self._services = (*self._services, service)
+        if service in self._services:
+            return
+        services = (*self._services, service)
+        size = sum(len(each.name.encode()) + SERVICE_OVERHEAD_BYTES for each in services)
+        if len(services) > record.MAX_SERVICES or size > MAX_SERVICES_BYTES:
+            raise LocalProtocolError("too much is shared to be listed; share less, or a folder")
+        self._services = services
 
     def is_deciding(self, member: int) -> bool:
         """Whether this client waits for our user's yes or no."""
@@ -169,8 +176,7 @@ class MasterMachine(Member):
         joiner = self._find(member)
         if joiner is None:
             raise LocalProtocolError(f"member {member} is not in the session")
-        bye = record.Bye(reason="put out by the other side")
-        joiner.peer.streams.send_last(record.encode_control(bye))
+        self._say_goodbye(joiner, "put out by the other side")
         self._link.tell(request.Kick(member=member))
         self._leave(joiner, "put out", cut_off=False)
 
@@ -183,11 +189,15 @@ class MasterMachine(Member):
         """End the session on purpose: each client is told, the number is void."""
         if self._over:
             return
-        bye = record.encode_control(record.Bye(reason=reason))
-        for peer in list(self._peers.values()):
-            peer.streams.send_last(bye)
-        self._link.tell(request.Close())
+        for joiner in [*self._joiners.values(), *self._members.values()]:
+            self._say_goodbye(joiner, reason)
+        self._link.tell_last(request.Close())
         self._finish(reason)
+
+    def _say_goodbye(self, joiner: Joiner, reason: str) -> None:
+        # A client that still compares digits accepts nothing, not even a goodbye.
+        if not joiner.may_compare:
+            joiner.peer.streams.send_last(record.encode_control(record.Bye(reason=reason)))
 
     # The server
 
@@ -214,7 +224,8 @@ class MasterMachine(Member):
             self._lose(event.member, event.reason, now)
         elif isinstance(event, request.Link) and not event.up:
             # No member comes back in this version; its number is of no more use.
-            self._link.tell(request.Kick(member=event.member))
+            if self._find(event.member) is not None:
+                self._link.tell(request.Kick(member=event.member))
             self._lose(event.member, "its connection was cut", now)
         elif isinstance(event, request.Closed):
             raise CutOff(f"The tunnel server ended the session: {event.reason}")
@@ -239,10 +250,12 @@ class MasterMachine(Member):
             self._begin(proven, now)
 
     def _begin(self, proven: Proven, now: float) -> None:
-        joiner = Joiner(self._make_peer(proven.member, proven.established))
+        joiner = Joiner(
+            self._make_peer(proven.member, proven.established),
+            sas=proven.mode is HandshakeMode.SAS,
+        )
         self._joiners[proven.member] = joiner
-        sas = proven.mode is HandshakeMode.SAS
-        if sas:
+        if joiner.sas:
             joiner.established = proven.established
             joiner.enter(JoinerState.COMPARING, now)
             self._events.append(DigitsAsked(proven.member))
@@ -250,7 +263,7 @@ class MasterMachine(Member):
             joiner.enter(JoinerState.INTRODUCING, now)
         hello = record.Hello(
             # In SAS nobody is sure yet who is on the other side.
-            name="" if sas else self._name,
+            name="" if joiner.sas else self._name,
             capabilities=list(self._capabilities),
         )
         joiner.peer.streams.send_control(record.encode_control(hello))

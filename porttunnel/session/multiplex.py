@@ -120,16 +120,15 @@ class Multiplex:
         """Send bytes on a stream; what can't go yet is copied and kept.
 
         :returns: False if the writer should pause until ``StreamWritable``.
-        :raises LocalProtocolError: our half is not open, or the writer never paused and more
-            than :data:`MAX_PENDING_BYTES` would wait. Nothing of ``data`` was taken.
+        :raises LocalProtocolError: our half is not open, or more than
+            :data:`MAX_PENDING_BYTES` would wait. Nothing of ``data`` was taken.
         """
         stream = self._streams.get(number)
         if stream is None or not stream.may_send:
             raise LocalProtocolError("a write on a stream whose half is not open")
         if stream.pending_bytes + len(data) > MAX_PENDING_BYTES:
             raise LocalProtocolError(
-                f"more than {MAX_PENDING_BYTES} bytes would wait on one stream: "
-                "write from a producer that pauses"
+                f"more than {MAX_PENDING_BYTES} bytes would wait: use a producer"
             )
         if not self._waiting and not stream.pending:
             view = memoryview(data)
@@ -176,7 +175,9 @@ class Multiplex:
         :raises LocalProtocolError: more than came.
         """
         stream = self._streams.get(number)
-        if stream is not None and self._credit.consume(stream, count):
+        if stream is None:
+            self._credit.consume_rest(number, count)
+        elif self._credit.consume(stream, count):
             self._wants_turn()
 
     def end(self, number: int) -> None:
@@ -359,7 +360,7 @@ class Multiplex:
         service, window = decode_open(payload)
         if self._control_bytes > MAX_CONTROL_BYTES:
             raise LimitExceeded("streams are opened faster than the answers are read")
-        if len(self._streams) >= MAX_STREAMS:
+        if self._credit.streams >= MAX_STREAMS:
             text = f"{MAX_STREAMS} streams are open already: close one and try again"
             self.send_control(encode_refuse(number, StreamCode.TOO_MANY_STREAMS, text))
             return
@@ -396,5 +397,6 @@ class Multiplex:
 
     def _close_if_done(self, stream: Stream) -> None:
         if stream.state is StreamState.CLOSED:
-            self._forget(stream.number)
+            del self._streams[stream.number]
+            self._credit.retire(stream)
             self._events.append(StreamClosed(self._member, stream.number))

@@ -115,7 +115,12 @@ class Pair:
         return MAX_PLAINTEXT_BYTES
 
     def append(self, record: bytes) -> bool:
-        """Add a whole record; False if it must wait for room."""
+        """Add a whole record; False if it must wait for room.
+
+        :raises LocalProtocolError: no packet can hold it.
+        """
+        if len(record) > MAX_PLAINTEXT_BYTES:
+            raise LocalProtocolError("a record is larger than a packet")
         room = self.room()
         if len(record) > room:
             if room == 0 or self._open_bytes == 0:

@@ -46,7 +46,7 @@ CONTROL_STREAM = 0
 MAX_RECORD_PAYLOAD_BYTES = MAX_PLAINTEXT_BYTES - RECORD_HEADER_BYTES
 MAX_NAME_CHARACTERS = 64  # of a person, a machine or a service: fits a line
 MAX_SERVICES = 256
-MAX_LISTED_MEMBERS = 512  # fits a record; a larger session lists its first members
+MAX_LISTED_MEMBERS = 100  # half a record of names in four-byte characters; the first are listed
 MAX_CAPABILITIES = 16
 MAX_TEXT_CHARACTERS = 200
 
@@ -169,8 +169,9 @@ def decode_control(payload: memoryview) -> Control:
     """A control record's payload; :raises RemoteProtocolError: malformed."""
     try:
         message: Control = _decoder.decode(payload)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise RemoteProtocolError(f"a control message is malformed: {error}") from None
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        # Without the library's words: they can hold the peer's.
+        raise RemoteProtocolError("a control message is malformed") from None
     return message
 
 

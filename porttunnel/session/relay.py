@@ -193,6 +193,8 @@ class RelayLink:
 
         :param data: valid during the iteration; nothing of it is kept but a packet's beginning.
         """
+        if self._state is LinkState.CLOSED:
+            return
         self._heard_at = now
         try:
             for header, packets in self._splitter.runs(data):

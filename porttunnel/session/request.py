@@ -227,9 +227,9 @@ def encode(message: _Message) -> bytes:
 def _decode(decoder: msgspec.msgpack.Decoder[Any], body: bytes | memoryview) -> Any:
     try:
         return decoder.decode(body)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        # msgspec names the field and what is wrong with it, never the value.
-        raise RemoteProtocolError(f"a message to the tunnel is malformed: {error}") from None
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        # Without the library's words: they can hold the peer's.
+        raise RemoteProtocolError("a message to the tunnel is malformed") from None
 
 
 def decode_request(body: bytes | memoryview) -> Request:

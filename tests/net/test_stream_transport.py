@@ -261,7 +261,7 @@ class StreamTransportTests(InMemoryTestCase):
         server, client = self.open()
         client.transport.pauseProducing()
         piece = bytes(64 << 20)
-        with self.assertRaisesRegex(LocalProtocolError, "a producer that pauses"):
+        with self.assertRaisesRegex(LocalProtocolError, "use a producer"):
             for _ in range(MAX_PENDING_BYTES // len(piece) + 1):
                 server.transport.write(piece)
         server.transport.abortConnection()

@@ -483,24 +483,39 @@ class WaitingTests(ServerTestCase):
         self.assertEqual(client.transport.value(), b"".join(sent))
         self.assertEqual(self.server.waiting.count, 0)
 
-    async def test_a_source_above_its_window_is_closed_and_the_others_live(self) -> None:
+    async def test_a_client_that_reads_nothing_is_closed_and_the_others_live(self) -> None:
         master, slow = self.pair()
         other = self.client(master)
         slow.stall()
         packet = sealed(1, 2, bytes(60_000))
         for _ in range(tunnel_link.MAX_FLOW_BYTES // len(packet)):
             master.send(packet)
-        self.assertFalse(master.closed)
+        self.assertFalse(slow.closed)
         master.send(sealed(1, 3))
         self.assertEqual(other.heard(), [b"never opened 0123"])
         master.send(packet * 2)
-        self.assertEqual(master.heard(), [ErrorCode.LIMIT])
-        self.assertTrue(master.closed)
-        self.assertFalse(slow.closed)
-        self.assertEqual(other.heard(), [request.Link(member=1, up=False)])
+        # Not the master: else whoever reads nothing could end the session of all.
+        self.assertFalse(master.closed)
+        self.assertEqual(master.heard(), [request.Link(member=2, up=False)])
+        master.send(sealed(1, 3))
+        self.assertEqual(other.heard(), [b"never opened 0123"])
+        self.clock.advance(tunnel_link.CLOSE_SECONDS)
+        self.assertTrue(slow.closed)
+
+    async def test_a_client_above_its_window_is_closed_and_the_others_live(self) -> None:
+        master, client = self.pair()
+        other = self.client(master)
+        master.stall()
+        packet = sealed(2, 1, bytes(60_000))
+        for _ in range(tunnel_link.MAX_FLOW_BYTES // len(packet) + 2):
+            client.send(packet)
+        self.assertEqual(client.heard(), [ErrorCode.LIMIT])
+        self.assertTrue(client.closed)
+        self.assertFalse(master.closed)
+        other.send(sealed(3, 1))
         # What waits for the slow one is not lost.
-        slow.go_on()
-        self.assertGreater(len(slow.received()), 100)
+        master.go_on()
+        self.assertGreater(len(master.received()), 100)
 
     async def test_one_sources_window_is_not_anothers(self) -> None:
         master, client = self.pair()

@@ -338,11 +338,33 @@ class TestTime:
         desk.admission.handle_timeout(desk.now)
         assert desk.taken() == [(PacketType.ERROR, 2), (PacketType.M2, 3)]
         assert desk.admission._invitations.wrong_tries == 0
-        # What comes late is answered, and changes nothing for who has the place.
+        # What comes late gets no second answer, and changes nothing for who has the place.
         assert desk.receive(PacketType.C3, 2, c3) is None
-        assert desk.taken() == [(PacketType.ERROR, 2)]
+        assert desk.taken() == []
         assert desk.admission._invitations.wrong_tries == 0
         assert desk.admission.next_deadline() == desk.now + HANDSHAKE_SECONDS
+
+
+class TestOneRunForANumber:
+    def test_a_flood_is_answered_once(self) -> None:
+        desk = Desk()
+        for _ in range(5):
+            assert desk.receive(PacketType.C3, 2, bytes(64)) is None
+        assert desk.taken() == [(PacketType.ERROR, 2)]
+        assert [type(event).__name__ for event in desk.events].count("RunFailed") == 1
+
+    def test_who_failed_gets_no_second_run(self) -> None:
+        desk = Desk()
+        desk.receive(PacketType.C3, 2, bytes(64))
+        desk.taken()
+        desk.receive(PacketType.C1, 2, desk.client(2).c1)
+        assert desk.taken() == []
+
+    def test_a_number_that_left_is_not_given_to_somebody_else(self) -> None:
+        desk = Desk()
+        desk.admission.forget(2, desk.now)
+        desk.receive(PacketType.C1, 2, desk.client(2).c1)
+        assert desk.taken() == []
 
 
 class TestOrder:

@@ -351,6 +351,14 @@ class TestTime:
 
 
 class TestDigits:
+    def test_leaving_while_comparing_looks_like_no_attack(self, sas: MemoryTunnel) -> None:
+        client = sas.join()
+        client.close()
+        sas.run()
+        assert sas.events_of(sas.master, RunFailed) == []
+        (left,) = sas.events_of(sas.master, MemberLeft)
+        assert left.cut_off
+
     def test_in_both_directions(self, sas: MemoryTunnel) -> None:
         client = sas.join()
         assert kinds_of(sas, client) == [DigitsShown, DigitsAsked]

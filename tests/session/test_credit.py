@@ -61,6 +61,26 @@ def test_a_stream_that_ended_gets_no_more() -> None:
     assert not book.due
 
 
+def test_what_was_not_taken_counts_after_the_end() -> None:
+    book = CreditBook()
+    stream, other = make_stream(book), make_stream(book, 3)
+    for each in (stream, other):
+        arrive(each, HALF + 2)
+    assert book.consume(stream, HALF)
+    for each in (stream, other):
+        each.state = StreamState.CLOSED
+    book.retire(stream)
+    assert not book.due
+    book.consume_rest(1, 1)
+    assert book.streams == 2
+    book.consume_rest(1, 1)
+    assert book.streams == 1
+    book.consume_rest(1, 1)
+    other.unconsumed = 0
+    book.retire(other)
+    assert (book.streams, book._window_bytes) == (0, 0)
+
+
 def test_who_is_due_first_gets_first() -> None:
     book = CreditBook()
     streams = [make_stream(book, number) for number in (1, 3, 5)]

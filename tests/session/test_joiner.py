@@ -41,3 +41,13 @@ def test_shows_who_it_is_and_nothing_else() -> None:
     joiner = Joiner(make_peer(1, 7), name="Ben")
     assert joiner.member == 7
     assert repr(joiner) == "<Joiner 7 COMPARING>"
+
+
+@pytest.mark.parametrize("sas", [False, True])
+@pytest.mark.parametrize("state", JoinerState)
+def test_digits_are_compared_until_the_client_introduces_itself(
+    sas: bool, state: JoinerState
+) -> None:
+    joiner = Joiner(make_peer(1, 2), sas=sas, state=state)
+    before = (JoinerState.COMPARING, JoinerState.INTRODUCING)
+    assert joiner.may_compare == (sas and state in before)

@@ -15,6 +15,7 @@ from porttunnel.errors import (
 from porttunnel.session import request
 from porttunnel.session.link import (
     MAX_MISSED_PINGS,
+    MAX_TOLD,
     PING_BUSY_SECONDS,
     PING_JITTER_SECONDS,
     PING_SECONDS,
@@ -87,6 +88,26 @@ class TestRequests:
         assert not link.nobody_waits(answer_to(1))
         assert not link.nobody_waits(answer_to(2))
         link.handle_timeout(1.0, False)
+
+    def test_what_is_told_does_not_flood_the_server(self, link: ServerLink) -> None:
+        for member in range(2, 2 + MAX_TOLD + 2):
+            link.tell(request.Kick(member=member))
+        numbers = [header.number for header, _ in sent(link)]
+        assert len(numbers) == MAX_TOLD
+        for number in numbers:
+            assert link.nobody_waits(answer_to(number))
+        later = [header.number for header, _ in sent(link)]
+        assert len(later) == 2
+        assert link.nobody_waits(answer_to(later[0]))
+        assert sent(link) == []
+
+    def test_the_last_word_goes_at_once(self, link: ServerLink) -> None:
+        for member in range(2, 2 + MAX_TOLD + 2):
+            link.tell(request.Kick(member=member))
+        sent(link)
+        link.tell_last(request.Close())
+        ((_, body),) = sent(link)
+        assert request.decode_request(body) == request.Close()
 
     def test_the_answer_has_its_time(self, link: ServerLink) -> None:
         link.ask(request.Status(), 1.0)

@@ -40,7 +40,11 @@ from porttunnel.session.joiner import (
     INTRODUCTION_SECONDS,
     MAX_WRONG_DIGITS,
 )
-from porttunnel.session.master import MasterMachine
+from porttunnel.session.master import (
+    MAX_SERVICES_BYTES,
+    SERVICE_OVERHEAD_BYTES,
+    MasterMachine,
+)
 from porttunnel.session.packet import (
     MASTER,
     NO_MEMBER,
@@ -232,6 +236,35 @@ class TestConsent:
         assert isinstance(failed.error, AuthenticationFailed)
 
 
+class TestServices:
+    def test_are_listed_once(self, tunnel: MemoryTunnel) -> None:
+        tunnel.master.add_service(record.Service(name="web", kind="tcp"))
+        client = tunnel.enter()
+        (welcomed,) = tunnel.events_of(client, Welcomed)
+        assert [service.name for service in welcomed.services] == ["web"]
+
+    def test_are_not_too_many(self, tunnel: MemoryTunnel) -> None:
+        for number in range(1, record.MAX_SERVICES):
+            tunnel.master.add_service(record.Service(name=f"{number}", kind="tcp"))
+        with pytest.raises(LocalProtocolError, match="too much"):
+            tunnel.master.add_service(record.Service(name="one more", kind="tcp"))
+        client = tunnel.enter()
+        (welcomed,) = tunnel.events_of(client, Welcomed)
+        assert len(welcomed.services) == record.MAX_SERVICES
+
+    def test_fit_a_record(self, tunnel: MemoryTunnel) -> None:
+        bytes_each = 4 * 64 + SERVICE_OVERHEAD_BYTES
+        fitting = (MAX_SERVICES_BYTES - len("web") - SERVICE_OVERHEAD_BYTES) // bytes_each
+        for number in range(fitting):
+            name = chr(0x1F300 + number) * 64
+            tunnel.master.add_service(record.Service(name=name, kind="tcp"))
+        with pytest.raises(LocalProtocolError, match="too much"):
+            tunnel.master.add_service(record.Service(name=chr(0x1F600) * 64, kind="tcp"))
+        client = tunnel.enter()
+        (welcomed,) = tunnel.events_of(client, Welcomed)
+        assert len(welcomed.services) == 1 + fitting
+
+
 class TestWelcome:
     def test_lists_what_is_shared_now(self, tunnel: MemoryTunnel) -> None:
         files = Service(name="files", kind="dir")
@@ -345,6 +378,21 @@ class TestDigits:
         (failed,) = sas.events_of(sas.master, RunFailed)
         assert isinstance(failed.error, RemoteProtocolError)
         assert sas.events_of(sas.master, ConsentAsked) == []
+
+    @pytest.mark.parametrize("shown", [False, True])
+    def test_who_compares_is_told_by_the_server_only(self, sas: MemoryTunnel, shown: bool) -> None:
+        client = sas.join()
+        if shown:
+            (digits,) = sas.events_of(client, DigitsShown)
+            sas.master.enter_digits(2, digits.digits, sas.now)
+            sas.run()
+        sas.master.close()
+        sas.run()
+        # A goodbye in the pair would break a rule there, and look like an attack.
+        assert not client.over
+        sas.tell(2, request.Closed(reason="the master closed it"))
+        (failed,) = sas.events_of(client, ConnectionFailed)
+        assert isinstance(failed.error, CutOff)
 
     def test_two_may_compare_at_once(self, sas: MemoryTunnel) -> None:
         clients = [sas.join(), sas.join()]

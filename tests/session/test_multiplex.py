@@ -684,6 +684,26 @@ def test_the_table_is_what_the_streams_do(
     )
 
 
+def test_what_a_slow_reader_holds_counts_after_the_stream_has_closed(two: PairOfSides) -> None:
+    def open_and_close() -> int:
+        stream = two.open()
+        two.client.streams.write(stream, b"x")
+        two.client.streams.end(stream)
+        two.master.streams.end(stream)
+        two.settle()
+        return stream
+
+    held = [open_and_close() for _ in range(MAX_STREAMS)]
+    refused = two.client.streams.open("web")
+    two.settle()
+    assert two.client.events[-1] == StreamRefusedRemotely(
+        MASTER, refused, StreamCode.TOO_MANY_STREAMS, two.client.events[-1].text
+    )
+    two.master.streams.consumed(held[0], 1)
+    open_and_close()
+    assert two.master.streams._credit.streams == MAX_STREAMS
+
+
 def test_a_stream_leaves_nothing_behind(two: PairOfSides) -> None:
     for _ in range(300):
         stream = two.open()
@@ -691,6 +711,7 @@ def test_a_stream_leaves_nothing_behind(two: PairOfSides) -> None:
         two.client.streams.end(stream)
         two.master.streams.end(stream)
         two.settle()
+        two.master.streams.consumed(stream, 1)
         two.client.events.clear()
         two.master.events.clear()
     gc.collect()
