@@ -33,6 +33,7 @@ from porttunnel.cli.setting import (
 )
 from porttunnel.cli.standard_streams import StandardStreams
 from porttunnel.cli.terminal_dialogue import TerminalDialogue
+from porttunnel.cli.wrong_use import CommandWithJson, WrongUse
 from porttunnel.errors import (
     AuthenticationFailed,
     ConfigurationError,
@@ -280,7 +281,7 @@ def _is_session_number(number: str) -> bool:
     return not parsed.password
 
 
-@click.command(help=text.JOIN_HELP)
+@click.command(cls=CommandWithJson, help=text.JOIN_HELP)
 @click.argument("number", required=False)
 @server_option
 @click.option(
@@ -324,5 +325,5 @@ def join(
         if given is not None:
             parse_code(given)
     except PorttunnelError as error:
-        raise click.UsageError(str(error)) from None
+        raise WrongUse(error) from None
     return run_program(run)

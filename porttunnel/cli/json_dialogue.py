@@ -20,7 +20,7 @@ from porttunnel.session.code import CodeKind, SessionCode, format_code, format_l
 from porttunnel.session.packet import MASTER
 from porttunnel.session.record import Service
 
-__all__ = ["JsonDialogue"]
+__all__ = ["JsonDialogue", "format_event"]
 
 PATH = "relay"
 PATH_REASON = "through the tunnel server, the only way that this version knows"
@@ -154,8 +154,7 @@ class JsonDialogue:
     # Inside
 
     def _tell(self, event: str, **fields: Any) -> None:
-        line = msgspec.json.encode({"event": event, **fields})
-        self._streams.write(line.decode() + "\n")
+        self._streams.write(format_event(event, **fields))
 
     def _ask(self, waiting: dict[int, Deferred[_T]], member: int, otherwise: _T) -> Deferred[_T]:
         answered: Deferred[_T] = Deferred()
@@ -222,3 +221,8 @@ class JsonDialogue:
         code, self._code = self._code, None
         if code is not None:
             code.callback(None)
+
+
+def format_event(event: str, **fields: Any) -> str:
+    """The line, with its end, that tells a program of an event."""
+    return msgspec.json.encode({"event": event, **fields}).decode() + "\n"

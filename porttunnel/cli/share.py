@@ -26,6 +26,7 @@ from porttunnel.cli.setting import (
 )
 from porttunnel.cli.standard_streams import StandardStreams
 from porttunnel.cli.terminal_dialogue import TerminalDialogue
+from porttunnel.cli.wrong_use import CommandWithJson, WrongUse
 from porttunnel.errors import LocalProtocolError, PorttunnelError
 from porttunnel.net.master import SharedSession
 from porttunnel.net.master import share as open_session
@@ -172,7 +173,7 @@ class Sharing:
         asking.addErrback(lambda failure: _log.failure("a question failed", failure))
 
 
-@click.command(help=text.SHARE_HELP)
+@click.command(cls=CommandWithJson, help=text.SHARE_HELP)
 @click.argument("targets", nargs=-1, required=True, metavar="[NAME=]TARGET...")
 @server_option
 @click.option("--yes", is_flag=True, help=text.YES_OPTION)
@@ -206,5 +207,5 @@ def share(
         address = read_server(server, data_dir, DEFAULT_SERVER)
         offers = [parse_offer(target) for target in targets]
     except PorttunnelError as error:
-        raise click.UsageError(str(error)) from None
+        raise WrongUse(error) from None
     return run_program(run)

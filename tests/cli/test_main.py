@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import click
@@ -93,6 +94,56 @@ class TestWrongUse:
             result = run(*arguments, "--data-dir", str(folder))
             assert result.exit_code == 2
             assert "config.toml" in words_of(result)
+
+
+class TestWrongUseByPrograms:
+    """With `--json` it is an event like every other error."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "words"),
+        [
+            (("share", "--json"), "usage", "Missing argument"),
+            (("share", "8000", "--json", "--color"), "usage", "No such option"),
+            (("share", "--json", "nonsense"), "configuration", "is nothing to share"),
+            (("share", "--json", "8000", "--data-dir", __file__), "usage", "is a file"),
+            (("join", "--json"), "usage", "--code -"),
+            (("join", "--json", "--code", "1234"), "usage", "Only - is possible"),
+            (("join", "--forward", "web", "--json"), "usage", "such as 8080=web"),
+            (("join", CODE, "--json"), "usage", "must not be an argument"),
+        ],
+    )
+    def test_is_an_event(self, arguments: tuple[str, ...], code: str, words: str) -> None:
+        result = run(*arguments)
+        assert (result.exit_code, result.stderr) == (2, "")
+        (line,) = result.stdout.splitlines()
+        event = json.loads(line)
+        assert (event["event"], event["code"]) == ("error", code)
+        assert words in event["text"]
+        assert CODE not in line
+
+    def test_of_the_environment_is_an_event(self) -> None:
+        result = run("join", "--json", PORTTUNNEL_CODE="4821 3604 2198")
+        assert (result.exit_code, result.stderr) == (2, "")
+        assert json.loads(result.stdout)["code"] == "mistyped-code"
+
+    def test_reaches_the_shell(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(sys, "argv", ["porttunnel", "join", "--json"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2
+        captured = capsys.readouterr()
+        assert json.loads(captured.out)["code"] == "usage"
+        assert captured.err == ""
+
+    @pytest.mark.parametrize(
+        "arguments", [("share", "--", "--json"), ("share", "nonsense"), ("join", "--socks", "x")]
+    )
+    def test_stays_in_words_for_people(self, arguments: tuple[str, ...]) -> None:
+        result = run(*arguments)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "Error:" in result.stderr
 
 
 class TestExitCodes:
