@@ -352,6 +352,13 @@ def test_a_goodbye_ends_the_link_without_an_answer(admitted: bool) -> None:
     assert link.state is LinkState.CLOSED
 
 
+def test_after_the_end_nothing_is_looked_at() -> None:
+    link = member_link(2)
+    assert error_code(receive(link, b"no packets " * 10)) is ErrorCode.MALFORMED
+    for more in (b"nor this", packet(PacketType.C1, 2, 1), b"x" * 100):
+        assert receive(link, more) == []
+
+
 def test_the_first_packet_after_a_resume_is_reported_once() -> None:
     link = RelayLink(0.0)
     receive(link, asks(RESUME))

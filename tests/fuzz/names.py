@@ -1,0 +1,18 @@
+"""Which targets there are, and where; known without importing them or the fuzzer."""
+
+from __future__ import annotations
+
+__all__ = ["TARGETS"]
+
+TARGETS = {
+    "packets": "tests.fuzz.wire",
+    "relay": "tests.fuzz.wire",
+    "messages": "tests.fuzz.wire",
+    "records": "tests.fuzz.wire",
+    "codes": "tests.fuzz.wire",
+    "handshake": "tests.fuzz.member",
+    "client": "tests.fuzz.member",
+    "master": "tests.fuzz.member",
+    "first_bytes": "tests.fuzz.port",
+    "control": "tests.fuzz.wire",
+}
