@@ -193,7 +193,7 @@ class RelayLink:
 
         :param data: valid during the iteration; nothing of it is kept but a packet's beginning.
         """
-        if self._state is LinkState.CLOSED:
+        if self.state is LinkState.CLOSED:
             return
         self._heard_at = now
         try:
@@ -213,7 +213,9 @@ class RelayLink:
             if unfinished is not None and self._state is not LinkState.CLOSED:
                 self._check(unfinished)
         except RemoteProtocolError as error:
-            yield self.fail(error)
+            # Behind a goodbye, or once the owner has ended the link, anything may stand.
+            if self.state is not LinkState.CLOSED:
+                yield self.fail(error)
 
     def fail(self, error: RemoteProtocolError) -> ConnectionFailed:
         """End the link with a reason that the peer is told."""

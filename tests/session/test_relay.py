@@ -359,6 +359,12 @@ def test_after_the_end_nothing_is_looked_at() -> None:
         assert receive(link, more) == []
 
 
+def test_behind_a_goodbye_anything_may_stand() -> None:
+    link = member_link(2)
+    goodbye = encode_packet(PacketType.ERROR, 2, SERVER, b"whatever")
+    assert receive(link, goodbye + b"no packets " * 10) == [GoodbyeReceived()]
+
+
 def test_the_first_packet_after_a_resume_is_reported_once() -> None:
     link = RelayLink(0.0)
     receive(link, asks(RESUME))
