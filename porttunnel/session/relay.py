@@ -193,12 +193,12 @@ class RelayLink:
 
         :param data: valid during the iteration; nothing of it is kept but a packet's beginning.
         """
-        if self.state is LinkState.CLOSED:
+        if self._is_closed():
             return
         self._heard_at = now
         try:
             for header, packets in self._splitter.runs(data):
-                if self._state is LinkState.CLOSED:
+                if self._is_closed():
                     return
                 self._check(header)
                 if self._state is LinkState.RESUMED and header.kind is not PacketType.PING:
@@ -210,11 +210,11 @@ class RelayLink:
                     yield self._receive_own(header, packets[HEADER_BYTES:])
             # A stranger's packet is refused by its header, before its body is kept for it.
             unfinished = self._splitter.kept_header
-            if unfinished is not None and self._state is not LinkState.CLOSED:
+            if unfinished is not None and not self._is_closed():
                 self._check(unfinished)
         except RemoteProtocolError as error:
             # Behind a goodbye, or once the owner has ended the link, anything may stand.
-            if self.state is not LinkState.CLOSED:
+            if not self._is_closed():
                 yield self.fail(error)
 
     def fail(self, error: RemoteProtocolError) -> ConnectionFailed:
@@ -257,6 +257,10 @@ class RelayLink:
         else:
             text = "nothing was heard for too long; connect again and resume"
         return self.fail(RemoteProtocolError(text, ErrorCode.TOO_LATE))
+
+    def _is_closed(self) -> bool:
+        # Asked anew each time: whoever takes an item may end the link before the next.
+        return self._state is LinkState.CLOSED
 
     def _move(self, event: LinkEvent) -> None:
         self._state = TRANSITIONS[self._state, event]
