@@ -52,6 +52,10 @@ __all__ = ["Options", "ServerService", "makeService", "public_address", "real_en
 DATABASE_NAME = "server.sqlite3"
 FILES_BESIDE_CONNECTIONS = 100  # the database, logs, listeners, libraries
 
+# Connections that wait to be taken. Twisted's 50 fill within a millisecond of a rush; whoever
+# comes then tries again after a whole second.
+LISTEN_BACKLOG = 1024
+_SOCKET_ENDPOINT = re.compile("(haproxy:)?(tcp|tcp6|ssl):", re.IGNORECASE)
 _ZERO_PORT = re.compile(r"(?<=:)(port=)?0(?=:|$)")
 _SSL_ENDPOINT = re.compile("(haproxy:)?ssl:", re.IGNORECASE)
 _ANY_INTERFACE = ("0.0.0.0", "::")  # noqa: S104  # recognised, not listened on
@@ -199,9 +203,9 @@ class ServerService(Service):
 
     async def _listen(self, description: str, factory: IProtocolFactory) -> IListeningPort:
         try:
-            port: IListeningPort = await serverFromString(self._reactor, description).listen(
-                factory
-            )
+            port: IListeningPort = await serverFromString(
+                self._reactor, with_backlog(description)
+            ).listen(factory)
         except (ValueError, TypeError) as error:
             raise ConfigurationError(
                 f"{description!r} is no endpoint to listen on ({error}); write for instance "
@@ -244,6 +248,13 @@ def makeService(options: Options) -> ServerService:
     from twisted.internet import reactor  # noqa: PLC0415  # see above
 
     return ServerService(reactor, options.settings, _print_line)
+
+
+def with_backlog(description: str) -> str:
+    """The endpoint string with room for a rush of connections, unless it says how much."""
+    if not _SOCKET_ENDPOINT.match(description) or ":backlog=" in description:
+        return description
+    return f"{description}:backlog={LISTEN_BACKLOG}"
 
 
 def real_endpoint(description: str, port: IListeningPort) -> str:

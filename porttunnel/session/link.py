@@ -67,7 +67,7 @@ class ServerLink:
         self._requests: dict[int, tuple[request.Request, float]] = {}
         self._told: set[int] = set()
         self._to_tell: deque[request.Request] = deque()  # one for each client at most
-        self._heard: float | None = None
+        self._quiet_since: float | None = None  # heard from the server, or pinged it
         self._missed_pings = 0
 
     def send(self, kind: PacketType, target: int, body: bytes, number: int = 0) -> bytes:
@@ -124,7 +124,7 @@ class ServerLink:
 
         :raises RemoteProtocolError: something else than packets, or for somebody else.
         """
-        self._heard = now
+        self._quiet_since = now
         self._missed_pings = 0
         for header, packet in self._splitter.split(data):
             if self.closed:
@@ -138,11 +138,12 @@ class ServerLink:
 
     def next_deadline(self, busy: bool) -> float | None:
         """When :meth:`handle_timeout` is due; ``busy``: something is unacknowledged."""
-        if self._heard is None:
+        if self._quiet_since is None:
             deadline = None
         else:
             seconds = PING_BUSY_SECONDS if busy else PING_SECONDS + self._jitter_seconds
-            deadline = self._heard + seconds * (self._missed_pings + 1)
+            # From the last ping on: who was idle and then sends must not miss all at once.
+            deadline = self._quiet_since + seconds
         for _, due in self._requests.values():
             # Requests are asked in order with one patience: the first is the earliest.
             return due if deadline is None else min(due, deadline)
@@ -158,16 +159,17 @@ class ServerLink:
                 raise CutOff("The tunnel server does not answer. Try again in a minute.")
             break
         deadline = self.next_deadline(busy)
-        if self._heard is None or deadline is None or now < deadline:
+        if self._quiet_since is None or deadline is None or now < deadline:
             return
         if self._missed_pings >= MAX_MISSED_PINGS:
             raise CutOff("The connection to the tunnel server is dead. Join again.")
         self._missed_pings += 1
+        self._quiet_since = now
         self.send(PacketType.PING, SERVER, bytes(8))
 
     def start(self, now: float) -> None:
         """The connection is there: silence counts from now."""
-        self._heard = now
+        self._quiet_since = now
 
     def say_goodbye(self) -> None:
         """Queue one ERROR to the server, the last packet; later input is ignored."""

@@ -32,6 +32,7 @@ from porttunnel.services.server import (
     makeService,
     public_address,
     real_endpoint,
+    with_backlog,
 )
 from porttunnel.services.server_config import ServerSettings
 from porttunnel.session import request
@@ -475,6 +476,21 @@ class Port:
 def test_the_real_port_is_shown(description: str, real: str) -> None:
     port: Any = Port(IPv4Address("TCP", "0.0.0.0", 81))
     assert real_endpoint(description, port) == real
+
+
+@pytest.mark.parametrize(
+    ("description", "listened"),
+    [
+        ("tcp:4663", "tcp:4663:backlog=1024"),
+        ("tcp:0:interface=127.0.0.1", "tcp:0:interface=127.0.0.1:backlog=1024"),
+        ("haproxy:tcp:4663", "haproxy:tcp:4663:backlog=1024"),
+        ("TCP:4663:backlog=7", "TCP:4663:backlog=7"),
+        ("unix:/run/x", "unix:/run/x"),
+        ("systemd:domain=INET:index=0", "systemd:domain=INET:index=0"),
+    ],
+)
+def test_a_rush_of_connections_has_room(description: str, listened: str) -> None:
+    assert with_backlog(description) == listened
 
 
 def test_a_local_socket_is_shown_as_it_is() -> None:

@@ -171,6 +171,14 @@ class TestReceiving:
 
 
 class TestSilence:
+    def test_who_was_idle_and_then_sends_has_missed_nothing(self, link: ServerLink) -> None:
+        now = PING_SECONDS
+        assert link.next_deadline(True) is not None
+        link.handle_timeout(now, True)
+        assert link.next_deadline(True) == now + PING_BUSY_SECONDS
+        link.handle_timeout(now, True)
+        assert [header.kind for header, _ in sent(link)] == [PacketType.PING]
+
     @pytest.mark.parametrize(("busy", "patience"), [(False, 17.5), (True, 5.0)])
     def test_is_broken_by_pings_and_ends_the_link(
         self, link: ServerLink, busy: bool, patience: float
