@@ -224,7 +224,8 @@ def codes(data: bytes) -> None:
     written = format_link(code) if code.kind is CodeKind.LINK else format_code(code)
     assert parse_code(written) == code
     if code.pin is not None:
-        assert code.pin not in repr(code)
+        # Digits of the number may happen to be those of the PIN.
+        assert code.pin not in repr(code).replace(str(code.number), "")
 
 
 def control(data: bytes) -> None:

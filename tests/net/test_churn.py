@@ -92,7 +92,8 @@ class ChurnTests(LoopbackTestCase):
         for streams in pairs:
             self.assertEqual(streams._streams, {})
             self.assertFalse(streams.has_work)
-            self.assertEqual((streams._credit._streams, streams._credit._window_bytes), (0, 0))
+            credit = streams._credit
+            self.assertEqual((credit.streams, credit._window_bytes, credit._unread), (0, 0, {}))
         gc.collect()
         slots = sum(type(thing) is Slot for thing in gc.get_objects())
         # Those at rest of both ends, and the one that each is filling.

@@ -258,7 +258,6 @@ class SessionTests(InMemoryTestCase):
     def test_keeps_errors_that_say_enough(self) -> None:
         self.assertIs(self.share_at(CutOff("why")).type, CutOff)
         self.assertIs(self.share_at(defer.CancelledError()).type, defer.CancelledError)
-        self.assertIs(self.share_at(ConnectingCancelledError(None)).type, defer.CancelledError)
 
     def test_has_a_link_like_any_other(self) -> None:
         shared = self.share()
