@@ -127,9 +127,7 @@ class Multiplex:
         if stream is None or not stream.may_send:
             raise LocalProtocolError("a write on a stream whose half is not open")
         if stream.pending_bytes + len(data) > MAX_PENDING_BYTES:
-            raise LocalProtocolError(
-                f"more than {MAX_PENDING_BYTES} bytes would wait: use a producer"
-            )
+            raise LocalProtocolError("too many bytes would wait: use a producer")
         if not self._waiting and not stream.pending:
             view = memoryview(data)
             while view:
