@@ -142,7 +142,6 @@ JOINING_PAUSED_JSON = (
     "{wrong_tries} tries to join were wrong: somebody may be guessing. Nobody can join until "
     'you send {{"resume": true}}.'
 )
-JOINING_STAYS_PAUSED = "Nobody can join any more; those who are in stay."
 SAS_MASTER_ASKS = "Somebody asks to join. Type the six digits that the person reads out to you: "
 SAS_CLIENT_ASKS = "Type the six digits that the person reads out to you: "
 SAS_READ_OUT = "Right. Read out to the person: {digits}"
@@ -159,7 +158,6 @@ JOINED = "You are in. {name} shares: {shared}. Path: through the tunnel server."
 LISTENING = "{service}: {address}"
 NOT_FORWARDED = "{service} is shared too, but is no plain port; use --socks PORT for it."
 STREAM_REFUSED = "{service}: {text}"
-LEAVING_HINT = "Ctrl-C leaves."
 SESSION_CLOSED = "The session has ended ({reason})."
 LEFT = "You have left the session."
 

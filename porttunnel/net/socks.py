@@ -41,7 +41,6 @@ __all__ = ["Reply", "SocksFactory", "SocksProtocol"]
 
 REQUEST_SECONDS = 15.0  # for greeting and request: a program sends both at once
 CONNECT_SECONDS = 20.0  # to resolve and connect; a person at a browser waits no longer
-MAX_REQUEST_BYTES = 4 + 1 + 255 + 2  # head, the longest name with its length, port
 MAX_ADDRESSES = 8  # of one name that are tried: the deadline leaves no time for more
 
 _VERSION = 5

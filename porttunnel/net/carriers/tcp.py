@@ -74,7 +74,6 @@ class TCPCarrier:
         self._socket: socket.socket = transport.getHandle()
         self._closed = False
         self._read_ended = False
-        self._receiving = True
         self._broken = False
         transport.stopReading()
         self._is_tcp = self._socket.family in (socket.AF_INET, socket.AF_INET6)
@@ -128,12 +127,10 @@ class TCPCarrier:
 
     def pause_receiving(self) -> None:
         """Stop watching for bytes."""
-        self._receiving = False
         self._reactor.removeReader(self)
 
     def resume_receiving(self) -> None:
         """Watch for bytes again."""
-        self._receiving = True
         if not (self._closed or self._broken or self._read_ended):
             self._reactor.addReader(self)
 
