@@ -6,6 +6,8 @@ second and a frozen dataclass costs ten times as much to make.
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
 from porttunnel.errors import PorttunnelError, StreamCode
@@ -13,6 +15,11 @@ from porttunnel.session.code import SessionCode
 from porttunnel.session.record import MemberName, Service
 
 __all__ = [
+    "BroadcastDropped",
+    "BroadcastEnded",
+    "BroadcastLost",
+    "BroadcastReceived",
+    "BroadcastWritable",
     "ConnectionFailed",
     "ConsentAsked",
     "DigitsAsked",
@@ -21,9 +28,15 @@ __all__ = [
     "InvitationMade",
     "JoiningPaused",
     "KeyWanted",
+    "LinkLost",
+    "LinkRestored",
+    "MemberAway",
+    "MemberBack",
     "MemberJoined",
     "MemberLeft",
     "MembersChanged",
+    "PathChanged",
+    "PathKind",
     "RunFailed",
     "SessionFinished",
     "SessionOpened",
@@ -40,6 +53,13 @@ __all__ = [
 ]
 
 
+class PathKind(StrEnum):
+    """Which way a pair's packets go."""
+
+    RELAY = "relay"
+    DIRECT = "direct"
+
+
 class ConnectionFailed(msgspec.Struct, frozen=True):
     """It is over, and not on purpose. The last event; the goodbye is queued."""
 
@@ -50,6 +70,39 @@ class SessionFinished(msgspec.Struct, frozen=True):
     """It is over, on purpose of one side. The last event."""
 
     reason: str
+
+
+class LinkLost(msgspec.Struct, frozen=True):
+    """The link to the tunnel server is gone; nothing else is. Connect again, not before
+    ``retry_after_seconds``: what was written waits.
+    """
+
+    error: PorttunnelError
+    retry_after_seconds: float = 0.0
+
+
+class LinkRestored(msgspec.Struct, frozen=True):
+    """The tunnel server has taken the new link."""
+
+
+class PathChanged(msgspec.Struct, frozen=True):
+    """The packets for a member go another way now; ``reason`` is for people."""
+
+    member: int
+    path: PathKind
+    reason: str
+
+
+class MemberAway(msgspec.Struct, frozen=True):
+    """The tunnel server says that a member has lost its link. It may come back."""
+
+    member: int
+
+
+class MemberBack(msgspec.Struct, frozen=True):
+    """A member that was away is back; nothing was lost."""
+
+    member: int
 
 
 class SessionOpened(msgspec.Struct, frozen=True):
@@ -211,3 +264,35 @@ class StreamClosed(msgspec.Struct, frozen=True):
 
     member: int
     stream: int
+
+
+class BroadcastReceived(msgspec.Struct, frozen=True, gc=False):
+    """To a client: bytes of a broadcast; the view is valid until the next ``receive_data``."""
+
+    channel: int
+    data: memoryview
+
+
+class BroadcastEnded(msgspec.Struct, frozen=True):
+    """To a client: all of a broadcast has come."""
+
+    channel: int
+
+
+class BroadcastLost(msgspec.Struct, frozen=True):
+    """To a client: it was too slow and gets nothing more of any broadcast. The session goes on."""
+
+    error: PorttunnelError
+
+
+class BroadcastDropped(msgspec.Struct, frozen=True):
+    """To the master: a member was too slow and gets nothing more of any broadcast."""
+
+    member: int
+    error: PorttunnelError
+
+
+class BroadcastWritable(msgspec.Struct, frozen=True):
+    """To the master: a broadcast that had to wait may write again."""
+
+    channel: int

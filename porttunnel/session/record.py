@@ -13,20 +13,34 @@ import msgspec
 from msgspec import Meta
 
 from porttunnel.errors import RemoteProtocolError, StreamCode
-from porttunnel.session.packet import MAX_PLAINTEXT_BYTES, RECORD_HEADER_BYTES
+from porttunnel.session.packet import (
+    HEADER_BYTES,
+    MAX_PLAINTEXT_BYTES,
+    RECORD_HEADER_BYTES,
+    TAG_BYTES,
+)
 
 __all__ = [
     "CONTROL_STREAM",
+    "MAX_GROUP_PACKET_BYTES",
+    "MAX_GROUP_PLAINTEXT_BYTES",
     "MAX_RECORD_PAYLOAD_BYTES",
     "RECORD_HEADER",
     "Bye",
     "Control",
+    "Direct",
+    "DirectAddress",
+    "Epoch",
+    "GroupAck",
+    "GroupDropped",
+    "GroupEnd",
     "Hello",
     "JoinAs",
     "MemberName",
     "Members",
     "RecordKind",
     "Refused",
+    "Resent",
     "Service",
     "Welcome",
     "decode_control",
@@ -49,6 +63,10 @@ MAX_SERVICES = 256
 MAX_LISTED_MEMBERS = 100  # half a record of names in four-byte characters; the first are listed
 MAX_CAPABILITIES = 16
 MAX_TEXT_CHARACTERS = 200
+MAX_HOST_CHARACTERS = 45  # an IPv6 address at its longest
+MAX_DIRECT_ADDRESSES = 8  # of one machine; who names more makes others knock at strange doors
+MAX_GROUP_PLAINTEXT_BYTES = 61_440  # so that a lost one fits whole into a pair's packet
+MAX_GROUP_PACKET_BYTES = HEADER_BYTES + MAX_GROUP_PLAINTEXT_BYTES + TAG_BYTES
 
 RECORD_HEADER = struct.Struct(">BII")  # kind, stream, length of the payload
 _U32 = struct.Struct(">I")
@@ -78,6 +96,8 @@ Capabilities = Annotated[
 ]
 MemberNumber = Annotated[int, Meta(ge=1, le=0xFFFD)]
 Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
+EpochNumber = Annotated[int, Meta(ge=1, le=0xFFFFFFFF)]
+PacketNumber = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class _Control(
@@ -132,7 +152,7 @@ class Welcome(_Control, frozen=True, tag="welcome"):
     name: Name
     members: Annotated[list[MemberName], Meta(max_length=MAX_LISTED_MEMBERS)]
     services: Annotated[list[Service], Meta(max_length=MAX_SERVICES)]
-    epoch: Annotated[int, Meta(ge=1, le=0xFFFFFFFF)]
+    epoch: EpochNumber
     group_key: Key
     signing_key: Key
 
@@ -146,7 +166,74 @@ class Bye(_Control, frozen=True, tag="bye"):
     reason: Text
 
 
-Control = Hello | JoinAs | Refused | Welcome | Members | Bye
+class Epoch(_Control, frozen=True, tag="epoch"):
+    """Master to client: the key of the next group epoch."""
+
+    epoch: EpochNumber
+    key: Key
+    previous_end: PacketNumber
+
+    def __repr__(self) -> str:
+        return f"Epoch(epoch={self.epoch}, previous_end={self.previous_end})"
+
+
+class DirectAddress(_Control, frozen=True, tag="address"):
+    """Where the master can be reached without the tunnel server, perhaps."""
+
+    host: Annotated[str, Meta(min_length=2, max_length=MAX_HOST_CHARACTERS)]
+    port: Annotated[int, Meta(ge=1, le=0xFFFF)]
+
+
+class Direct(_Control, frozen=True, tag="direct"):
+    """Master to client: try these addresses; none: it can't be reached that way any more."""
+
+    addresses: Annotated[list[DirectAddress], Meta(max_length=MAX_DIRECT_ADDRESSES)]
+
+
+class GroupAck(_Control, frozen=True, tag="group-ack"):
+    """Client to master: the next group packet that it expects; ``missing``: later ones came."""
+
+    epoch: EpochNumber
+    next: PacketNumber
+    missing: bool
+
+
+class GroupEnd(_Control, frozen=True, tag="group-end"):
+    """Master to client: which group packet would be the next; nothing is under way."""
+
+    epoch: EpochNumber
+    next: PacketNumber
+
+
+class Resent(_Control, frozen=True, tag="resent"):
+    """Master to client: a group packet that it missed, bit-identical."""
+
+    packet: Annotated[bytes, Meta(max_length=MAX_GROUP_PACKET_BYTES)]
+
+    def __repr__(self) -> str:
+        return f"Resent({len(self.packet)} bytes)"
+
+
+class GroupDropped(_Control, frozen=True, tag="group-dropped"):
+    """Master to client: it was too slow, and gets no group packets any more."""
+
+    reason: Text
+
+
+Control = (
+    Hello
+    | JoinAs
+    | Refused
+    | Welcome
+    | Members
+    | Bye
+    | Epoch
+    | Direct
+    | GroupAck
+    | GroupEnd
+    | Resent
+    | GroupDropped
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Control)
