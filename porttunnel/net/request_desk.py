@@ -236,19 +236,19 @@ class RequestDesk:
         done = _reply(link.member, asked, request.Done())
         match asked.request:
             case request.Leave():
-                await self._run(self._directory.leave, session_id, link.member, now)
+                lapsed = await self._run(self._directory.leave, session_id, link.member, now)
                 link.send(done)
-                self._keeper.remove(Lapsed(session_id, link.member, "it left"))
+                self._keeper.remove(lapsed)
             case request.Kick(member=member):
-                await self._run(self._directory.kick, session_id, member, now)
+                lapsed = await self._run(self._directory.kick, session_id, member, now)
                 link.send(done)
-                self._keeper.remove(Lapsed(session_id, member, "the master put it out"))
+                self._keeper.remove(lapsed)
             case request.Lock(locked=locked):
                 await self._run(self._directory.lock, session_id, locked)
                 link.send(done)
             case request.Close():
                 reason = "the master closed it"
-                await self._run(self._directory.close, session_id, reason)
+                await self._run(self._directory.close, session_id, reason, now)
                 link.send(done)
                 self._keeper.end_session(Ended(session_id, reason))
             case request.Status():

@@ -108,6 +108,8 @@ class TunnelLink:
         """What waits for its answer, when it came, and in which session; the first one is being
         answered."""
         self.waiting = WaitingBytes(total)
+        self.token = b""
+        """What the member was given with RESUMED on this link, until it is known to have it."""
         self._reactor = reactor
         self._server = server
         self._peer_ended = False

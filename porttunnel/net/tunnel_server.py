@@ -25,7 +25,14 @@ from porttunnel.net.request_desk import DEFAULT_LIMITS, REFUSAL_DELAY_SECONDS, R
 from porttunnel.net.tunnel_link import LiveSession, TunnelLink
 from porttunnel.net.waiting import WaitingTotal
 from porttunnel.session import request
-from porttunnel.session.directory import EXPIRY_BATCH, Admission, Directory, Ended, Lapsed
+from porttunnel.session.directory import (
+    EXPIRY_BATCH,
+    Admission,
+    Directory,
+    Ended,
+    Lapsed,
+    Moved,
+)
 from porttunnel.session.limit import RateLimiter
 from porttunnel.session.packet import ALL_MEMBERS, MASTER, SERVER, PacketType, encode_packet
 from porttunnel.session.relay import ConnectionFailed, RequestReceived, Run, encode_error
@@ -36,6 +43,8 @@ EXPIRY_SECONDS = 5.0  # how late a session may end
 MAX_WAITING_BYTES = 256 << 20  # on all links: then those that wait most must go and resume
 MIN_RETRY_SECONDS = 1.0  # a restart takes about as long
 MAX_RETRY_SECONDS = 5.0  # spread, so that not all members come back at the same moment
+
+_REPLACED = "another link of this member has taken over"
 
 
 class TunnelServerFactory(Factory):
@@ -159,10 +168,9 @@ class TunnelServerFactory(Factory):
         self._desk.answer(link, asked)
 
     def token_arrived(self, link: TunnelLink) -> None:
-        session = link.session
-        # While another RESUME is under way the token that it showed must stay good.
-        if session is not None and (session.session_id, link.member) not in self._resuming:
-            self._note(self._directory.confirm_token, session.session_id, link.member)
+        session, token, link.token = link.session, link.token, b""
+        if session is not None:
+            self._note(self._directory.confirm_token, session.session_id, link.member, token)
 
     def link_failed(self, link: TunnelLink, failed: ConnectionFailed) -> None:
         code = failed.error.code.value
@@ -209,8 +217,9 @@ class TunnelServerFactory(Factory):
             session = self.sessions[session_id] = LiveSession(session_id)
         replaced = session.links.pop(member, None)
         if replaced is not None:
-            text = "another link of this member has taken over"
-            replaced.close(encode_error(member, ErrorCode.REPLACED, text))
+            replaced.close(encode_error(member, ErrorCode.REPLACED, _REPLACED))
+        if resumed:
+            link.token = admission.token
         link.core.admit(member, resumed=resumed)
         link.session = session
         link.send(answer)
@@ -250,6 +259,13 @@ class TunnelServerFactory(Factory):
         session.established.discard(lapsed.member)
         self._announce(session, lapsed.member, left)
 
+    def drop_moved(self, moved: Moved) -> None:
+        """A member has resumed at another process: the link that is left of it here is dead."""
+        session = self.sessions.get(moved.session_id)
+        link = None if session is None else session.links.get(moved.member)
+        if link is not None:
+            link.close(encode_error(moved.member, ErrorCode.REPLACED, _REPLACED))
+
     def end_session(self, ended: Ended) -> None:
         session = self.sessions.pop(ended.session_id, None)
         if session is None:
@@ -273,10 +289,13 @@ class TunnelServerFactory(Factory):
             while count >= EXPIRY_BATCH:
                 reports = await self._run(self._directory.expire, self._unix_time())
                 for report in reports:
-                    if isinstance(report, Ended):
-                        self.end_session(report)
-                    else:
-                        self.remove(report)
+                    match report:
+                        case Ended():
+                            self.end_session(report)
+                        case Lapsed():
+                            self.remove(report)
+                        case Moved():
+                            self.drop_moved(report)
                 count = len(reports)
         except Exception:
             self._log.failure("what is over could not be ended; it is tried again")

@@ -1,6 +1,6 @@
 """The tunnel server's book: numbers, sessions, members, and when each of them is over.
 
-Every call is one transaction of the store and nothing is remembered between two calls, so
+Every call is one transaction of the store and nothing of it is remembered between two calls, so
 several server processes may share one store, and a crash at any moment leaves either all of a
 call or none of it. Source: docs/session-protocol, sections 3 and 7.
 
@@ -10,13 +10,17 @@ silent for :data:`SERVER_SILENT_SECONDS`, another process counts its links as lo
 its members would have missed several PINGs by then and gone elsewhere, so that is right also when
 it only slept. Nobody lapses for time in which no process at all was there to resume at: grace
 begins, at the earliest, when service began.
+
+**Several processes.** What one of them ends, the others hear of with their next
+:meth:`Directory.expire` (:mod:`porttunnel.session.notice`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from porttunnel.errors import (
     ErrorCode,
@@ -31,6 +35,7 @@ from porttunnel.session.directory_store import (
     ServerRow,
     SessionRow,
 )
+from porttunnel.session.notice import Ended, Lapsed, Moved, Notices, Report
 from porttunnel.session.packet import MASTER, NO_MEMBER
 from porttunnel.session.session_number import NUMBER_DIGITS, issue_number
 
@@ -41,6 +46,8 @@ __all__ = [
     "DirectoryStore",
     "Ended",
     "Lapsed",
+    "Moved",
+    "Report",
     "SessionStatus",
 ]
 
@@ -55,6 +62,7 @@ CLIENT_GRACE_SECONDS = 600.0  # a tunnel, a lift, a new network
 HANDSHAKE_GRACE_SECONDS = 60.0  # who joins but never shakes hands keeps nobody's place
 SERVER_SEEN_SECONDS = 60.0  # how often a process writes down that it lives
 SERVER_SILENT_SECONDS = 180.0  # three such notes missed
+NOTICE_SECONDS = SERVER_SILENT_SECONDS  # who has not read it by then has no links any more
 EXPIRY_BATCH = 256  # changes in one call of expire: some milliseconds of writing
 
 _NO_SUCH_NUMBER = (
@@ -71,6 +79,8 @@ _REASON_LIFETIME = "its time is over"
 _REASON_MASTER = "the master did not come back"
 _REASON_CLIENT = "it did not come back"
 _REASON_HANDSHAKE = "it did not finish its handshake"
+_REASON_LEFT = "it left"
+_REASON_KICKED = "the master put it out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,23 +91,6 @@ class Admission:
     number: int
     member: int
     token: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A session is over and its number void."""
-
-    session_id: bytes
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Lapsed:
-    """A client is no member any more."""
-
-    session_id: bytes
-    member: int
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +137,13 @@ class Directory:
         self._handshake_grace_seconds = handshake_grace_seconds
         self._number_digits = tuple(number_digits)
         self._server_id = token_bytes(SERVER_ID_BYTES)
+        self._notices = Notices(store, self._server_id)
 
     def start(self, now: float) -> None:
         """Say that this server process takes links from now on; the first call of all."""
         with self._store.transaction():
             self._note_alive(now)
+            self._notices.skip()
 
     def create(
         self, lifetime_s: int, max_clients: int, join_window_s: int, now: float
@@ -204,8 +199,10 @@ class Directory:
         with self._store.transaction():
             session = self._living_session(session_id, now)
             row = self._store.member(session_id, member)
-            if row is None or not _knows_token(row, token):
+            if row is None or not row.may_resume_with(token):
                 raise SessionEnded(_SESSION_ENDED)
+            if row.linked_by not in (None, self._server_id):
+                self._notices.write(Moved(session_id, member), now)
             self._store.replace_member(
                 replace(
                     row,
@@ -218,14 +215,17 @@ class Directory:
             self._note_alive(now)
         return Admission(session_id, session.number, member, new_token)
 
-    def confirm_token(self, session_id: bytes, member: int) -> None:
-        """The first packet came on the resumed link: the member has its new token.
+    def confirm_token(self, session_id: bytes, member: int, token: bytes) -> None:
+        """The first packet came on a resumed link: the member has the token it was given there.
 
-        Not to be called for a link that another one has replaced.
+        Nothing happens if another RESUME has given a newer one since: its answer may get lost,
+        and then ``token`` is the only one that the member has.
         """
         with self._store.transaction():
             row = self._store.member(session_id, member)
-            if row is not None and row.previous_token_hash is not None:
+            if row is None or row.previous_token_hash is None:
+                return
+            if verify_token(token, row.token_hash):
                 self._store.replace_member(replace(row, previous_token_hash=None))
 
     def establish(self, session_id: bytes, member: int) -> None:
@@ -235,21 +235,18 @@ class Directory:
             if row is not None and not row.established:
                 self._store.replace_member(replace(row, established=True))
 
-    def leave(self, session_id: bytes, member: int, now: float) -> None:
-        """A client goes for good: it can't resume. Nothing happens if it is gone already.
+    def leave(self, session_id: bytes, member: int, now: float) -> Lapsed:
+        """A client goes for good: it can't resume. Nothing changes if it is gone already.
 
+        :returns: what to tell those whose links are here.
         :raises RemoteProtocolError: it is the master, whom the session can't be without.
         :raises SessionEnded: there is no such session any more.
         """
-        if member == MASTER:
-            raise RemoteProtocolError(_MASTER_STAYS, ErrorCode.NOT_ALLOWED)
-        with self._store.transaction():
-            self._living_session(session_id, now)
-            self._store.remove_member(session_id, member)
+        return self._put_out(Lapsed(session_id, member, _REASON_LEFT), now)
 
-    def kick(self, session_id: bytes, member: int, now: float) -> None:
+    def kick(self, session_id: bytes, member: int, now: float) -> Lapsed:
         """The master puts a client out; for the book it is the same as if it had left."""
-        self.leave(session_id, member, now)
+        return self._put_out(Lapsed(session_id, member, _REASON_KICKED), now)
 
     def lock(self, session_id: bytes, locked: bool) -> None:
         """Let nobody new in, or do again.
@@ -262,14 +259,18 @@ class Directory:
                 raise SessionEnded(_SESSION_ENDED)
             self._store.replace_session(replace(session, locked=locked))
 
-    def close(self, session_id: bytes, reason: str) -> Ended | None:
+    def close(self, session_id: bytes, reason: str, now: float) -> Ended | None:
         """End a session; its number is void for ever.
 
         :param reason: what its members may be told.
-        :returns: what to tell them, or None if it had ended before.
+        :returns: what to tell those whose links are here, or None if it had ended before.
         """
+        ended = Ended(session_id, reason)
         with self._store.transaction():
-            return Ended(session_id, reason) if self._store.remove_session(session_id) else None
+            if not self._store.remove_session(session_id):
+                return None
+            self._notices.write(ended, now)
+        return ended
 
     def status(self, session_id: bytes, now: float) -> SessionStatus:
         """What is known of a session.
@@ -285,64 +286,83 @@ class Directory:
         """A member's link to this process came or went.
 
         Create, join and resume note the new link themselves. The end of a link that another one
-        has replaced must not be reported after the new one's beginning.
+        has replaced must not be reported after the new one's beginning; in another process it
+        may: what that one has noted stays.
         """
         with self._store.transaction():
             row = self._store.member(session_id, member)
             if row is None:
                 return
-            if up:
+            if up and row.linked_by is None:
                 changed = replace(row, linked_by=self._server_id, unlinked_since=None)
                 self._store.replace_member(changed)
                 self._note_alive(now)
-            elif row.linked_by == self._server_id:
-                # Otherwise the member has resumed elsewhere, and only its old link is gone.
+            elif not up and row.linked_by == self._server_id:
                 self._store.replace_member(replace(row, linked_by=None, unlinked_since=now))
 
-    def expire(self, now: float) -> list[Ended | Lapsed]:
-        """Say that this process lives, and end whatever is over.
+    def expire(self, now: float) -> list[Report]:
+        """Say that this process lives, end whatever is over, and hear what others have ended.
 
         To be called at least every :data:`SERVER_SEEN_SECONDS`; after a pause longer than
-        :data:`SERVER_SILENT_SECONDS` grace begins anew. The report goes to whoever called, be
-        the links here or in another process.
+        :data:`SERVER_SILENT_SECONDS` grace begins anew. Each report is for those whose links are
+        here; it may be about a session that has none.
 
-        :returns: what ended, at most :data:`EXPIRY_BATCH`; as many: call again soon.
+        :returns: what ended or moved, at most :data:`EXPIRY_BATCH`; as many: call again soon.
         """
-        store = self._store
-        reports: list[Ended | Lapsed] = []
-        with store.transaction():
+        with self._store.transaction():
             served_since = self._note_alive(now)
             self._unlink_silent(now)
-            for session_id in store.sessions_over(now, EXPIRY_BATCH):
-                self._end(session_id, _REASON_LIFETIME, reports)
-            since = now - self._master_grace_seconds
-            if served_since <= since:
-                room = EXPIRY_BATCH - len(reports)
-                for session_id in store.sessions_without_master(since, room):
-                    self._end(session_id, _REASON_MASTER, reports)
-            joined = now - self._handshake_grace_seconds
-            for client in store.clients_unfinished(joined, EXPIRY_BATCH - len(reports)):
-                self._lapse(client, _REASON_HANDSHAKE, reports)
-            since = now - self._client_grace_seconds
-            if served_since <= since:
-                room = EXPIRY_BATCH - len(reports)
-                for client in store.clients_without_link(since, room):
-                    self._lapse(client, _REASON_CLIENT, reports)
+            self._store.forget_notices(now - NOTICE_SECONDS, EXPIRY_BATCH)
+            reports = self._notices.read(EXPIRY_BATCH)
+            for over in islice(self._over(served_since, now), EXPIRY_BATCH - len(reports)):
+                self._notices.write(over, now)
+                reports.append(over)
         return reports
 
+    def _over(self, served_since: float, now: float) -> Iterator[Ended | Lapsed]:
+        """Remove what is over from the book, one for each step."""
+        store = self._store
+        for session_id in store.sessions_over(now, EXPIRY_BATCH):
+            store.remove_session(session_id)
+            yield Ended(session_id, _REASON_LIFETIME)
+        since = now - self._master_grace_seconds
+        if served_since <= since:
+            for session_id in store.sessions_without_master(since, EXPIRY_BATCH):
+                store.remove_session(session_id)
+                yield Ended(session_id, _REASON_MASTER)
+        since = now - self._handshake_grace_seconds
+        if served_since <= since:
+            for client in store.clients_unfinished(since, EXPIRY_BATCH):
+                store.remove_member(*client)
+                yield Lapsed(*client, _REASON_HANDSHAKE)
+        since = now - self._client_grace_seconds
+        if served_since <= since:
+            for client in store.clients_without_link(since, EXPIRY_BATCH):
+                store.remove_member(*client)
+                yield Lapsed(*client, _REASON_CLIENT)
+
+    def _put_out(self, lapsed: Lapsed, now: float) -> Lapsed:
+        if lapsed.member == MASTER:
+            raise RemoteProtocolError(_MASTER_STAYS, ErrorCode.NOT_ALLOWED)
+        with self._store.transaction():
+            self._living_session(lapsed.session_id, now)
+            if self._store.member(lapsed.session_id, lapsed.member) is not None:
+                self._store.remove_member(lapsed.session_id, lapsed.member)
+                self._notices.write(lapsed, now)
+        return lapsed
+
     def _add_member(self, session: SessionRow, member: int, token: bytes, now: float) -> None:
-        self._store.add_member(
-            MemberRow(
-                session_id=session.session_id,
-                member=member,
-                token_hash=hash_token(token),
-                previous_token_hash=None,
-                joined_at=now,
-                established=member == MASTER,
-                linked_by=self._server_id,
-                unlinked_since=None,
-            )
+        row = MemberRow(
+            session_id=session.session_id,
+            member=member,
+            token_hash=hash_token(token),
+            previous_token_hash=None,
+            joined_at=now,
+            established=member == MASTER,
+            linked_by=self._server_id,
+            unlinked_since=None,
         )
+        self._store.add_member(row)
         self._note_alive(now)
 
     def _admits(self, session: SessionRow, now: float) -> bool:
@@ -378,21 +398,3 @@ class Directory:
             return
         if self._store.unlink_members(silent, now, EXPIRY_BATCH) < EXPIRY_BATCH:
             self._store.remove_server(silent)
-
-    def _end(self, session_id: bytes, reason: str, reports: list[Ended | Lapsed]) -> None:
-        self._store.remove_session(session_id)
-        reports.append(Ended(session_id, reason))
-
-    def _lapse(
-        self, client: tuple[bytes, int], reason: str, reports: list[Ended | Lapsed]
-    ) -> None:
-        self._store.remove_member(*client)
-        reports.append(Lapsed(*client, reason))
-
-
-def _knows_token(row: MemberRow, token: bytes) -> bool:
-    """Whether the token is the current or the previous one; both are always compared."""
-    current = verify_token(token, row.token_hash)
-    # Without a previous token the current one stands in: the time tells nothing either.
-    previous = verify_token(token, row.previous_token_hash or row.token_hash)
-    return current or previous

@@ -11,7 +11,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["DirectoryStore", "MemberRow", "ServerRow", "SessionRow"]
+from porttunnel.keys.credentials import verify_token
+
+__all__ = ["DirectoryStore", "MemberRow", "NoticeRow", "ServerRow", "SessionRow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,13 @@ class MemberRow:
     linked_by: bytes | None
     unlinked_since: float | None
 
+    def may_resume_with(self, token: bytes) -> bool:
+        """Whether the token is the current or the previous one; both are always compared."""
+        current = verify_token(token, self.token_hash)
+        # Without a previous token the current one stands in: the time tells nothing either.
+        previous = verify_token(token, self.previous_token_hash or self.token_hash)
+        return current or previous
+
 
 @dataclass(frozen=True, slots=True)
 class ServerRow:
@@ -52,6 +61,21 @@ class ServerRow:
     server_id: bytes
     served_since: float  # since when some process, this one or one before it, has been here
     seen_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeRow:
+    """What one server process tells the others. Times are unix seconds.
+
+    ``member`` is 0 if the session as a whole is over; ``reason`` is None if the member lives on,
+    linked to another process.
+    """
+
+    written_by: bytes
+    written_at: float
+    session_id: bytes
+    member: int
+    reason: str | None
 
 
 class DirectoryStore(Protocol):
@@ -136,3 +160,17 @@ class DirectoryStore(Protocol):
 
         :returns: how many; fewer than ``limit``: it holds none any more.
         """
+
+    def add_notice(self, notice: NoticeRow) -> None:
+        """A notice behind all others; its place is never given to another one."""
+
+    def last_notice(self) -> int:
+        """The place of the notice that was added last, forgotten or not; 0: there was none."""
+
+    def notices(self, after: int, reader: bytes, limit: int) -> list[tuple[int, NoticeRow]]:
+        """The first notices behind the place ``after`` that another process than ``reader`` has
+        written, each with its place.
+        """
+
+    def forget_notices(self, written_at: float, limit: int) -> None:
+        """Forget notices written at ``written_at`` or before, at most ``limit``, oldest first."""

@@ -19,6 +19,8 @@ from porttunnel.session.directory import (
     Directory,
     Ended,
     Lapsed,
+    Moved,
+    Report,
     SessionStatus,
 )
 from porttunnel.session.directory_store import MemberRow
@@ -67,7 +69,7 @@ def drop(directory: Directory, member: Admission, now: float) -> None:
     directory.link_changed(member.session_id, member.member, False, now)
 
 
-def keep_alive(directory: Directory, start: float, stop: float) -> list[Ended | Lapsed]:
+def keep_alive(directory: Directory, start: float, stop: float) -> list[Report]:
     """What a living server does all the time, once a minute."""
     reports = []
     now = start
@@ -121,7 +123,7 @@ def test_every_reason_for_no_such_number_reads_the_same(
     )
     late = directory.create(LIFETIME, 1, 10, 0.0)
     over = directory.create(10, 1, LIFETIME, 0.0)
-    directory.close(closed.session_id, "the master closed it")
+    directory.close(closed.session_id, "the master closed it", 0.0)
     directory.lock(locked.session_id, True)
     join(directory, full)
     with store.transaction():
@@ -215,7 +217,7 @@ def test_previous_token_lives_until_the_new_one_is_confirmed(directory: Director
     fourth = resume(directory, second)  # the answer with the third got lost
     session_ended(directory, third)
     fifth = resume(directory, fourth)
-    directory.confirm_token(first.session_id, 1)
+    directory.confirm_token(first.session_id, 1, fifth.token)
     session_ended(directory, fourth)
     assert resume(directory, fifth).token != fifth.token
 
@@ -226,17 +228,27 @@ def test_answers_may_get_lost_again_and_again(directory: Directory) -> None:
     arrived = resume(directory, master)
     for admission in lost:
         session_ended(directory, admission)
-    directory.confirm_token(master.session_id, 1)
+    directory.confirm_token(master.session_id, 1, arrived.token)
     session_ended(directory, master)
+    assert resume(directory, arrived).member == 1
+
+
+def test_a_late_packet_on_an_older_link_confirms_nothing(directory: Directory) -> None:
+    """The member has the older token only: the answer with the newer one may get lost."""
+    arrived = resume(directory, create(directory))
+    resume(directory, arrived)
+    directory.confirm_token(arrived.session_id, 1, arrived.token)
     assert resume(directory, arrived).member == 1
 
 
 def test_confirming_twice_changes_nothing(directory: Directory) -> None:
     master = create(directory)
-    directory.confirm_token(master.session_id, 1)
-    directory.confirm_token(master.session_id, 1)
-    directory.confirm_token(master.session_id, 7)
-    assert resume(directory, master).member == 1
+    directory.confirm_token(master.session_id, 1, master.token)
+    again = resume(directory, master)
+    directory.confirm_token(master.session_id, 1, again.token)
+    directory.confirm_token(master.session_id, 1, again.token)
+    directory.confirm_token(master.session_id, 7, again.token)
+    assert resume(directory, again).member == 1
 
 
 def test_every_reason_for_session_ended_reads_the_same(directory: Directory) -> None:
@@ -245,7 +257,7 @@ def test_every_reason_for_session_ended_reads_the_same(directory: Directory) -> 
     client, left, kicked = (join(directory, living) for _ in range(3))
     directory.leave(living.session_id, left.member, 0.0)
     directory.kick(living.session_id, kicked.member, 0.0)
-    directory.close(closed.session_id, "the master closed it")
+    directory.close(closed.session_id, "the master closed it", 0.0)
     texts = {
         session_ended(directory, stranger, 10.0)
         for stranger in (
@@ -269,8 +281,10 @@ def test_left_and_kicked_members_are_gone(directory: Directory) -> None:
     master = create(directory)
     left, kicked = join(directory, master), join(directory, master)
     for _ in range(2):  # idempotent
-        directory.leave(master.session_id, left.member, 0.0)
-        directory.kick(master.session_id, kicked.member, 0.0)
+        told = directory.leave(master.session_id, left.member, 0.0)
+        assert told == Lapsed(master.session_id, left.member, "it left")
+        told = directory.kick(master.session_id, kicked.member, 0.0)
+        assert told == Lapsed(master.session_id, kicked.member, "the master put it out")
     assert directory.status(master.session_id, 0.0).members == (1,)
     assert join(directory, master).member == 4
 
@@ -286,9 +300,9 @@ def test_the_master_can_not_be_put_out(directory: Directory) -> None:
 
 def test_close(directory: Directory) -> None:
     master = create(directory)
-    ended = directory.close(master.session_id, "the master closed it")
+    ended = directory.close(master.session_id, "the master closed it", 0.0)
     assert ended == Ended(master.session_id, "the master closed it")
-    assert directory.close(master.session_id, "once more") is None
+    assert directory.close(master.session_id, "once more", 0.0) is None
     for ask in (
         lambda: directory.status(master.session_id, 0.0),
         lambda: directory.lock(master.session_id, True),
@@ -303,7 +317,7 @@ def test_what_comes_late_for_a_member_that_is_gone_changes_nothing(directory: Di
     client = join(directory, master)
     directory.leave(master.session_id, client.member, 0.0)
     directory.establish(master.session_id, client.member)
-    directory.confirm_token(master.session_id, client.member)
+    directory.confirm_token(master.session_id, client.member, client.token)
     directory.link_changed(master.session_id, client.member, True, 0.0)
     drop(directory, client, 0.0)
     assert directory.status(master.session_id, 0.0).members == (1,)
@@ -399,7 +413,8 @@ def test_an_old_link_ends_in_another_process(store: SQLiteStore, directory: Dire
     client = join(directory, create(directory))
     resume(other, client, 10.0)
     drop(directory, client, 11.0)
-    for now in range(60, 1_200, 60):
+    assert directory.expire(60.0) == [Moved(client.session_id, client.member)]
+    for now in range(120, 1_200, 60):
         assert directory.expire(now) == []
         assert other.expire(now) == []
     drop(other, client, 1_200.0)
@@ -407,6 +422,109 @@ def test_an_old_link_ends_in_another_process(store: SQLiteStore, directory: Dire
     assert directory.expire(1_800.0) == [
         Lapsed(client.session_id, client.member, "it did not come back")
     ]
+
+
+def two_processes(store: SQLiteStore, directory: Directory) -> Directory:
+    other = open_directory(store, seed=2)
+    other.start(0.0)
+    return other
+
+
+def test_what_one_process_ends_the_other_hears_once(
+    store: SQLiteStore, directory: Directory
+) -> None:
+    other = two_processes(store, directory)
+    closed, living = create(directory), create(directory)
+    over = directory.create(60, 5, 60, 0.0)
+    left, kicked, lost = (join(directory, living) for _ in range(3))
+    idle = directory.join(living.number, 0.0)
+    drop(directory, lost, 0.0)
+    told = [
+        other.close(closed.session_id, "the master closed it", 1.0),
+        other.leave(living.session_id, left.member, 1.0),
+        other.kick(living.session_id, kicked.member, 1.0),
+    ]
+    # Nothing to tell: it was over already.
+    other.close(closed.session_id, "once more", 1.0)
+    other.kick(living.session_id, left.member, 1.0)
+    assert other.expire(5.0) == []
+    assert directory.expire(5.0) == told
+    assert directory.expire(10.0) == []
+    ended = [
+        Ended(over.session_id, "its time is over"),
+        Lapsed(living.session_id, idle.member, "it did not finish its handshake"),
+    ]
+    assert directory.expire(60.0) == ended
+    assert other.expire(60.0) == ended
+    lapsed = Lapsed(living.session_id, lost.member, "it did not come back")
+    assert keep_alive(other, 120.0, 600.0) == [lapsed]
+    assert directory.expire(600.0) == [lapsed]
+
+
+def test_what_others_ended_counts_for_the_batch(store: SQLiteStore, directory: Directory) -> None:
+    other = two_processes(store, directory)
+    for _ in range(EXPIRY_BATCH + 10):
+        other.close(create(other).session_id, "the master closed it", 0.0)
+    assert [len(directory.expire(5.0)) for _ in range(3)] == [EXPIRY_BATCH, 10, 0]
+
+
+def test_a_new_process_hears_nothing_of_what_was_before_it(
+    store: SQLiteStore, directory: Directory
+) -> None:
+    directory.close(create(directory).session_id, "the master closed it", 0.0)
+    other = two_processes(store, directory)
+    assert other.expire(1.0) == []
+    master = create(directory)
+    ended = directory.close(master.session_id, "the master closed it", 2.0)
+    assert other.expire(3.0) == [ended]
+
+
+def test_notices_are_forgotten_when_nobody_can_want_them(
+    store: SQLiteStore, directory: Directory
+) -> None:
+    directory.close(create(directory).session_id, "the master closed it", 0.0)
+    directory.close(create(directory).session_id, "the master closed it", 10.0)
+    for now, kept in ((179.9, 2), (180.0, 1), (190.0, 0)):
+        directory.expire(now)
+        with store.transaction():
+            assert len(store.notices(0, b"somebody else", 9)) == kept
+
+
+def test_a_member_that_resumed_elsewhere_has_moved(
+    store: SQLiteStore, directory: Directory
+) -> None:
+    other = two_processes(store, directory)
+    master = create(directory)
+    gone, stays, back, without_link = (join(directory, master) for _ in range(4))
+    drop(directory, without_link, 0.0)
+    resume(other, gone)
+    resume(directory, stays)
+    back = resume(other, back)
+    resume(other, without_link)
+    resume(directory, back)
+    assert directory.expire(5.0) == [Moved(master.session_id, gone.member)]
+    assert other.expire(5.0) == [Moved(master.session_id, back.member)]
+    # Also when it is no member any more: the link must go all the same.
+    resume(directory, gone_again := resume(other, stays))
+    other.leave(master.session_id, stays.member, 6.0)
+    moved = Moved(master.session_id, gone_again.member)
+    assert directory.expire(10.0) == [
+        moved,
+        Lapsed(master.session_id, stays.member, "it left"),
+    ]
+
+
+def test_a_link_that_is_noted_again_takes_nothing_from_another_process(
+    store: SQLiteStore, directory: Directory
+) -> None:
+    """Two RESUMEs at two processes: the later one holds the link, whatever the first notes."""
+    other = two_processes(store, directory)
+    client = join(directory, create(directory))
+    resumed = resume(other, client, 1.0)
+    directory.link_changed(client.session_id, client.member, True, 2.0)
+    assert directory.expire(5.0) == [Moved(client.session_id, client.member)]
+    assert resumed.token
+    assert other.expire(5.0) == []
 
 
 def test_links_of_a_crashed_process_are_lost_after_three_minutes(
@@ -441,6 +559,18 @@ def test_nobody_lapses_for_time_without_any_server(
     ]
     assert keep_alive(other, back + 600.0, back + DAY - 1.0) == []
     assert other.expire(back + DAY) == [Ended(master.session_id, "the master did not come back")]
+
+
+def test_nobody_lapses_in_mid_handshake_for_time_without_any_server(
+    store: SQLiteStore, directory: Directory
+) -> None:
+    client = directory.join(create(directory).number, 0.0)
+    other = open_directory(store, seed=2)
+    other.start(1_000.0)
+    assert other.expire(1_059.0) == []
+    assert other.expire(1_060.0) == [
+        Lapsed(client.session_id, client.member, "it did not finish its handshake")
+    ]
 
 
 def test_a_quick_restart_does_not_begin_grace_anew(
@@ -529,7 +659,7 @@ def test_the_number_of_an_ended_session_never_comes_back(store: SQLiteStore) -> 
             master = directory.create(60, 5, 60, 0.0)
             assert 10 <= master.number <= 99
             numbers.add(master.number)
-            directory.close(master.session_id, "the master closed it")
+            directory.close(master.session_id, "the master closed it", 0.0)
     assert len(numbers) == 45
     assert open_directory(store, 10, number_digits=(2, 3)).create(60, 5, 60, 0.0).number >= 100
 

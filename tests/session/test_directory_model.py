@@ -22,7 +22,15 @@ from hypothesis.stateful import (
 
 from porttunnel.errors import NoSuchNumber, SessionEnded
 from porttunnel.net.store.sqlite import IN_MEMORY, SQLiteStore
-from porttunnel.session.directory import Admission, Directory, Ended, Lapsed, SessionStatus
+from porttunnel.session.directory import (
+    Admission,
+    Directory,
+    Ended,
+    Lapsed,
+    Moved,
+    Report,
+    SessionStatus,
+)
 
 MASTER_GRACE = 300.0
 CLIENT_GRACE = 120.0
@@ -83,6 +91,7 @@ class DirectoryMachine(RuleBasedStateMachine):
         self.now = 0.0
         self.sessions: dict[bytes, Session] = {}
         self.known: list[Member] = []
+        self.untold: list[list[Report]] = [[], []]
 
     def teardown(self) -> None:
         if hasattr(self, "store"):
@@ -104,6 +113,10 @@ class DirectoryMachine(RuleBasedStateMachine):
         )
         self.known.append(member)
         self.sessions[admission.session_id].members[admission.member] = member
+
+    def tell_other(self, process: int, report: Report) -> None:
+        """What this process did, the other hears with its next expire."""
+        self.untold[1 - process].append(report)
 
     def end(self, session_id: bytes) -> None:
         for member in self.sessions.pop(session_id).members.values():
@@ -173,14 +186,18 @@ class DirectoryMachine(RuleBasedStateMachine):
         assert resumed.token not in member.tokens
         member.tokens.append(resumed.token)
         member.good = {token, resumed.token}
+        if member.unlinked_since is None and member.linked_by != process:
+            self.tell_other(process, Moved(member.session_id, member.member))
         member.linked_by, member.unlinked_since = process, None
 
     @precondition(lambda self: self.known)
-    @rule(process=PROCESS, who=WHO)
-    def confirm_token(self, process: int, who: int) -> None:
+    @rule(process=PROCESS, who=WHO, which=WHICH_TOKEN)
+    def confirm_token(self, process: int, who: int, which: int) -> None:
         member = self.someone(who)
-        self.directories[process].confirm_token(member.session_id, member.member)
-        member.good = {member.tokens[-1]}
+        token = member.tokens[-1 - which % len(member.tokens)]
+        self.directories[process].confirm_token(member.session_id, member.member, token)
+        if token == member.tokens[-1]:
+            member.good = {token}
 
     @precondition(lambda self: self.known)
     @rule(process=PROCESS, who=WHO)
@@ -201,9 +218,10 @@ class DirectoryMachine(RuleBasedStateMachine):
             with pytest.raises(SessionEnded):
                 leave(member.session_id, member.member, self.now)
             return
-        leave(member.session_id, member.member, self.now)
+        told = leave(member.session_id, member.member, self.now)
         if not member.gone:
             self.put_out(member)
+            self.tell_other(process, told)
 
     @precondition(lambda self: self.known)
     @rule(process=PROCESS, who=WHO, locked=st.booleans())
@@ -220,10 +238,11 @@ class DirectoryMachine(RuleBasedStateMachine):
     @rule(process=PROCESS, who=WHO)
     def close(self, process: int, who: int) -> None:
         session_id = self.someone(who).session_id
-        ended = self.directories[process].close(session_id, "closed")
+        ended = self.directories[process].close(session_id, "closed", self.now)
         if session_id in self.sessions:
             assert ended == Ended(session_id, "closed")
             self.end(session_id)
+            self.tell_other(process, ended)
         else:
             assert ended is None
 
@@ -232,9 +251,9 @@ class DirectoryMachine(RuleBasedStateMachine):
     def change_link(self, process: int, who: int, up: bool) -> None:
         member = self.someone(who)
         self.directories[process].link_changed(member.session_id, member.member, up, self.now)
-        if up:
+        if up and member.unlinked_since is not None:
             member.linked_by, member.unlinked_since = process, None
-        elif member.linked_by == process and member.unlinked_since is None:
+        elif not up and member.linked_by == process and member.unlinked_since is None:
             member.unlinked_since = self.now
 
     @rule(process=PROCESS, minutes=st.integers(1, 3), seconds=st.sampled_from([1.0, 59.0, 60.0]))
@@ -242,12 +261,30 @@ class DirectoryMachine(RuleBasedStateMachine):
         for _ in range(minutes):
             self.now += seconds
             reports = self.directories[process].expire(self.now)
-            told = [
+            told = self.take_untold(process)
+            assert reports[: len(told)] == told
+            ended = [
                 (report.session_id, report.member if isinstance(report, Lapsed) else 0)
-                for report in reports
+                for report in reports[len(told) :]
             ]
-            assert sorted(told) == sorted(self.expire())
-            assert self.directories[1 - process].expire(self.now) == []
+            assert sorted(ended) == sorted(self.expire())
+            self.untold[1 - process] += reports[len(told) :]
+            heard = self.directories[1 - process].expire(self.now)
+            assert heard == self.take_untold(1 - process)
+
+    def take_untold(self, process: int) -> list[Report]:
+        """What this process has not heard, but for those who have come back to it meanwhile."""
+        untold, self.untold[process] = self.untold[process], []
+        here = {
+            (member.session_id, member.member)
+            for member in self.known
+            if not member.gone and member.unlinked_since is None and member.linked_by == process
+        }
+        return [
+            report
+            for report in untold
+            if not isinstance(report, Moved) or (report.session_id, report.member) not in here
+        ]
 
     def expire(self) -> list[tuple[bytes, int]]:
         reports = []

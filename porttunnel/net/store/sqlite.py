@@ -14,6 +14,7 @@ from porttunnel.net.store.sqlite_file import IN_MEMORY, SQLiteFile
 from porttunnel.session.directory_store import (
     DirectoryStore,
     MemberRow,
+    NoticeRow,
     ServerRow,
     SessionRow,
 )
@@ -59,6 +60,18 @@ _SCHEMA: tuple[tuple[str, ...], ...] = (
         """CREATE INDEX clients_unlinked ON members (unlinked_since)
             WHERE member > 1 AND unlinked_since IS NOT NULL""",
         "CREATE INDEX clients_unfinished ON members (joined_at) WHERE established = 0",
+    ),
+    (
+        # AUTOINCREMENT: who has read up to a place must not find another notice there later.
+        """CREATE TABLE notices (
+            place INTEGER PRIMARY KEY AUTOINCREMENT,
+            written_by BLOB NOT NULL,
+            written_at REAL NOT NULL,
+            session_id BLOB NOT NULL,
+            member INTEGER NOT NULL,
+            reason TEXT
+        ) STRICT""",
+        "CREATE INDEX notices_by_time ON notices (written_at)",
     ),
 )
 
@@ -240,6 +253,39 @@ class SQLiteStore(DirectoryStore):
             "(SELECT session_id, member FROM members WHERE linked_by = ? LIMIT ?)",
             now,
             server_id,
+            limit,
+        )
+
+    def add_notice(self, notice: NoticeRow) -> None:
+        self._file.change(
+            "INSERT INTO notices (written_by, written_at, session_id, member, reason) "
+            "VALUES (?, ?, ?, ?, ?)",
+            notice.written_by,
+            notice.written_at,
+            notice.session_id,
+            notice.member,
+            notice.reason,
+        )
+
+    def last_notice(self) -> int:
+        rows = self._file.rows("SELECT seq FROM sqlite_sequence WHERE name = 'notices'")
+        return rows[0][0] if rows else 0
+
+    def notices(self, after: int, reader: bytes, limit: int) -> list[tuple[int, NoticeRow]]:
+        rows = self._file.rows(
+            "SELECT place, written_by, written_at, session_id, member, reason FROM notices "
+            "WHERE place > ? AND written_by <> ? ORDER BY place LIMIT ?",
+            after,
+            reader,
+            limit,
+        )
+        return [(place, NoticeRow(*values)) for place, *values in rows]
+
+    def forget_notices(self, written_at: float, limit: int) -> None:
+        self._file.change(
+            "DELETE FROM notices WHERE place IN "
+            "(SELECT place FROM notices WHERE written_at <= ? ORDER BY written_at LIMIT ?)",
+            written_at,
             limit,
         )
 

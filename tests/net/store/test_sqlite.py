@@ -17,10 +17,10 @@ from threading import Thread
 import pytest
 
 from porttunnel.errors import ConfigurationError
-from porttunnel.net.store import sqlite_file
+from porttunnel.net.store import sqlite, sqlite_file
 from porttunnel.net.store.sqlite import IN_MEMORY, SQLiteStore
 from porttunnel.session.directory import Directory
-from porttunnel.session.directory_store import MemberRow, ServerRow, SessionRow
+from porttunnel.session.directory_store import MemberRow, NoticeRow, ServerRow, SessionRow
 
 # What other server processes do with the file; each prints a number only when it has it.
 CREATE = """
@@ -37,7 +37,7 @@ for _ in range(int(sys.argv[2])):
 """
 
 
-INDEX_ENDINGS = ("_by_end", "_by_server", "_unlinked", "_unfinished")
+INDEX_ENDINGS = ("_by_end", "_by_server", "_by_time", "_unlinked", "_unfinished")
 
 
 @pytest.fixture
@@ -131,6 +131,42 @@ def test_members_go_with_their_session_and_its_number_stays() -> None:
         assert store.issued_numbers(5) == 1
 
 
+def test_notices_keep_their_places() -> None:
+    first = NoticeRow(b"p" * 16, 1.0, b"s" * 16, 2, "it left")
+    own = NoticeRow(b"q" * 16, 2.0, b"s" * 16, 3, "it left")
+    last = NoticeRow(b"p" * 16, 3.0, b"s" * 16, 4, None)
+    with closing(SQLiteStore(IN_MEMORY)) as store, store.transaction():
+        assert store.last_notice() == 0
+        assert store.notices(0, b"q" * 16, 9) == []
+        for notice in (first, own, last):
+            store.add_notice(notice)
+        assert store.last_notice() == 3
+        assert store.notices(0, b"q" * 16, 9) == [(1, first), (3, last)]
+        assert store.notices(0, b"q" * 16, 1) == [(1, first)]
+        assert store.notices(1, b"q" * 16, 9) == [(3, last)]
+        store.forget_notices(2.0, 1)
+        assert store.notices(0, b"x" * 16, 9) == [(2, own), (3, last)]
+        store.forget_notices(3.0, 9)
+        assert store.notices(0, b"x" * 16, 9) == []
+        # Whoever has read as far as the third one must see the next.
+        store.add_notice(first)
+        assert store.last_notice() == 4
+        assert store.notices(3, b"x" * 16, 9) == [(4, first)]
+
+
+def test_a_book_of_the_first_version_is_taken_over(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite, "_SCHEMA", sqlite._SCHEMA[:1])
+        with closing(SQLiteStore(path)) as store, store.transaction():
+            store.issue_number(12_345)
+            store.add_session(SessionRow(b"s" * 16, 12_345, 10.0, 5.0, 3, 2, False))
+    with closing(SQLiteStore(path)) as store, store.transaction():
+        assert store.session_with_number(12_345) is not None
+        assert store.notices(0, b"q" * 16, 9) == []
+
+
 def test_rows_that_contradict_themselves_are_refused() -> None:
     with closing(SQLiteStore(IN_MEMORY)) as store:
         with pytest.raises(sqlite3.IntegrityError), store.transaction():
@@ -171,7 +207,7 @@ def test_expiry_reads_indices_only(monkeypatch: pytest.MonkeyPatch) -> None:
         plans = [
             row[3]
             for statement in statements
-            if statement.startswith(("SELECT", "UPDATE"))
+            if statement.startswith(("SELECT", "UPDATE", "DELETE FROM notices"))
             for row in connections[0].execute(f"EXPLAIN QUERY PLAN {statement}")
         ]
     used = {name for plan in plans for name in plan.split() if name.endswith(INDEX_ENDINGS)}
@@ -181,6 +217,7 @@ def test_expiry_reads_indices_only(monkeypatch: pytest.MonkeyPatch) -> None:
         "clients_unfinished",
         "clients_unlinked",
         "members_by_server",
+        "notices_by_time",
     }
     # There is one row in it for each living process.
     scans = [plan for plan in plans if plan.startswith("SCAN") and "servers" not in plan]
@@ -234,7 +271,7 @@ def test_a_new_start_knows_all_sessions_and_all_numbers(path: Path) -> None:
         master = directory.create(3_600, 5, 3_600, 0.0)
         ended = directory.create(3_600, 5, 3_600, 0.0)
         client = directory.join(master.number, 0.0)
-        directory.close(ended.session_id, "the master closed it")
+        directory.close(ended.session_id, "the master closed it", 0.0)
     with closing(SQLiteStore(path)) as store:
         directory = open_directory(store)
         assert directory.status(master.session_id, 1.0).members == (1, 2)
