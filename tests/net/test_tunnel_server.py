@@ -3,231 +3,25 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import defer
-from twisted.internet.address import IPv4Address, UNIXAddress
-from twisted.internet.error import ConnectionDone
-from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
-from twisted.logger import globalLogPublisher
-from twisted.python.failure import Failure
-from twisted.trial.unittest import TestCase
+from twisted.internet.address import IPv4Address
 
 from porttunnel.errors import ErrorCode
 from porttunnel.net import tunnel_link
-from porttunnel.net.store.sqlite import IN_MEMORY, SQLiteStore
 from porttunnel.net.tunnel_server import TunnelServerFactory
 from porttunnel.session import request
-from porttunnel.session.directory import Directory
+from porttunnel.session.directory import Admission
 from porttunnel.session.limit import RateLimiter
 from porttunnel.session.packet import (
     ALL_MEMBERS,
     FLAG_GROUP,
-    HEADER_BYTES,
-    NO_MEMBER,
     SERVER,
-    Header,
-    PacketSplitter,
     PacketType,
-    encode_header_into,
     encode_packet,
 )
-
-UNIX_TIME = 1_800_000_000.0
-CREATE = request.Create(lifetime_s=3_600, max_clients=3, join_window_s=600)
-
-
-def sealed(
-    sender: int,
-    target: int,
-    body: bytes = b"never opened 0123",
-    *,
-    flags: int = 0,
-    number: int = 0,
-) -> bytes:
-    head = bytearray(HEADER_BYTES)
-    encode_header_into(
-        head, PacketType.DATA, sender, target, len(body), flags=flags, number=number
-    )
-    return bytes(head) + body
-
-
-class Thread:
-    """Stands in for the directory's thread: calls at once, answers at once or when told."""
-
-    def __init__(self) -> None:
-        self.held: list[tuple[defer.Deferred[Any], Any]] | None = None
-        self.called: list[str] = []
-        self.failure: Exception | None = None
-
-    def run(self, function: Callable[..., Any], *arguments: Any) -> defer.Deferred[Any]:
-        self.called.append(function.__name__)
-        if self.failure is not None:
-            return defer.fail(self.failure)
-        called = defer.maybeDeferred(function, *arguments)
-        if self.held is None:
-            return called
-        results: list[Any] = []
-        called.addBoth(results.append)
-        answer: defer.Deferred[Any] = defer.Deferred()
-        self.held.append((answer, results[0]))
-        return answer
-
-    def release(self) -> None:
-        held, self.held = self.held or [], None
-        for answer, result in held:
-            if not answer.called:
-                answer.callback(result)
-
-
-class Peer:
-    """The other end of one link."""
-
-    def __init__(self, server: TunnelServerFactory, host: str = "192.0.2.1") -> None:
-        address = IPv4Address("TCP", host, 1_024) if host else UNIXAddress(b"/socket")
-        protocol = server.buildProtocol(address)
-        assert protocol is not None
-        self.protocol = protocol
-        self.transport = StringTransport(peerAddress=address)
-        self.protocol.makeConnection(self.transport)
-        self.member = NO_MEMBER
-        self.token = b""
-        self.session_id = b""
-        self.number = 0
-        self._splitter = PacketSplitter()
-
-    def send(self, data: bytes) -> None:
-        self.protocol.dataReceived(data)
-
-    def ask(self, message: Any, number: int = 1) -> None:
-        body = request.encode(message)
-        self.send(encode_packet(PacketType.REQUEST, self.member, SERVER, body, number=number))
-
-    def received(self) -> list[tuple[Header, bytes]]:
-        """The packets that came since the last call."""
-        data = self.transport.value()
-        self.transport.clear()
-        cut = self._splitter.split(memoryview(data))
-        return [(head, bytes(packet[HEADER_BYTES:])) for head, packet in cut]
-
-    def heard(self) -> list[Any]:
-        """As :meth:`received`, for people: what was said, or the body of what was relayed."""
-        said: list[Any] = []
-        for head, body in self.received():
-            match head.kind:
-                case PacketType.REPLY:
-                    said.append(request.decode_reply(body))
-                case PacketType.EVENT:
-                    said.append(request.decode_event(body))
-                case PacketType.ERROR if head.sender == SERVER:
-                    said.append(request.decode_error(body).code)
-                case _:
-                    said.append(body)
-        return said
-
-    def enter(self, message: Any) -> Any:
-        """Ask to come in; the answer."""
-        self.ask(message)
-        reply, *_ = self.heard()
-        if isinstance(reply, request.Created | request.Joined | request.Resumed):
-            self.token = reply.token
-            self.session_id = getattr(reply, "session_id", self.session_id)
-            self.number = getattr(reply, "number", self.number)
-            self.member = (
-                1
-                if isinstance(reply, request.Created)
-                else (getattr(reply, "member", self.member))
-            )
-        return reply
-
-    def lose(self) -> None:
-        self.protocol.connectionLost(Failure(ConnectionDone()))
-
-    def stall(self) -> None:
-        assert self.transport.producer is not None
-        self.transport.producer.pauseProducing()
-
-    def go_on(self) -> None:
-        assert self.transport.producer is not None
-        self.transport.producer.resumeProducing()
-
-    @property
-    def closed(self) -> bool:
-        """Whether the server has closed, or begun to close, the connection."""
-        return self.transport.disconnecting or self.transport.disconnected
-
-
-class ServerTestCase(TestCase):
-    refusal_delay_seconds = 1.0
-    max_waiting_bytes = 1 << 28
-    create_limiter = RateLimiter.for_creates
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.thread = Thread()
-        self.store = SQLiteStore(IN_MEMORY)
-        self.addCleanup(self.store.close)
-        self.directory = Directory(
-            self.store, randbelow=secrets.randbelow, token_bytes=secrets.token_bytes
-        )
-        self.server = TunnelServerFactory(
-            self.clock,
-            self.directory,
-            self.thread.run,
-            join_limiter=RateLimiter.for_join_failures(per_minute=3),
-            create_limiter=self.create_limiter(),
-            unix_time=lambda: UNIX_TIME + self.clock.seconds(),
-            refusal_delay_seconds=self.refusal_delay_seconds,
-            max_waiting_bytes=self.max_waiting_bytes,
-        )
-        self.successResultOf(defer.Deferred.fromCoroutine(self.server.start()))
-        self.logged: list[Any] = []
-        globalLogPublisher.addObserver(self.logged.append)
-        self.addCleanup(globalLogPublisher.removeObserver, self.logged.append)
-
-    def peer(self, host: str = "192.0.2.1") -> Peer:
-        return Peer(self.server, host)
-
-    def master(self, create: request.Create = CREATE) -> Peer:
-        master = self.peer()
-        assert isinstance(master.enter(create), request.Created)
-        return master
-
-    def client(self, master: Peer) -> Peer:
-        client = self.peer("192.0.2.2")
-        joined = client.enter(request.Join(number=master.number))
-        assert isinstance(joined, request.Joined), joined
-        assert master.heard() == [request.Joining(member=client.member)]
-        return client
-
-    def pair(self) -> tuple[Peer, Peer]:
-        master = self.master()
-        return master, self.client(master)
-
-    def resume(self, former: Peer, token: bytes | None = None) -> Peer:
-        peer = self.peer()
-        peer.member, peer.session_id = former.member, former.session_id
-        peer.enter(
-            request.Resume(
-                session_id=former.session_id,
-                member=former.member,
-                token=former.token if token is None else token,
-            )
-        )
-        return peer
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass while everybody pings."""
-        while seconds > 0:
-            step = min(seconds, 10.0)
-            self.clock.advance(step)
-            seconds -= step
-            for link in list(self.server.links):
-                if link.open:
-                    ping = encode_packet(PacketType.PING, link.member, SERVER, bytes(8))
-                    link.carrier_received(memoryview(ping))
+from tests.net.serving import CREATE, UNIX_TIME, Peer, ServerTestCase, sealed
 
 
 class ComingInTests(ServerTestCase):
@@ -326,6 +120,94 @@ class ComingInTests(ServerTestCase):
             self.assertEqual(self.thread.called[-1], "link_changed")
         self.assertEqual(len(self.server.links), 1)
         self.assertEqual(len(self.server.sessions), 1)
+
+
+class JoinLimitTests(ServerTestCase):
+    """The limits as they are by default: docs/session-protocol, section 10."""
+
+    def join_limiter(self) -> RateLimiter:
+        return RateLimiter.for_join_failures()
+
+    def looked_up(self) -> int:
+        """How many JOINs have been looked up in the book."""
+        return self.lookups.count("join")
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.lookups: list[str] = []
+        join = self.directory.join
+
+        def count(number: int, now: float) -> Admission:
+            self.lookups.append("join")
+            return join(number, now)
+
+        self.patch(self.directory, "join", count)
+
+    def guess(self, host: str, number: int = 99_999) -> Any:
+        """One JOIN on a link of its own, and the answer."""
+        peer = self.peer(host)
+        peer.ask(request.Join(number=number))
+        self.clock.advance(self.refusal_delay_seconds)
+        (answer,) = peer.heard()
+        peer.lose()
+        return answer
+
+    async def test_five_wrong_numbers_a_minute(self) -> None:
+        master = self.master(request.Create(lifetime_s=9_000, max_clients=9, join_window_s=9_000))
+        for _ in range(5):
+            self.guess("203.0.113.9")
+        self.assertEqual(self.looked_up(), 5)
+        # The right number looks wrong, and is not even looked up.
+        self.assertIs(self.guess("203.0.113.9", master.number), ErrorCode.NO_SUCH_NUMBER)
+        self.assertEqual(self.looked_up(), 5)
+        self.assertIsInstance(self.guess("203.0.113.8", master.number), request.Joined)
+        self.clock.advance(54.0)
+        self.assertIsInstance(self.guess("203.0.113.9", master.number), request.Joined)
+
+    async def test_twenty_an_hour(self) -> None:
+        for _ in range(40):
+            self.guess("203.0.113.9")
+            self.clock.advance(15.0)
+        self.assertEqual(self.looked_up(), 20)
+        self.guess("203.0.113.8")
+        self.assertEqual(self.looked_up(), 21)
+        self.clock.advance(3_600.0 - 40 * 16.0)
+        self.guess("203.0.113.9")
+        self.assertEqual(self.looked_up(), 22)
+
+    async def test_one_ipv6_subscriber_is_one_prefix(self) -> None:
+        for host in range(10):
+            self.guess(f"2001:db8:1:2::{host:x}")
+        self.assertEqual(self.looked_up(), 5)
+        self.guess("2001:db8:1:3::1")
+        self.assertEqual(self.looked_up(), 6)
+
+    async def test_fifty_a_second_over_all(self) -> None:
+        master = self.master()
+        peers = [self.peer(f"198.51.100.{place}") for place in range(80)]
+        for peer in peers:
+            peer.ask(request.Join(number=99_999))
+        self.assertEqual(self.looked_up(), 50)
+        self.clock.advance(0.5)
+        late = self.peer("192.0.2.77")
+        late.ask(request.Join(number=master.number))
+        self.clock.advance(0.5)
+        self.assertEqual({tuple(p.heard()) for p in peers}, {(ErrorCode.NO_SUCH_NUMBER,)})
+        self.assertEqual(self.looked_up(), 50)
+        self.clock.advance(0.5)
+        self.assertEqual(late.heard(), [ErrorCode.NO_SUCH_NUMBER])
+        self.assertIsInstance(self.guess("192.0.2.77", master.number), request.Joined)
+
+    async def test_who_is_right_is_not_counted(self) -> None:
+        master = self.master(request.Create(lifetime_s=9_000, max_clients=30, join_window_s=9_000))
+        for _ in range(30):
+            self.assertIsInstance(self.guess("203.0.113.9", master.number), request.Joined)
+
+    async def test_members_are_not_held_up(self) -> None:
+        _, client = self.pair()
+        for _ in range(10):
+            self.guess("192.0.2.1")
+        self.assertNotEqual(self.resume(client).token, b"")
 
 
 class CreateLimitTests(ServerTestCase):
@@ -920,6 +802,18 @@ class EndTests(ServerTestCase):
         self.assertIsNone(self.server.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1)))
         # As after a crash, the directory counts from when service begins again.
         self.assertNotIn("link_changed", self.thread.called)
+
+    async def test_the_waits_are_spread_over_the_whole_time(self) -> None:
+        """A server that all come back to in the same second is down again in the next."""
+        peers = [self.peer(f"198.51.100.{place % 250}") for place in range(400)]
+        self.drain()
+        waits = [peer.heard()[-1].retry_after_s for peer in peers]
+        # By chance alone one of these is empty once in 10^49 runs.
+        seconds = {int(wait) for wait in waits}
+        self.assertEqual(seconds, {1, 2, 3, 4})
+        self.assertEqual(len(set(waits)), 400)
+        for peer in peers:
+            peer.lose()
 
     async def test_with_nobody_there_it_ends_at_once(self) -> None:
         self.assertIsNone(self.successResultOf(self.drain()))
