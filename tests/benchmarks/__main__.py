@@ -7,7 +7,7 @@ import signal
 import sys
 from types import FrameType
 
-SUITES = ("tunnel",)
+SUITES = ("tunnel", "resume")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

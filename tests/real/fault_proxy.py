@@ -189,22 +189,11 @@ class FaultProxy:
         """The opposite of :meth:`refuse`."""
         self._command(self._listen)
 
-    def wait_for_accepted(self, count: int) -> None:
-        """Until there have been so many connections."""
-        self._wait(lambda: self.accepted >= count)
-
-    def wait_for_cuts(self, count: int) -> None:
-        """Until so many connections have been cut."""
-        self._wait(lambda: self.cuts >= count)
-
     def wait_for_passed(self, count: int) -> None:
         """Until so many bytes have been passed on."""
-        self._wait(lambda: self.passed >= count)
-
-    def _wait(self, reached: Callable[[], bool]) -> None:
         with self._changed:
-            came = self._changed.wait_for(reached, WAIT_SECONDS)
-        assert came, f"{self.accepted} connections, {self.cuts} cuts, {self.passed} bytes so far"
+            came = self._changed.wait_for(lambda: self.passed >= count, WAIT_SECONDS)
+        assert came, f"{self.passed} of {count} bytes so far"
 
     def _command(self, function: Callable[[], Any]) -> Any:
         done: Future[Any] = Future()
@@ -216,7 +205,7 @@ class FaultProxy:
 
     def _run(self) -> None:
         while self._running:
-            before = (self.accepted, self.cuts, self.passed)
+            before = self.passed
             ready = self._selector.select(self._next_due())
             for key, mask in ready:
                 end = key.fileobj
@@ -232,7 +221,7 @@ class FaultProxy:
             for connection in list(self._connections):
                 self._pass_on(connection)
                 self._watch(connection)
-            if before != (self.accepted, self.cuts, self.passed):
+            if before != self.passed:
                 with self._changed:
                     self._changed.notify_all()
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
 import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from tests.real.download import MEBIBYTE, Download
 from tests.real.fault_proxy import Cut, FaultProxy
 from tests.real.meeting import Background
 from tests.real.program import PORTTUNNEL, TWISTD, Program, Start, TunnelServer, find_port
+from tests.real.server_port import port_to_come_back_to
 from tests.real.web_site import WebSite, page_chunks, page_sha256, serve_web_site
 
 pytestmark = pytest.mark.real
@@ -29,9 +29,6 @@ RELAY_ONLY = "--no-direct"
 WAIT_SECONDS = 120.0  # a deadline: silence must be noticed, and a back-off of 15 s waited for
 PARALLEL_DOWNLOADS = 20
 KILLS = 5
-# Below what Linux gives to outgoing connections: while the server is away a member that
-# connects again and again could be given the server's own port, and then talk to itself.
-SERVER_PORTS = range(20_000, 30_000)
 
 
 class Tunnel(NamedTuple):
@@ -303,7 +300,7 @@ class MortalServer:
 
     def __init__(self, start: Start) -> None:
         self._start = start
-        self.port = _free_port()
+        self.port = port_to_come_back_to()
         self.program = self._run()
 
     @property
@@ -329,14 +326,6 @@ class MortalServer:
         program = self._start(*TWISTD, "porttunnel-server", "--listen", listen, "--admin", "off")
         assert find_port(program.line("listening ")) == self.port
         return program
-
-
-def _free_port() -> int:
-    for port in random.Random(os.getpid()).sample(SERVER_PORTS, len(SERVER_PORTS)):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("no free port")
 
 
 class TestTheServer:
