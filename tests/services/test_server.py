@@ -62,6 +62,13 @@ desk.REFUSAL_DELAY_SECONDS = 0.0
 from twisted.scripts.twistd import run
 run()
 """
+# Runs twistd with a look at what is over each tenth of a second.
+WATCHFUL_TWISTD = """
+import porttunnel.net.tunnel_server as server
+server.EXPIRY_SECONDS = 0.1
+from twisted.scripts.twistd import run
+run()
+"""
 # Runs twistd with endpoints that fail once the reactor runs, as those behind a network do.
 LATE_TWISTD = """
 import porttunnel.services.server as service
@@ -89,7 +96,7 @@ class RunningServer:
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-W", "error", "-c", program),
-                *("-n", "porttunnel-server", "--data-dir", str(self.data_dir)),
+                *("-n", "--pidfile=", "porttunnel-server", "--data-dir", str(self.data_dir)),
                 *("--admin", "tcp:0:interface=127.0.0.1", *arguments),
             ],
             cwd=folder,
@@ -381,6 +388,87 @@ def test_a_session_outlives_the_process(tmp_path: Path, server: RunningServer) -
             assert isinstance(joined, request.Joined)
     finally:
         again.stop()
+
+
+def events(peer: Peer, last: type[Any]) -> list[Any]:
+    """The events that come, as far as the first of the type ``last``."""
+    heard: list[Any] = []
+    while not (heard and isinstance(heard[-1], last)):
+        head, body = peer.packet()
+        if head.kind is PacketType.EVENT:
+            heard.append(request.decode_event(body))
+    return heard
+
+
+def resume(connect: Connect, admitted: Any, member: int) -> tuple[Peer, Any]:
+    peer = connect()
+    peer.member = member
+    message = request.Resume(session_id=admitted.session_id, member=member, token=admitted.token)
+    return peer, peer.ask(message)
+
+
+def test_who_stays_away_too_long_is_out(tmp_path: Path) -> None:
+    config = tmp_path / "server.toml"
+    config.write_text("[limits]\nmaster_grace_s = 2\nclient_grace_s = 1\n", encoding="utf-8")
+    arguments = ("--listen", "tcp:0:interface=127.0.0.1", "--config", str(config))
+    running = RunningServer(tmp_path, *arguments, program=WATCHFUL_TWISTD)
+    try:
+        with connecting(running) as connect:
+            master = connect()
+            created = master.ask(CREATE)
+            assert (created.limits.master_grace_s, created.limits.client_grace_s) == (2, 1)
+            clients = [connect(), connect()]
+            joined = [client.ask(request.Join(number=created.number)) for client in clients]
+            for member in (2, 3):
+                master.send(sealed(1, member, b"sealed, or it was"))
+            clients[0].connection.close()
+            *_, left = events(master, request.Left)
+            assert left == request.Left(member=2, reason="it did not come back")
+            _, refused = resume(connect, joined[0], 2)
+            assert refused is ErrorCode.SESSION_ENDED
+            master.connection.close()
+            heard = events(clients[1], request.Closed)
+            assert heard == [
+                request.Link(member=1, up=False),
+                request.Closed(reason="the master did not come back"),
+            ]
+            assert clients[1].ends() == b""
+            for admitted, member in ((created, 1), (joined[1], 3)):
+                _, refused = resume(connect, admitted, member)
+                assert refused is ErrorCode.SESSION_ENDED
+            stranger = connect().ask(request.Join(number=created.number))
+            assert stranger is ErrorCode.NO_SUCH_NUMBER
+    finally:
+        output = running.stop()
+    assert "Traceback" not in output
+
+
+def test_two_processes_on_one_book(tmp_path: Path) -> None:
+    """A session that is closed at one of them ends for those who are at the other, too."""
+    arguments = ("--listen", "tcp:0:interface=127.0.0.1")
+    running = [RunningServer(tmp_path, *arguments, program=WATCHFUL_TWISTD) for _ in range(2)]
+    try:
+        with connecting(running[0]) as here, connecting(running[1]) as there:
+            master = here()
+            created = master.ask(CREATE)
+            clients = [here(), here()]
+            joined = [client.ask(request.Join(number=created.number)) for client in clients]
+            moved, resumed = resume(there, joined[0], 2)
+            assert isinstance(resumed, request.Resumed)
+            head, body = clients[0].packet()
+            assert head.kind is PacketType.ERROR
+            assert request.decode_error(body).code is ErrorCode.REPLACED
+            assert clients[0].ends() == b""
+            again, resumed = resume(there, created, 1)
+            assert isinstance(resumed, request.Resumed)
+            assert isinstance(again.ask(request.Close()), request.Done)
+            for peer in (again, moved, clients[1]):
+                *_, closed = events(peer, request.Closed)
+                assert closed == request.Closed(reason="the master closed it")
+                assert peer.ends() == b""
+    finally:
+        outputs = [process.stop() for process in running]
+    assert "Traceback" not in "".join(outputs)
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
