@@ -65,14 +65,6 @@ class Host:
         """The opposite of :meth:`take_lan_down`."""
         self._configure("link", "set", LAN, "up")
 
-    def take_uplink_down(self) -> None:
-        """It loses the server, and keeps the LAN."""
-        self._configure("link", "set", UPLINK, "down")
-
-    def bring_uplink_up(self) -> None:
-        """The opposite of :meth:`take_uplink_down`."""
-        self._configure("link", "set", UPLINK, "up")
-
     def drop_lan_tcp(self) -> None:
         """A firewall in front of it: TCP that comes by the LAN vanishes, without a word."""
         self._add_rule("iif", LAN, "ipproto", "tcp", "blackhole")
