@@ -15,6 +15,7 @@
     │   ├── SessionEnded                the number is void for ever
     │   ├── ConsentRefused              the other user said no
     │   ├── CutOff                      the connection ended without a goodbye
+    │   │   └── LinkBroken              a new connection mends it
     │   ├── NotReachable                no connection to the tunnel server
     │   └── StreamError
     │       ├── StreamRefused           the other side did not open it (has a code)
@@ -37,6 +38,7 @@ __all__ = [
     "CutOff",
     "ErrorCode",
     "LimitExceeded",
+    "LinkBroken",
     "LocalProtocolError",
     "MistypedCode",
     "NoSuchNumber",
@@ -152,6 +154,10 @@ class ConsentRefused(SessionError):
 
 class CutOff(SessionError):
     """The connection ended without a goodbye: never to be taken for a finished one."""
+
+
+class LinkBroken(CutOff):
+    """A connection is dead, and nothing else: another one can take its place."""
 
 
 class NotReachable(SessionError):

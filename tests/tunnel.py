@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from porttunnel.errors import ErrorCode
 from porttunnel.keys.hybrid import HybridPrivateKey, encapsulate
 from porttunnel.session import request
 from porttunnel.session.client import ClientMachine
@@ -54,6 +55,9 @@ class _Line:
         self.member = member
         self.splitter = PacketSplitter()
         self.up = True
+        self.token = b""
+        self.old_token = b""
+        self.answers_lost = 0
 
 
 class MemoryTunnel:
@@ -75,6 +79,7 @@ class MemoryTunnel:
         self.lines: dict[int, _Line] = {}
         self.events: dict[int, list[Any]] = {}
         self.auto_key = True
+        self.put_out: list[Member] = []
         self._joining: list[_Line] = []
         self._next_member = 2
         self.master = MasterMachine(
@@ -169,12 +174,46 @@ class MemoryTunnel:
             self._collect(line)
 
     def cut(self, member: int) -> None:
-        """A member's link breaks."""
+        """A member's link breaks: what is on its way is lost."""
         line = self.lines.get(member)
         if line is not None and line.up:
-            line.up = False
-            line.core.receive_eof(self.now)
-            self._collect(line)
+            self.break_link(line)
+            self._tell_concerned(member, up=False)
+
+    def break_link(self, line: _Line) -> None:
+        """As :meth:`cut`, and nobody is told, as when the server crashes."""
+        line.up = False
+        line.splitter = PacketSplitter()
+        line.core.receive_eof(self.now)
+        self._collect(line)
+
+    def resume(self, member: int) -> None:
+        """A member connects again."""
+        line = self.lines[member]
+        line.up = True
+        line.core.reconnected(self.now)
+
+    def _resume(self, line: _Line, header: Header, asked: request.Resume) -> None:
+        if asked.session_id != self.session_id or asked.token not in (line.token, line.old_token):
+            report = request.ErrorReport(code=ErrorCode.SESSION_ENDED, text="wrong token")
+            body = request.encode(report)
+            self.deliver(
+                line.member,
+                encode_packet(PacketType.ERROR, SERVER, line.member, body, number=header.number),
+            )
+            return
+        line.old_token, line.token = asked.token, self.random.randbytes(32)
+        if line.answers_lost:
+            line.answers_lost -= 1
+            self.break_link(line)
+            return
+        self._reply(line, header, request.encode(request.Resumed(token=line.token)))
+        self._tell_concerned(line.member, up=True)
+
+    def _tell_concerned(self, member: int, *, up: bool) -> None:
+        concerned = [m for m in self.lines if m != MASTER] if member == MASTER else [MASTER]
+        for other in concerned:
+            self.tell(other, request.Link(member=member, up=up))
 
     def _move(self, line: _Line) -> bool:
         self._collect(line)
@@ -204,6 +243,8 @@ class MemoryTunnel:
                 line.up = line.core is self.master
 
     def _receive(self, line: _Line, header: Header, packet: bytes) -> None:
+        if not line.up:
+            return
         if header.target != SERVER:
             self.relayed.append((header, packet))
             for changed in self.liar(header, packet):
@@ -216,19 +257,24 @@ class MemoryTunnel:
             return
         asked = request.decode_request(packet[HEADER_BYTES:])
         if isinstance(asked, request.Create):
+            line.token = self.random.randbytes(32)
             limits = request.Limits(waiting_bytes=8 << 20, master_grace_s=60, client_grace_s=60)
             created = request.Created(
-                session_id=self.session_id, number=self.number, token=bytes(32), limits=limits
+                session_id=self.session_id, number=self.number, token=line.token, limits=limits
             )
             self._reply(line, header, request.encode(created))
         elif isinstance(asked, request.Join):
             self._join(line, header)
+        elif isinstance(asked, request.Resume):
+            self._resume(line, header, asked)
         else:
             self._reply(line, header, request.encode(request.Done()))
             if isinstance(asked, request.Leave):
                 self.tell(MASTER, request.Left(member=line.member, reason="left"))
             elif isinstance(asked, request.Kick):
-                self.cut(asked.member)
+                gone = self.lines.pop(asked.member, None)
+                if gone is not None:
+                    self.put_out.append(gone.core)
                 self.tell(MASTER, request.Left(member=asked.member, reason="put out"))
 
     def tell(self, member: int, event: request.Event) -> None:
@@ -241,7 +287,8 @@ class MemoryTunnel:
         line.member = self._next_member
         self._next_member += 1
         self.lines[line.member] = line
-        joined = request.Joined(session_id=self.session_id, member=line.member, token=bytes(32))
+        line.token = self.random.randbytes(32)
+        joined = request.Joined(session_id=self.session_id, member=line.member, token=line.token)
         self._reply(line, header, request.encode(joined))
         self.tell(MASTER, request.Joining(member=line.member))
 

@@ -23,6 +23,7 @@ from porttunnel.session import request
 from porttunnel.session.event import InvitationMade, JoiningPaused, RunFailed
 from porttunnel.session.invitation import Invitations
 from porttunnel.session.packet import Header, PacketType, check_handshake_header
+from porttunnel.session.rejoin import RejoinBook
 
 __all__ = ["Admission", "Proven"]
 
@@ -31,17 +32,21 @@ HANDSHAKE_SECONDS = 10.0  # from C1 to C3: then the next who waits gets the invi
 
 
 class Proven(NamedTuple):
-    """A client that knew the code (in SAS: that is there), and the keys shared with it."""
+    """A client that knew the code (in SAS: that is there), and the keys shared with it.
+
+    ``former``: in REJOIN the number that it had, else 0.
+    """
 
     member: int
     mode: HandshakeMode
+    former: int
     established: Established
 
 
 class Sender(Protocol):
-    """As ``ServerLink.send``."""
+    """Sends what is in the clear, or drops it while the link is away: the client says it again."""
 
-    def __call__(self, kind: PacketType, target: int, body: bytes, number: int = 0) -> bytes:
+    def __call__(self, kind: PacketType, target: int, body: bytes, number: int = 0) -> None:
         """Queue a packet with a plaintext body."""
 
 
@@ -50,6 +55,7 @@ class _Applicant:
     member: int
     c1: bytes = field(repr=False)
     mode: HandshakeMode
+    former: int
     password: bytes = field(repr=False)
 
 
@@ -57,10 +63,13 @@ class _Applicant:
 class _Run:
     """The one handshake that is going on: M2 was sent."""
 
-    member: int
-    mode: HandshakeMode
+    applicant: _Applicant
     handshake: MasterHandshake
     deadline: float
+
+    @property
+    def member(self) -> int:
+        return self.applicant.member
 
 
 class Admission:
@@ -69,6 +78,7 @@ class Admission:
     :param number: session number.
     :param session_id: 16 bytes.
     :param sas: invite with the number alone.
+    :param former: clients that may come back without a code.
     :param token_bytes: as ``secrets.token_bytes``.
     :param randbelow: as ``secrets.randbelow``.
     :param encapsulate: as :func:`porttunnel.keys.hybrid.encapsulate`.
@@ -82,6 +92,7 @@ class Admission:
         session_id: bytes,
         *,
         sas: bool,
+        former: RejoinBook,
         token_bytes: Callable[[int], bytes],
         randbelow: Callable[[int], int],
         encapsulate: Callable[[bytes, bytes], Encapsulation],
@@ -91,6 +102,7 @@ class Admission:
         self._number = number
         self._session_id = session_id
         self._sas = sas
+        self._former = former
         self._token_bytes = token_bytes
         self._encapsulate = encapsulate
         self._send = send
@@ -101,6 +113,8 @@ class Admission:
         self._done: set[int] = set()
         self._queue: dict[int, _Applicant] = {}
         self._run: _Run | None = None
+        self._answered: dict[int, tuple[bytes, bytes]] = {}  # a right C3 and its M4
+        self.locked = False
         self._announce()
 
     def receive(self, header: Header, body: bytes, now: float) -> Proven | None:
@@ -109,7 +123,7 @@ class Admission:
         Whatever else comes ends this client's run, with one answer for all reasons.
         """
         member = header.sender
-        if member in self._done:
+        if member in self._done or self._answer_again(header, body):
             return None
         proven = None
         known = member in self._queue
@@ -130,9 +144,31 @@ class Admission:
         self._begin_next(now)
         return proven
 
+    def receive_again(self, header: Header, body: bytes) -> None:
+        """A client with keys sends its C3 again: M4 was lost around a broken link."""
+        c3, m4 = self._answered.get(header.sender, (b"", b""))
+        if header.kind is PacketType.C3 and body == c3:
+            self._send(PacketType.M4, header.sender, m4, 1)
+
+    def settle(self, member: int) -> None:
+        """This client has gone, and says nothing again."""
+        self._answered.pop(member, None)
+
+    def _answer_again(self, header: Header, body: bytes) -> bool:
+        """Whether this is the C1 that is being answered: the same one has the same answer."""
+        run = self._run
+        if header.kind is not PacketType.C1:
+            return False
+        if run is not None and run.member == header.sender and run.applicant.c1 == body:
+            self._send(PacketType.M2, run.member, run.handshake.m2)
+            return True
+        waiting = self._queue.get(header.sender)
+        return waiting is not None and waiting.c1 == body
+
     def forget(self, member: int, now: float) -> None:
-        """The tunnel server says that this client is gone."""
+        """This client is gone."""
         self._done.add(member)
+        self.settle(member)
         self._take(member)
         self._begin_next(now)
 
@@ -167,12 +203,15 @@ class Admission:
         c1 = decode_c1(body)
         if c1.member != member:
             raise RemoteProtocolError("the handshake's opening is for another member")
-        password = self._invitations.current.password(c1.mode)
-        if password is None or self._invitations.paused:
+        if c1.mode is HandshakeMode.REJOIN:
+            password = self._former.password(c1.former)
+        else:
+            password = self._invitations.current.password(c1.mode)
+        if password is None or self._invitations.paused or self.locked:
             raise AuthenticationFailed
         if len(self._queue) >= MAX_QUEUED:
             raise RemoteProtocolError("too many clients join at once", ErrorCode.BUSY)
-        self._queue[member] = _Applicant(member, body, c1.mode, password)
+        self._queue[member] = _Applicant(member, body, c1.mode, c1.former, password)
 
     def _begin_next(self, now: float) -> None:
         """Give the invitation to the next who waits, if nobody has it."""
@@ -197,17 +236,23 @@ class Admission:
             nonce=self._token_bytes(32),
         )
         self._send(PacketType.M2, applicant.member, handshake.m2)
-        return _Run(applicant.member, applicant.mode, handshake, now + HANDSHAKE_SECONDS)
+        return _Run(applicant, handshake, now + HANDSHAKE_SECONDS)
 
     def _receive_c3(self, run: _Run, body: bytes) -> Proven:
+        applicant = run.applicant
         try:
             finished = run.handshake.receive_c3(body)
         except AuthenticationFailed:
-            self._count_wrong_try()
+            if applicant.former:
+                self._former.count_wrong_try(applicant.former)
+            else:
+                self._count_wrong_try()
             raise
+        self._answered[run.member] = (body, finished.m4)
         self._send(PacketType.M4, run.member, finished.m4, 1)
-        self._renew()
-        return Proven(run.member, run.mode, finished.established)
+        if not applicant.former:
+            self._renew()
+        return Proven(run.member, applicant.mode, applicant.former, finished.established)
 
     def _count_wrong_try(self) -> None:
         burnt = self._invitations.count_wrong_try()
@@ -227,9 +272,10 @@ class Admission:
         answer it would charge the next code. In SAS there is none in it.
         """
         if not self._sas:
-            waiting, self._queue = self._queue, {}
-            for member in waiting:
-                self._fail(member, AuthenticationFailed())
+            for applicant in list(self._queue.values()):
+                if not applicant.former:
+                    del self._queue[applicant.member]
+                    self._fail(applicant.member, AuthenticationFailed())
 
     def _announce(self) -> None:
         current = self._invitations.current

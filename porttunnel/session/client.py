@@ -19,31 +19,34 @@ from porttunnel.errors import (
     PorttunnelError,
     ProtocolError,
     RemoteProtocolError,
+    SessionEnded,
 )
-from porttunnel.keys.handshake import (
-    ClientConfirming,
-    ClientHandshake,
-    Established,
-    HandshakeMode,
-)
+from porttunnel.keys.handshake import Established
 from porttunnel.keys.handshake_message import is_client
 from porttunnel.keys.hybrid import HybridPrivateKey
 from porttunnel.keys.primitives import constant_time_equal
 from porttunnel.session import record, request
 from porttunnel.session.code import CodeKind, SessionCode
+from porttunnel.session.direct import DialledPath
+from porttunnel.session.direct_address import AddressBudget
+from porttunnel.session.entrance import Entrance
 from porttunnel.session.event import (
     DigitsAsked,
     DigitsShown,
     DigitsWrong,
+    DirectOffered,
     KeyWanted,
+    MemberAway,
+    MemberBack,
     MembersChanged,
     Verified,
     Welcomed,
 )
-from porttunnel.session.member import Member
+from porttunnel.session.member import GIVE_UP_SECONDS, Member
 from porttunnel.session.multiplex import Multiplex
 from porttunnel.session.packet import MASTER, NO_MEMBER, Header, PacketType, check_handshake_header
 from porttunnel.session.peer import Peer
+from porttunnel.session.rejoin import RejoinTicket
 
 __all__ = ["MAX_RUNS_PER_CODE", "ClientMachine", "ClientState"]
 
@@ -54,12 +57,6 @@ EXCHANGE_SECONDS = 100.0  # the master takes joiners one by one, 10 s each, 8 ma
 CONFIRM_SECONDS = 15.0  # M4 is computed at once
 DIGITS_SECONDS = 120.0  # to read out and type
 CONSENT_SECONDS = 600.0  # a person must come to the other screen
-
-_MODES = {
-    CodeKind.PIN: HandshakeMode.PIN,
-    CodeKind.LINK: HandshakeMode.LINK,
-    CodeKind.SAS: HandshakeMode.SAS,
-}
 
 
 class ClientState(Enum):
@@ -91,27 +88,34 @@ class ClientMachine(Member):
     """See the module; speaks the verbs of :class:`porttunnel.machine.Machine`.
 
     :param code: what the user typed.
+    :param ticket: of a former membership, which takes the code's place.
     :param name: how this client calls itself, at most 64 characters.
     :param token_bytes: as ``secrets.token_bytes``.
     :param jitter: 0 to 1, drawn by the caller.
     :param capabilities: what it would like to be allowed.
+    :param give_up_seconds: how long to try to come back after the link was lost.
     """
 
     def __init__(
         self,
         code: SessionCode,
         *,
+        ticket: RejoinTicket | None = None,
         name: str,
         token_bytes: Callable[[int], bytes],
         jitter: float,
         capabilities: tuple[str, ...] = (),
+        give_up_seconds: float = GIVE_UP_SECONDS,
     ) -> None:
-        super().__init__(name=name, token_bytes=token_bytes, jitter=jitter)
+        super().__init__(
+            name=name, token_bytes=token_bytes, jitter=jitter, give_up_seconds=give_up_seconds
+        )
         self._code = code
+        self._ticket = ticket
         self._capabilities = capabilities
-        self._session_id = b""
+        self._budget = AddressBudget()
         self._key: HybridPrivateKey | None = None
-        self._handshake: ClientHandshake | ClientConfirming | None = None
+        self._entrance = Entrance(code, ticket, token_bytes=token_bytes, send=self._send_clear)
         self._digits = ""
         self._digits_tries_left = MAX_WRONG_DIGITS
         self._hello: record.Hello | None = None
@@ -144,19 +148,20 @@ class ClientMachine(Member):
         return self._link.member
 
     @property
-    def session_id(self) -> bytes:
-        """16 bytes, once the server told; the session's identity for ever."""
-        return self._session_id
-
-    @property
     def streams(self) -> Multiplex:
         """The streams with the master.
 
         :raises LocalProtocolError: not admitted yet, or not any more.
         """
-        if self._state is not ClientState.MEMBER or MASTER not in self._peers:
-            raise LocalProtocolError("there are no streams before WELCOME")
-        return self._peers[MASTER].streams
+        return self._master().streams
+
+    def dial(self, reason: str, now: float) -> DialledPath:
+        """The machine of a new connection to an address of ``DirectOffered``.
+
+        :param reason: why packets can go that way, for people.
+        :raises LocalProtocolError: not admitted yet, or not any more.
+        """
+        return DialledPath(self, self._master(), reason, now, nonce=self._token_bytes(16))
 
     def start(self, now: float) -> None:
         """The link is there: ask to join."""
@@ -195,22 +200,16 @@ class ClientMachine(Member):
         self._say_leave()
         self._finish(reason)
 
+    def _master(self) -> Peer:
+        if self._state is not ClientState.MEMBER or MASTER not in self._peers:
+            raise LocalProtocolError("not a member of the session")
+        return self._peers[MASTER]
+
     # The run
 
     def _send_c1(self, key: HybridPrivateKey, now: float) -> None:
-        self._handshake = ClientHandshake(
-            self._code.number,
-            self._session_id,
-            self._link.member,
-            _MODES[self._code.kind],
-            self._code.password,
-            key=key,
-            scalar=self._token_bytes(32),
-            nonce=self._token_bytes(32),
-            fallback=self._token_bytes(32),
-        )
+        self._entrance.begin(self._session_id, self._link.member, key)
         self._key = None
-        self._link.send(PacketType.C1, MASTER, self._handshake.c1)
         self._enter(ClientState.EXCHANGING, now)
 
     def _receive_reply(self, asked: request.Request, reply: request.Reply, now: float) -> None:
@@ -219,6 +218,7 @@ class ClientMachine(Member):
                 raise RemoteProtocolError("the tunnel server gave a number that no client has")
             self._link.member = reply.member
             self._session_id = reply.session_id
+            self._resumption.allow(reply.session_id, reply.token)
             self._enter(ClientState.PREPARING, now)
             if self._key is not None:
                 self._send_c1(self._key, now)
@@ -228,40 +228,54 @@ class ClientMachine(Member):
     def _receive_event(self, event: request.Event, now: float) -> None:
         if isinstance(event, request.Closed):
             # Without the master's BYE this is only the server's word.
-            raise CutOff("The session ended without a goodbye of the other side.")
-        if isinstance(event, request.Link) and event.member == MASTER and not event.up:
-            raise CutOff("The other side lost its connection. Ask for a new code.")
+            raise SessionEnded(f"The session has ended: {event.reason}. Ask for a new code.")
+        if isinstance(event, request.Left):
+            raise SessionEnded(f"You are not in the session any more: {event.reason}.")
+        if isinstance(event, request.Link) and event.member == MASTER:
+            self._master_moved(event.up, now)
+
+    def _master_moved(self, up: bool, now: float) -> None:
+        """The master's link came or went: what was under way to it is lost, and kept here."""
+        if up:
+            self._entrance.repeat()
+        peer = self._peers.get(MASTER)
+        if peer is None:
+            return
+        if up:
+            self._peers.ask_on_link(peer, now)
+        else:
+            peer.pair.leave(self._link)
+        if self._state is ClientState.MEMBER:
+            self._events.append(MemberBack(MASTER) if up else MemberAway(MASTER))
+
+    def _repeat_handshakes(self) -> None:
+        self._entrance.repeat()
 
     def _receive_handshake(self, header: Header, body: bytes, now: float) -> None:
         if header.sender != MASTER:
             raise RemoteProtocolError("another client's packet")
-        check_handshake_header(header)
-        handshake, self._handshake = self._handshake, None
-        if header.kind is PacketType.M2 and isinstance(handshake, ClientHandshake):
-            confirming = handshake.receive_m2(body)
-            self._handshake = confirming
-            self._link.send(PacketType.C3, MASTER, confirming.c3, number=1)
-            self._enter(ClientState.CONFIRMING, now)
-        elif header.kind is PacketType.M4 and isinstance(handshake, ClientConfirming):
-            established = handshake.receive_m4(body)
-            peer = self._make_peer(MASTER, established)
-            if self._code.kind is CodeKind.SAS:
-                self._compare(peer, established, now)
+        if self._peers:
+            return  # what stands in the clear can't hurt a pair
+        if header.kind is PacketType.ERROR:
+            check_handshake_header(header)
+            self._receive_refusal(request.decode_error(body))
+            return
+        result = self._entrance.receive(header, body)
+        if isinstance(result, Established):
+            peer = self._make_peer(MASTER, result)
+            if self._code.kind is CodeKind.SAS and self._ticket is None:
+                self._compare(peer, result, now)
             else:
                 self._introduce(now)
-        elif header.kind is PacketType.ERROR:
-            self._handshake = handshake
-            self._receive_refusal(request.decode_error(body))
-        else:
-            raise RemoteProtocolError("a handshake message out of order")
+        elif result:
+            self._enter(ClientState.CONFIRMING, now)
 
     def _receive_from_stranger(self, header: Header) -> None:
-        # The master's packets come in order, behind M4; other clients' never come here.
-        raise RemoteProtocolError("a sealed packet before there are keys, or not the master's")
+        # The master's may come before M4, if that was lost with a link: it sends them again.
+        if header.sender != MASTER:
+            raise RemoteProtocolError("a sealed packet that is not the master's")
 
     def _receive_refusal(self, report: request.ErrorReport) -> None:
-        if self._peers:
-            return  # a hint, which anybody on the way could have written
         self._refused = True
         if report.code is ErrorCode.BUSY:
             raise RemoteProtocolError(
@@ -308,8 +322,10 @@ class ClientMachine(Member):
             )
         elif isinstance(message, record.Members) and self._state is ClientState.MEMBER:
             self._events.append(MembersChanged(tuple(message.members)))
+        elif isinstance(message, record.Direct) and self._state is ClientState.MEMBER:
+            self._events.append(DirectOffered(tuple(self._budget.take(message.addresses, now))))
         elif isinstance(message, record.Bye) and self._state is not ClientState.COMPARING:
-            self._drop_peer(peer)
+            self._peers.drop(peer)
             self._say_leave()
             self._finish(message.reason)
         else:
@@ -325,16 +341,16 @@ class ClientMachine(Member):
         failed = isinstance(error, ProtocolError | AuthenticationFailed)
         if failed and self._state in _UNVERIFIED and not self._refused:
             report = request.ErrorReport(code=ErrorCode.HANDSHAKE_FAILED, text="handshake failed")
-            self._link.send(PacketType.ERROR, MASTER, request.encode(report))
+            self._send_clear(PacketType.ERROR, MASTER, request.encode(report))
         if self._state is ClientState.CONFIRMING and isinstance(error, ProtocolError):
             # Whatever broke the run after our proof was sent: a guess may have been made.
             error = AuthenticationFailed()
-        self._handshake = None
+        self._entrance.close()
         self._say_leave()
         super()._fail(error)
 
     def _fail_peer(self, peer: Peer, error: PorttunnelError) -> None:
-        self._drop_peer(peer)
+        self._peers.drop(peer)
         self._fail(error)
 
     def _say_leave(self) -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 from porttunnel.errors import PorttunnelError, StreamCode
 from porttunnel.session.code import SessionCode
-from porttunnel.session.record import MemberName, Service
+from porttunnel.session.record import DirectAddress, MemberName, Service
 
 __all__ = [
     "BroadcastDropped",
@@ -25,6 +25,7 @@ __all__ = [
     "DigitsAsked",
     "DigitsShown",
     "DigitsWrong",
+    "DirectOffered",
     "InvitationMade",
     "JoiningPaused",
     "KeyWanted",
@@ -91,6 +92,12 @@ class PathChanged(msgspec.Struct, frozen=True):
     member: int
     path: PathKind
     reason: str
+
+
+class DirectOffered(msgspec.Struct, frozen=True):
+    """To the client: the master may be reached straight at these addresses; try them."""
+
+    addresses: tuple[DirectAddress, ...]
 
 
 class MemberAway(msgspec.Struct, frozen=True):

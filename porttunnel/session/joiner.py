@@ -37,12 +37,14 @@ class Joiner:
     """The master's book about one client that it shares keys with.
 
     :ivar sas: whether digits are read out in both directions.
+    :ivar former: the number that it had before its program was started anew, or 0.
     :ivar established: what the digits come from, while COMPARING; else None.
     :ivar deadline: seconds, absolute; a MEMBER has none.
     """
 
     peer: Peer
     sas: bool = False
+    former: int = 0
     established: Established | None = None
     state: JoinerState = JoinerState.COMPARING
     deadline: float | None = None

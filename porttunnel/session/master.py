@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 from porttunnel.errors import (
     AuthenticationFailed,
-    CutOff,
     LocalProtocolError,
     PorttunnelError,
     RemoteProtocolError,
+    SessionEnded,
 )
 from porttunnel.keys.handshake import HandshakeMode
 from porttunnel.keys.handshake_message import is_client
@@ -21,21 +21,25 @@ from porttunnel.keys.hybrid import Encapsulation
 from porttunnel.keys.primitives import constant_time_equal
 from porttunnel.session import record, request
 from porttunnel.session.admission import Admission, Proven
+from porttunnel.session.direct import AcceptedPath
 from porttunnel.session.event import (
     ConsentAsked,
     DigitsAsked,
     DigitsShown,
     DigitsWrong,
+    MemberAway,
+    MemberBack,
     MemberJoined,
     MemberLeft,
     RunFailed,
     SessionOpened,
 )
 from porttunnel.session.joiner import Joiner, JoinerState
-from porttunnel.session.member import Member
+from porttunnel.session.member import GIVE_UP_SECONDS, Member
 from porttunnel.session.multiplex import Multiplex
 from porttunnel.session.packet import MASTER, Header
 from porttunnel.session.peer import Peer
+from porttunnel.session.rejoin import RejoinBook
 
 __all__ = ["MasterMachine"]
 
@@ -57,6 +61,8 @@ class MasterMachine(Member):
     :param encapsulate: as :func:`porttunnel.keys.hybrid.encapsulate`.
     :param jitter: 0 to 1, drawn by the caller.
     :param capabilities: what a client may ask for.
+    :param remember: let clients come back after their process ended, without a code.
+    :param give_up_seconds: how long to try to come back after the link was lost.
     """
 
     def __init__(
@@ -72,8 +78,12 @@ class MasterMachine(Member):
         encapsulate: Callable[[bytes, bytes], Encapsulation],
         jitter: float,
         capabilities: tuple[str, ...] = (),
+        remember: bool = False,
+        give_up_seconds: float = GIVE_UP_SECONDS,
     ) -> None:
-        super().__init__(name=name, token_bytes=token_bytes, jitter=jitter)
+        super().__init__(
+            name=name, token_bytes=token_bytes, jitter=jitter, give_up_seconds=give_up_seconds
+        )
         if len(signing_key) != SIGNING_KEY_BYTES:
             raise ValueError(f"an Ed25519 public key has {SIGNING_KEY_BYTES} bytes")
         self._create = create
@@ -83,17 +93,14 @@ class MasterMachine(Member):
         self._randbelow = randbelow
         self._encapsulate = encapsulate
         self._capabilities = capabilities
-        self._session_id = b""
+        self._remember = remember
+        self._former = RejoinBook()
+        self._direct: record.Direct | None = None
         self._admission: Admission | None = None
         self._joiners: dict[int, Joiner] = {}  # not members yet: only they have deadlines
         self._members: dict[int, Joiner] = {}
         self._epoch = 1
         self._group_key = token_bytes(32)
-
-    @property
-    def session_id(self) -> bytes:
-        """16 bytes, once the server told; the session's identity for ever."""
-        return self._session_id
 
     def streams(self, member: int) -> Multiplex:
         """The streams with a client.
@@ -144,7 +151,11 @@ class MasterMachine(Member):
             signing_key=self._signing_key,
         )
         streams.send_control(record.encode_control(welcome))
+        if self._direct is not None:
+            streams.send_control(record.encode_control(self._direct))
         self._tell_members(except_for=member)
+        if self._remember:
+            self._former.remember(member, joiner.name, joiner.peer.secrets.rejoin)
         self._events.append(MemberJoined(member, joiner.name, True))
 
     def refuse(self, member: int, reason: str = "") -> None:
@@ -176,9 +187,39 @@ class MasterMachine(Member):
         joiner = self._find(member)
         if joiner is None:
             raise LocalProtocolError(f"member {member} is not in the session")
+        self._former.forget(member)
         self._say_goodbye(joiner, "put out by the other side")
-        self._link.tell(request.Kick(member=member))
         self._leave(joiner, "put out", cut_off=False)
+        # Behind the new group key for those who stay, which the server need not honour.
+        self._link.tell(request.Kick(member=member))
+
+    def lock(self, locked: bool) -> None:
+        """Let nobody new in, or do again. The server is asked to refuse them too."""
+        if self._admission is None:
+            raise LocalProtocolError("there is no session yet")
+        self._admission.locked = locked
+        self._link.tell(request.Lock(locked=locked))
+
+    def offer_direct(self, addresses: list[record.DirectAddress]) -> None:
+        """Tell all clients, and those that come, where we can be reached straight.
+
+        :param addresses: at most 8; none: nowhere any more.
+        """
+        self._direct = record.Direct(addresses=addresses)
+        news = record.encode_control(self._direct)
+        for joiner in self._members.values():
+            joiner.peer.streams.send_control(news)
+
+    def accept_direct(self, reason: str, now: float) -> AcceptedPath:
+        """The machine of a connection that somebody has made straight to us.
+
+        :param reason: why packets can go that way, for people.
+        """
+        return AcceptedPath(self, self._find_member, reason, now, nonce=self._token_bytes(16))
+
+    def _find_member(self, member: int) -> Peer | None:
+        joiner = self._members.get(member)
+        return None if joiner is None else joiner.peer
 
     def allow_joining(self, now: float) -> None:
         """After ``JoiningPaused``: the user lets people try again."""
@@ -205,15 +246,17 @@ class MasterMachine(Member):
         if isinstance(asked, request.Create) and isinstance(reply, request.Created):
             self._link.member = MASTER
             self._session_id = reply.session_id
+            self._resumption.allow(reply.session_id, reply.token)
             self._events.append(SessionOpened(reply.number, reply.session_id))
             self._admission = Admission(
                 reply.number,
                 reply.session_id,
                 sas=self._sas,
+                former=self._former,
                 token_bytes=self._token_bytes,
                 randbelow=self._randbelow,
                 encapsulate=self._encapsulate,
-                send=self._link.send,
+                send=self._send_clear,
                 events=self._events,
             )
         else:
@@ -222,13 +265,25 @@ class MasterMachine(Member):
     def _receive_event(self, event: request.Event, now: float) -> None:
         if isinstance(event, request.Left):
             self._lose(event.member, event.reason, now)
-        elif isinstance(event, request.Link) and not event.up:
-            # No member comes back in this version; its number is of no more use.
-            if self._find(event.member) is not None:
-                self._link.tell(request.Kick(member=event.member))
-            self._lose(event.member, "its connection was cut", now)
+        elif isinstance(event, request.Link):
+            self._move(event.member, event.up, now)
         elif isinstance(event, request.Closed):
-            raise CutOff(f"The tunnel server ended the session: {event.reason}")
+            raise SessionEnded(f"The tunnel server ended the session: {event.reason}.")
+
+    def _move(self, member: int, up: bool, now: float) -> None:
+        """A client's link came or went: what was under way to it is lost, and kept here."""
+        joiner = self._find(member)
+        if joiner is None:
+            return
+        if up:
+            self._peers.ask_on_link(joiner.peer, now)
+        else:
+            joiner.peer.pair.leave(self._link)
+        if joiner.state is JoinerState.MEMBER:
+            self._events.append(MemberBack(member) if up else MemberAway(member))
+
+    def _repeat_handshakes(self) -> None:
+        """Nothing: clients say again what was not answered."""
 
     def _lose(self, member: int, reason: str, now: float) -> None:
         """The server says that a member is gone: believed, but never as a goodbye."""
@@ -241,8 +296,9 @@ class MasterMachine(Member):
     # Clients
 
     def _receive_handshake(self, header: Header, body: bytes, now: float) -> None:
-        if header.sender in self._peers:
-            return  # what stands in the clear can't hurt a pair
+        if self._admission is not None and header.sender in self._peers:
+            self._admission.receive_again(header, body)
+            return  # nothing else that stands in the clear can touch a pair
         if self._admission is None or not is_client(header.sender):
             raise RemoteProtocolError("the tunnel server sent a packet of nobody's")
         proven = self._admission.receive(header, body, now)
@@ -253,6 +309,7 @@ class MasterMachine(Member):
         joiner = Joiner(
             self._make_peer(proven.member, proven.established),
             sas=proven.mode is HandshakeMode.SAS,
+            former=proven.former,
         )
         self._joiners[proven.member] = joiner
         if joiner.sas:
@@ -279,6 +336,9 @@ class MasterMachine(Member):
         if isinstance(message, record.JoinAs) and joiner.state is JoinerState.INTRODUCING:
             joiner.name = message.name
             joiner.enter(JoinerState.DECIDING, now)
+            if joiner.former:
+                self._readmit(joiner, now)
+                return
             self._events.append(
                 ConsentAsked(peer.member, message.name, tuple(message.capabilities), True)
             )
@@ -288,6 +348,15 @@ class MasterMachine(Member):
             raise RemoteProtocolError(
                 f"{type(message).__name__} is not possible in the state {joiner.state.name}"
             )
+
+    def _readmit(self, joiner: Joiner, now: float) -> None:
+        """Its user was asked about when it came first; its former membership is over."""
+        self._former.forget(joiner.former)
+        former = self._members.get(joiner.former)
+        if former is not None:
+            self._leave(former, "its program was started anew", cut_off=True)
+            self._link.tell(request.Kick(member=former.member))
+        self.admit(joiner.member, now)
 
     def _fail_peer(self, peer: Peer, error: PorttunnelError) -> None:
         self._put_out(self._joiner_of(peer), error)
@@ -307,7 +376,9 @@ class MasterMachine(Member):
         self._joiners.pop(joiner.member, None)
         self._members.pop(joiner.member, None)
         joiner.established = None
-        self._drop_peer(joiner.peer)
+        self._peers.drop(joiner.peer)
+        if self._admission is not None:
+            self._admission.settle(joiner.member)
 
     def _find(self, member: int) -> Joiner | None:
         return self._joiners.get(member) or self._members.get(member)

@@ -1,6 +1,9 @@
-"""What master and client have in common: one link, peers on it, turns, deadlines.
+"""What master and client have in common: a link to the tunnel server, and what comes on it.
 
-It speaks the verbs of :class:`porttunnel.machine.Machine`.
+It speaks the verbs of :class:`porttunnel.machine.Machine` for its link. When the link is lost,
+``LinkLost`` is reported; :meth:`Member.reconnected` goes on with a new one. Direct paths are
+machines of their own (:mod:`porttunnel.session.direct`) that bring their packets to the same
+peers.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import Any
 from porttunnel.errors import (
     AuthenticationFailed,
     CutOff,
+    LinkBroken,
     PorttunnelError,
     ProtocolError,
     RemoteProtocolError,
@@ -19,13 +23,26 @@ from porttunnel.errors import (
 )
 from porttunnel.keys.handshake import Established
 from porttunnel.session import request
-from porttunnel.session.event import ConnectionFailed, SessionFinished
+from porttunnel.session.event import ConnectionFailed, LinkLost, LinkRestored, SessionFinished
 from porttunnel.session.link import ServerLink, error_from_report
 from porttunnel.session.outbox import SlotPool
-from porttunnel.session.packet import FLAG_GROUP, HEADER_BYTES, SERVER, Header, PacketType
+from porttunnel.session.packet import (
+    FLAG_GROUP,
+    HEADER_BYTES,
+    SERVER,
+    Header,
+    PacketType,
+)
+from porttunnel.session.path import Path
 from porttunnel.session.peer import Peer
+from porttunnel.session.peer_book import PeerBook
+from porttunnel.session.resumption import Resumption
 
-__all__ = ["Member"]
+__all__ = ["GIVE_UP_SECONDS", "Member"]
+
+GIVE_UP_SECONDS = 86_400.0  # a night without electricity; the server keeps a master as long
+
+_ERRORS = (ProtocolError, AuthenticationFailed, SessionError)
 
 
 class Member(ABC):
@@ -34,40 +51,49 @@ class Member(ABC):
     :param name: how this member calls itself, at most 64 characters.
     :param token_bytes: as ``secrets.token_bytes``.
     :param jitter: 0 to 1, drawn by the caller, for the pings.
+    :param give_up_seconds: how long to try to come back after the link was lost.
     """
 
-    def __init__(self, *, name: str, token_bytes: Callable[[int], bytes], jitter: float) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        token_bytes: Callable[[int], bytes],
+        jitter: float,
+        give_up_seconds: float,
+    ) -> None:
         self._name = name
         self._token_bytes = token_bytes
         self._pool = SlotPool()
+        self._jitter = jitter
+        self._session_id = b""
         self._link = ServerLink(self._pool, jitter)
-        self._peers: dict[int, Peer] = {}
-        self._turns: dict[int, Peer] = {}
-        # Books instead of walks: a busy master asks after each packet, and may have a thousand
-        # clients.
-        self._timed: dict[int, Peer] = {}  # whose pair may have a deadline
-        self._pairs_due: float | None = None  # the earliest of them, or before it
-        self._unsettled: dict[int, Peer] = {}  # who may have something to acknowledge
+        self._resumption = Resumption(give_up_seconds)
         self._events: list[Any] = []
+        self._peers = PeerBook(self._link, self._events, self._receive_control, self._fail_peer)
+        self._now = 0.0
         self._over = False
 
     # The verbs of a machine
 
     def receive_data(self, data: memoryview, now: float) -> None:
         """See :meth:`porttunnel.machine.Machine.receive_data`."""
+        self._now = now
         if self._over:
             return
         try:
-            for header, packet in self._link.receive(data, now):
+            for header, packet in self._link.receive(data, now, SERVER):
                 self._receive_packet(header, packet, now)
                 if self.over:
                     break
-        except (ProtocolError, AuthenticationFailed, SessionError) as error:
+        except LinkBroken as error:
+            self._lose_link(error, now)
+        except _ERRORS as error:
             self._fail(error)
 
     def receive_eof(self, now: float) -> None:
         """The tunnel server closed the connection, or it broke."""
-        self._fail(CutOff("The connection to the tunnel server was cut. Start again."))
+        self._lose_link(LinkBroken("The connection to the tunnel server was cut."), now)
 
     def events(self) -> Iterator[Any]:
         """What happened since the last call."""
@@ -79,8 +105,7 @@ class Member(ABC):
 
     def data_to_send(self) -> Sequence[memoryview]:
         """What waits to be sent on the link."""
-        if self._turns and not self._over:
-            self._take_turns()
+        self.take_turns(self._link)
         return self._link.outbox.views()
 
     def data_sent(self, count: int) -> None:
@@ -96,35 +121,105 @@ class Member(ABC):
         if self._over:
             return None
         deadlines = (
-            self._link.next_deadline(self._is_busy()),
+            None if self._link.closed else self._link.next_deadline(self._peers.is_busy()),
+            self._resumption.deadline,
             self._next_own_deadline(),
-            self._pairs_due,
+            self._peers.next_deadline(self._now),
         )
         return min((due for due in deadlines if due is not None), default=None)
 
     def handle_timeout(self, now: float) -> None:
         """Do what was due."""
+        self._now = now
         if self._over:
             return
         try:
-            self._link.handle_timeout(now, self._is_busy())
+            if not self._link.closed:
+                self._link.handle_timeout(now, self._peers.is_busy())
+        except LinkBroken as error:
+            self._lose_link(error, now)
+        try:
+            self._resumption.handle_timeout(now)
             self._meet_own_deadline(now)
-        except (ProtocolError, AuthenticationFailed, SessionError) as error:
+        except _ERRORS as error:
             self._fail(error)
-            return
-        if self._pairs_due is not None and now >= self._pairs_due:
-            self._meet_pairs_deadlines(now)
+        if not self._over:
+            self._peers.handle_timeout(now)
 
-    # For the roles
+    # The link
+
+    @property
+    def link(self) -> ServerLink:
+        """The link to the tunnel server; closed while it is lost."""
+        return self._link
 
     @property
     def over(self) -> bool:
         """Whether the session has ended for this member."""
         return self._over
 
+    @property
+    def session_id(self) -> bytes:
+        """16 bytes, once the server told; the session's identity for ever."""
+        return self._session_id
+
+    def reconnected(self, now: float) -> None:
+        """After ``LinkLost``: there is a new connection to the tunnel server."""
+        self._now = now
+        lost, self._link = self._link, ServerLink(self._pool, self._jitter)
+        self._link.member = lost.member
+        self._link.wake = lost.wake
+        self._link.outbox.limit_bytes = lost.outbox.limit_bytes
+        # Nothing but RESUME before its answer: by the first other packet the server knows that
+        # the new token has come, and forgets the old one.
+        self._link.hold(lost.untold)
+        self._link.start(now)
+        self._link.ask(self._resumption.ask(lost.member), now)
+
+    def _lose_link(self, error: LinkBroken, now: float, retry_after_seconds: float = 0.0) -> None:
+        if self._over or self._link.closed:
+            return
+        if not self._resumption.possible:
+            self._fail(CutOff(f"{error} Start again."))
+            return
+        self._link.close()
+        self._resumption.begin(now)
+        self._peers.leave_link()
+        self._events.append(LinkLost(error, retry_after_seconds))
+
+    def _resume(self, token: bytes, now: float) -> None:
+        self._resumption.succeed(token)
+        self._link.release()
+        self._events.append(LinkRestored())
+        self._repeat_handshakes()
+        self._peers.use_link(self._link, now)
+
+    # For direct paths
+
+    def take_turns(self, path: Path) -> None:
+        """Bring what waits for this path onto it, as far as there is room."""
+        if path.turns and not self._over:
+            self._peers.take_turns(path)
+
+    @property
+    def peers(self) -> PeerBook:
+        """Those that we share keys with."""
+        return self._peers
+
+    @property
+    def pool(self) -> SlotPool:
+        """Where slots come from."""
+        return self._pool
+
+    # For the roles
+
     @abstractmethod
     def _receive_handshake(self, header: Header, body: bytes, now: float) -> None:
         """C1 to M4, or an ERROR that another member sent."""
+
+    @abstractmethod
+    def _repeat_handshakes(self) -> None:
+        """The link is new: what was said last in an unfinished handshake may be lost."""
 
     @abstractmethod
     def _receive_from_stranger(self, header: Header) -> None:
@@ -132,7 +227,7 @@ class Member(ABC):
 
     @abstractmethod
     def _receive_reply(self, asked: request.Request, reply: request.Reply, now: float) -> None:
-        """The server's answer."""
+        """The server's answer to what is not RESUME."""
 
     @abstractmethod
     def _receive_event(self, event: request.Event, now: float) -> None:
@@ -154,27 +249,25 @@ class Member(ABC):
     def _meet_own_deadline(self, now: float) -> None:
         """The role's time-outs."""
 
+    def _send_clear(self, kind: PacketType, target: int, body: bytes, number: int = 0) -> None:
+        """Send a packet with a plaintext body to a member; while the link is away it is dropped,
+        and repeated later if it matters.
+        """
+        if not self._resumption.under_way:
+            self._link.send(kind, target, body, number)
+
     def _make_peer(self, member: int, established: Established) -> Peer:
         peer = Peer(
             self._link.member,
             member,
             established,
             pool=self._pool,
-            outbox=self._link.outbox,
+            path=self._link,
             events=self._events,
-            wants_turn=self._want_turn,
+            wants_turn=self._peers.want_turn,
         )
-        self._peers[member] = peer
+        self._peers.add(peer)
         return peer
-
-    def _drop_peer(self, peer: Peer) -> None:
-        """Forget a peer and its keys; what is queued on the link still goes out."""
-        self._peers.pop(peer.member, None)
-        self._turns.pop(peer.member, None)
-        self._timed.pop(peer.member, None)
-        self._unsettled.pop(peer.member, None)
-        peer.streams.close()
-        peer.pair.close()
 
     def _finish(self, reason: str) -> None:
         self._over = True
@@ -190,84 +283,23 @@ class Member(ABC):
 
     # Inside
 
-    def _is_busy(self) -> bool:
-        """Whether something of ours waits to be sent or acknowledged."""
-        while self._unsettled:
-            member, peer = next(iter(self._unsettled.items()))
-            if peer.pair.unacked_bytes:
-                return True
-            del self._unsettled[member]
-        return bool(self._turns)
-
-    def _watch(self, peer: Peer) -> None:
-        due = peer.pair.next_deadline()
-        if due is not None:
-            self._timed[peer.member] = peer
-            if self._pairs_due is None or due < self._pairs_due:
-                self._pairs_due = due
-
-    def _meet_pairs_deadlines(self, now: float) -> None:
-        timed, self._timed, self._pairs_due = self._timed, {}, None
-        for peer in timed.values():
-            try:
-                peer.pair.handle_timeout(now)
-            except RemoteProtocolError as error:
-                self._fail_peer(peer, error)
-            else:
-                self._watch(peer)
-
-    def _want_turn(self, peer: Peer) -> None:
-        self._turns[peer.member] = peer
-
-    def _take_turns(self) -> None:
-        outbox = self._link.outbox
-        for member in list(self._turns):
-            if outbox.waiting_bytes >= outbox.limit_bytes:
-                break
-            peer = self._turns.pop(member)
-            peer.take_turn()
-            self._unsettled[member] = peer
-            if peer.has_work and outbox.waiting_bytes:
-                # The link was full, so its turn comes again, behind the others. If it was the
-                # window, the next acknowledgement brings it back.
-                self._turns[member] = peer
-
     def _receive_packet(self, header: Header, packet: memoryview, now: float) -> None:
         kind = header.kind
-        if header.target != self._link.member and header.sender != SERVER:
+        sender = header.sender
+        if header.flags & FLAG_GROUP:
+            raise RemoteProtocolError("a group packet where none is possible")
+        elif header.target != self._link.member and sender != SERVER:
             raise RemoteProtocolError("the tunnel server sent a packet for somebody else")
-        if kind is PacketType.DATA or kind is PacketType.ACK:
-            peer = self._peers.get(header.sender)
+        elif kind is PacketType.DATA or kind is PacketType.ACK:
+            peer = self._peers.get(sender)
             if peer is not None:
-                self._receive_sealed(peer, header, packet, now)
+                self._peers.receive_sealed(peer, header, packet, self._link, now)
             else:
                 self._receive_from_stranger(header)
-        elif kind in (PacketType.REPLY, PacketType.EVENT) or header.sender == SERVER:
+        elif kind in (PacketType.REPLY, PacketType.EVENT) or sender == SERVER:
             self._receive_from_server(header, packet[HEADER_BYTES:], now)
         else:
             self._receive_handshake(header, bytes(packet[HEADER_BYTES:]), now)
-
-    def _receive_sealed(self, peer: Peer, header: Header, packet: memoryview, now: float) -> None:
-        try:
-            if header.flags & FLAG_GROUP:
-                raise RemoteProtocolError("a group packet where none is possible")
-            if header.kind is PacketType.ACK:
-                peer.pair.receive_ack(header, packet)
-            else:
-                plaintext = peer.pair.receive_data(header, packet, now)
-                if plaintext is not None:
-                    peer.streams.receive(
-                        plaintext, lambda payload: self._receive_control(peer, payload, now)
-                    )
-        except (ProtocolError, AuthenticationFailed) as error:
-            self._fail_peer(peer, error)
-            return
-        if peer.member not in self._peers:
-            return
-        self._watch(peer)
-        if peer.has_work:
-            # An acknowledgement may have opened the window.
-            self._turns[peer.member] = peer
 
     def _receive_from_server(self, header: Header, body: memoryview, now: float) -> None:
         if header.sender != SERVER:
@@ -275,9 +307,20 @@ class Member(ABC):
         if header.kind in (PacketType.REPLY, PacketType.ERROR) and self._link.nobody_waits(header):
             return
         if header.kind is PacketType.REPLY:
-            self._receive_reply(self._link.answered(header), request.decode_reply(body), now)
+            asked, reply = self._link.answered(header), request.decode_reply(body)
+            if not isinstance(asked, request.Resume):
+                self._receive_reply(asked, reply, now)
+            elif isinstance(reply, request.Resumed):
+                self._resume(reply.token, now)
+            else:
+                raise RemoteProtocolError("the tunnel server did not answer RESUME")
         elif header.kind is PacketType.EVENT:
-            self._receive_event(request.decode_event(body), now)
+            event = request.decode_event(body)
+            if isinstance(event, request.GoingAway):
+                broken = LinkBroken("The tunnel server is being restarted.")
+                self._lose_link(broken, now, event.retry_after_s)
+            else:
+                self._receive_event(event, now)
         elif header.kind is PacketType.ERROR:
             raise error_from_report(request.decode_error(body))
         else:

@@ -102,3 +102,13 @@ class Outbox:
                 slot.sending -= 1
                 self._pool.recycle(slot)
         self._offset = count
+
+    def clear(self) -> None:
+        """The connection is gone: nothing of this goes out. Who keeps a packet sends it again."""
+        for _packet, slot in self._entries:
+            if slot is not None:
+                slot.sending -= 1
+                self._pool.recycle(slot)
+        self._entries.clear()
+        self._offset = 0
+        self.waiting_bytes = 0

@@ -17,6 +17,7 @@ __all__ = [
     "ALL_MEMBERS",
     "FLAG_GROUP",
     "FLAG_RESYNC",
+    "FLAG_SYNCED",
     "HEADER_BYTES",
     "MASTER",
     "MAX_PACKET_BYTES",
@@ -50,6 +51,7 @@ ALL_MEMBERS = 0xFFFF
 
 FLAG_GROUP = 0x0001
 FLAG_RESYNC = 0x0002
+FLAG_SYNCED = 0x0004
 
 _MAGIC_AND_VERSION = 0x50540100  # "PT", version 1, room for the type
 _SUITE = 1 << 16
@@ -83,7 +85,7 @@ _RULES: dict[PacketType, tuple[int, int, tuple[int, ...]]] = {
     PacketType.C3: (64, 64, (0,)),
     PacketType.M4: (32, 32, (0,)),
     PacketType.DATA: (TAG_BYTES, MAX_PLAINTEXT_BYTES + TAG_BYTES, (0, FLAG_GROUP)),
-    PacketType.ACK: (TAG_BYTES, TAG_BYTES, (0, FLAG_RESYNC)),
+    PacketType.ACK: (TAG_BYTES, TAG_BYTES, (0, FLAG_RESYNC, FLAG_SYNCED)),
     PacketType.STORE: (RECORD_HEADER_BYTES, MAX_PLAINTEXT_BYTES, (0,)),
     PacketType.REQUEST: (1, MAX_REQUEST_BYTES, (0,)),
     PacketType.REPLY: (1, MAX_REPLY_BYTES, (0,)),

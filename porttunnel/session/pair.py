@@ -2,33 +2,36 @@
 
 Source: docs/session-protocol, sections 2 and 7. The pair fills slots with records, seals each
 once, keeps it until it is acknowledged, and opens what the other side sealed, in order.
+
+**Paths.** Packets come on any path and go on one. Before a side uses a path it asks there what the
+other side has (an ACK with RESYNC); once it has been told, by the answer (SYNCED) or by the other
+side's own question, it sends all that the other side lacks, in order, and then what is new. Each
+path keeps the order, so nothing is skipped; what comes twice is dropped.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from struct import Struct
-
 from porttunnel.errors import LimitExceeded, LocalProtocolError, RemoteProtocolError
 from porttunnel.keys.sealing import Opener, Sealer
-from porttunnel.session.outbox import Outbox, Slot, SlotPool
+from porttunnel.session.draft import PacketDraft
+from porttunnel.session.event import PathKind
+from porttunnel.session.outbox import SlotPool
 from porttunnel.session.packet import (
+    FLAG_RESYNC,
+    FLAG_SYNCED,
     HEADER_BYTES,
-    MAX_PACKET_BYTES,
     MAX_PLAINTEXT_BYTES,
-    RECORD_HEADER_BYTES,
     TAG_BYTES,
     Header,
     PacketType,
     encode_header_into,
 )
-from porttunnel.session.record import RECORD_HEADER, RecordKind
+from porttunnel.session.path import Path
+from porttunnel.session.question import Questions
+from porttunnel.session.window import SendWindow
 
-__all__ = ["WINDOW_BYTES", "Pair"]
+__all__ = ["Pair"]
 
-WINDOW_BYTES = 8 * 1024 * 1024  # sealed and unacknowledged: fills 100 ms at 640 Mbit/s
-RESERVED_BYTES = 64 * 1024  # of the window, for what must go out although writers wait
-MIN_PACKET_COST_BYTES = 256  # tiny packets cost more memory than their bytes
 COMPACT_BYTES = 16 * 1024  # up to this size a sealed packet is copied and its slot used again
 MIN_ROOM_BYTES = 1_024  # a packet with less room is full: a smaller record isn't worth its header
 ACK_AFTER_BYTES = 256 * 1024  # a 32nd of the window, so the other side never waits for it
@@ -36,19 +39,16 @@ ACK_AFTER_PACKETS = 64
 ACK_AFTER_SECONDS = 0.025  # unless data went the other way, which carries it for nothing
 GAP_SECONDS = 60.0  # a packet missing for so long on a live path will never come
 
-_U32 = Struct(">I")
-_LENGTH_OFFSET = 5  # of the length in a record's header
-
 
 class Pair:
-    """One side of a pair on one path.
+    """One side of a pair.
 
     :param local_member: our member number.
     :param remote_member: theirs.
     :param sealer: seals our direction.
     :param opener: opens theirs.
     :param pool: where slots come from.
-    :param outbox: the queue of the link that carries our packets.
+    :param path: carries our packets at first.
     """
 
     def __init__(
@@ -59,28 +59,22 @@ class Pair:
         sealer: Sealer,
         opener: Opener,
         pool: SlotPool,
-        outbox: Outbox,
+        path: Path,
     ) -> None:
         self.local_member = local_member
         self.remote_member = remote_member
         self._sealer = sealer
         self._opener = opener
-        self._pool = pool
-        self._outbox = outbox
+        self._path: Path | None = path
+        self._questions = Questions()
         # sending
-        self._open: Slot | None = None
-        self._open_bytes = 0  # of records in the open slot
-        self._data_stream = -1  # whose DATA record is the last in the open slot
-        self._data_start = 0
-        self._data_bytes = 0
-        self._next_number = 0
+        self._draft = PacketDraft(pool)
+        self._window = SendWindow(pool)
         self._next_ack_number = 0
-        self._unacked: deque[tuple[int, Slot | None, memoryview]] = deque()
-        self._unacked_bytes = 0
+        self._generation_began = -1  # the first packet of the key generation in use
         # receiving
         self._expected = 0
         self._expected_ack_number = 0
-        self._peer_ack = 0
         self._unreported_bytes = 0
         self._unreported_packets = 0
         self._ack_deadline: float | None = None
@@ -91,27 +85,39 @@ class Pair:
     @property
     def unacked_bytes(self) -> int:
         """What is kept until the other side has it."""
-        return self._unacked_bytes
+        return self._window.size_bytes
 
     @property
-    def has_records(self) -> bool:
-        """Whether records wait for their packet to be sealed."""
-        return self._open_bytes > 0
+    def path(self) -> Path | None:
+        """Where packets go; None while no path is known to reach the other side."""
+        return self._path
+
+    @property
+    def acknowledged(self) -> int:
+        """How many packets the other side has."""
+        return self._window.acknowledged
+
+    @property
+    def has_work(self) -> bool:
+        """Whether records wait for their packet to be sealed, or packets to be sent again."""
+        return self._draft.size_bytes > 0 or self._window.is_behind
 
     def room(self) -> int:
-        """Bytes of records that can be added now; 0 while the window or the link is full."""
-        if self._open_bytes:
-            room = MAX_PLAINTEXT_BYTES - self._open_bytes
+        """Bytes of records that can be added now; 0 while the window or the path is full."""
+        draft = self._draft
+        if draft.size_bytes:
+            room = draft.room_bytes
             if room >= MIN_ROOM_BYTES:
                 return room
             self.seal()
-        if (
-            self._unacked_bytes > WINDOW_BYTES - RESERVED_BYTES - MAX_PACKET_BYTES
-            or self._outbox.waiting_bytes >= self._outbox.limit_bytes
-        ):
+        if self._window.is_full:
             return 0
-        if self._open is None:
-            self._open = self._pool.allocate()
+        # Without a path the window fills: what is written then goes out first when one is there.
+        if self._path is not None:
+            outbox = self._path.outbox
+            if outbox.waiting_bytes >= outbox.limit_bytes or self._window.is_behind:
+                return 0
+        draft.begin()
         return MAX_PLAINTEXT_BYTES
 
     def append(self, record: bytes) -> bool:
@@ -123,16 +129,12 @@ class Pair:
             raise LocalProtocolError("a record is larger than a packet")
         room = self.room()
         if len(record) > room:
-            if room == 0 or self._open_bytes == 0:
+            if room == 0 or self._draft.size_bytes == 0:
                 return False
             self.seal()
             if len(record) > self.room():
                 return False
-        slot = self._open_slot()
-        start = HEADER_BYTES + self._open_bytes
-        slot.buffer[start : start + len(record)] = record
-        self._open_bytes += len(record)
-        self._data_stream = -1
+        self._draft.append(record)
         return True
 
     def lend(self, stream: int, limit: int) -> memoryview | None:
@@ -140,101 +142,97 @@ class Pair:
 
         What is written to it counts once :meth:`commit` is called, with nothing in between.
         """
-        room = self.room()
-        if room == 0:
-            return None
-        start = HEADER_BYTES + self._open_bytes
-        if stream != self._data_stream:
-            start += RECORD_HEADER_BYTES
-            room -= RECORD_HEADER_BYTES
-        return self._open_slot().view[start : start + min(room, limit)]
+        return self._draft.lend(stream, limit) if self.room() else None
 
     def commit(self, stream: int, count: int) -> None:
         """The first ``count`` bytes of the last loan are data of this stream."""
-        buffer = self._open_slot().buffer
-        if stream == self._data_stream:
-            # Bytes of one stream that follow each other are one record: no header for each write.
-            self._data_bytes += count
-            self._open_bytes += count
-            _U32.pack_into(buffer, self._data_start + _LENGTH_OFFSET, self._data_bytes)
-        else:
-            self._data_stream = stream
-            self._data_start = HEADER_BYTES + self._open_bytes
-            self._data_bytes = count
-            self._open_bytes += RECORD_HEADER_BYTES + count
-            RECORD_HEADER.pack_into(buffer, self._data_start, RecordKind.DATA, stream, count)
+        self._draft.commit(stream, count)
+
+    def send_again(self) -> None:
+        """Queue what the other side lacks, as far as the path has room."""
+        if self._path is not None:
+            self._window.send(self._path)
 
     def flush(self) -> None:
-        """Seal what waits, unless the link is busy: then more may join the same packet."""
-        if self._open_bytes and not self._outbox.waiting_bytes:
+        """Seal what waits, unless the path is busy: then more may join the same packet."""
+        path = self._path
+        if (
+            self._draft.size_bytes
+            and path is not None
+            and not path.outbox.waiting_bytes
+            and not self._window.is_behind
+        ):
             self.seal()
 
     def seal_last(self, record: bytes) -> None:
-        """Seal a record that nothing follows, also while window or link are full.
+        """Seal a record that nothing follows, also while window or path are full.
 
-        :param record: at most :data:`RESERVED_BYTES`, which the window keeps for it.
+        :param record: at most 64 KiB, which the window keeps for it.
         """
-        if self._open_bytes + len(record) > MAX_PLAINTEXT_BYTES:
+        draft = self._draft
+        if len(record) > draft.room_bytes:
             self.seal()
-        if self._open is None:
-            self._open = self._pool.allocate()
-        start = HEADER_BYTES + self._open_bytes
-        self._open.buffer[start : start + len(record)] = record
-        self._open_bytes += len(record)
+        draft.begin()
+        draft.append(record)
         self.seal()
-
-    def _open_slot(self) -> Slot:
-        if self._open is None:
-            raise LocalProtocolError("a record was written without asking for room")
-        return self._open
+        while self._path is not None and self._window.is_behind:
+            self._window.send_next(self._path)
 
     def seal(self) -> None:
-        """Seal what waits now, and queue it on the link."""
-        slot = self._open_slot()
-        if self._sealer.must_advance:
+        """Seal what waits now, and queue it on the path, if nothing must go before it."""
+        draft = self._draft
+        slot, length = draft.slot, draft.size_bytes
+        number = self._window.sealed
+        if self._must_advance():
             self._sealer.advance()
-        number = self._next_number
+            self._generation_began = number
         encode_header_into(
             slot.buffer,
             PacketType.DATA,
             self.local_member,
             self.remote_member,
-            self._open_bytes + TAG_BYTES,
+            length + TAG_BYTES,
             number=number,
             ack=self._expected,
             epoch=self._sealer.generation,
         )
-        self._sealer.seal_data(slot.view, self._open_bytes, number)
-        size = HEADER_BYTES + self._open_bytes + TAG_BYTES
-        self._next_number += 1
-        self._open_bytes = 0
-        self._data_stream = -1
-        if size <= COMPACT_BYTES:
-            packet = memoryview(bytes(slot.view[:size]))
-            cost = max(size, MIN_PACKET_COST_BYTES)
-            self._unacked.append((cost, None, packet))
-            self._outbox.append(packet)
+        self._sealer.seal_data(slot.view, length, number)
+        size = HEADER_BYTES + length + TAG_BYTES
+        behind = self._window.is_behind
+        compact = size <= COMPACT_BYTES
+        if compact:
+            self._window.keep(memoryview(bytes(slot.view[:size])), None)
         else:
-            packet = slot.view[:size]
-            cost = size
-            self._open = None
-            self._unacked.append((cost, slot, packet))
-            self._outbox.append(packet, slot)
-        self._unacked_bytes += cost
-        self._reported()
+            self._window.keep(slot.view[:size], slot)
+        draft.empty(keep_slot=compact)
+        if self._path is not None and not behind:
+            self._window.send_next(self._path)
+            self._reported()
+
+    def _must_advance(self) -> bool:
+        # The other side looks one generation ahead only, so it must have begun this one; and
+        # an ACK, which may overtake DATA, must not be two ahead of what it has.
+        return self._sealer.must_advance and self._window.acknowledged > self._generation_began
 
     # Receiving
 
-    def receive_data(self, header: Header, packet: memoryview, now: float) -> memoryview | None:
+    def receive_data(
+        self, header: Header, packet: memoryview, path: Path, now: float
+    ) -> memoryview | None:
         """Open a DATA packet; its plaintext (records), or None for one that is dropped.
 
+        :param path: where it came.
         :raises RemoteProtocolError: the packet contradicts what was agreed.
         :raises AuthenticationFailed: it doesn't open; on the relay that ends the pair.
         """
         if header.number != self._expected:
-            if header.number > self._expected and self._gap_deadline is None:
-                self._gap_deadline = now + GAP_SECONDS
-            # A duplicate or a gap: tell the other side where we are, soon, but not each time.
+            if header.number > self._expected:
+                if self._gap_deadline is None:
+                    self._gap_deadline = now + GAP_SECONDS
+                if path is self._path and path not in self._questions:
+                    # Each path keeps the order, so something was lost on this one.
+                    self.resync(path, now)
+            # Tell the other side where we are, soon, but not each time.
             self._schedule_ack(now)
             return None
         plaintext = self._opener.open_data(packet, header.epoch, header.number)
@@ -252,46 +250,99 @@ class Pair:
             self._schedule_ack(now)
         return plaintext
 
-    def receive_ack(self, header: Header, packet: memoryview) -> None:
+    def receive_ack(self, header: Header, packet: memoryview, path: Path, now: float) -> bool:
         """Take in an ACK packet; an old one is dropped.
 
+        :param path: where it came.
+        :returns: whether our packets go another way from now on.
         :raises RemoteProtocolError: it acknowledges what was never sent.
         :raises AuthenticationFailed: it doesn't open and isn't an old one.
         """
-        if header.number < self._expected_ack_number:
-            return
+        # Its key may be erased: DATA of the next generation came first, on another path.
+        if header.number < self._expected_ack_number or header.epoch < self._opener.generation:
+            return False
         self._opener.open_ack(packet, header.epoch, header.number)
         self._expected_ack_number = header.number + 1
         self._accept_ack(header.ack)
+        if header.flags & FLAG_RESYNC:
+            return self._answer(path, now)
+        return bool(header.flags & FLAG_SYNCED) and self._receive_answer(path, header.ack, now)
 
     def _accept_ack(self, ack: int) -> None:
-        if ack > self._next_number:
+        if ack > self._window.sealed:
             raise RemoteProtocolError("a packet was acknowledged that was never sent")
-        if ack <= self._peer_ack:
-            return
-        for _ in range(ack - self._peer_ack):
-            cost, slot, _packet = self._unacked.popleft()
-            self._unacked_bytes -= cost
-            if slot is not None:
-                self._pool.release(slot)
-        self._peer_ack = ack
+        self._window.accept(ack)
+
+    # Paths
+
+    def resync(self, path: Path, now: float) -> None:
+        """Ask on a path what the other side has; its answer makes the path ours to use.
+
+        To be called for each new path, and when the other side has one again.
+        """
+        self._questions.note(path, self._window.sealed, now)
+        self._send_ack_packet(path, FLAG_RESYNC)
+
+    def leave(self, path: Path) -> None:
+        """The path is gone; what went there may be lost, and is kept."""
+        self._questions.forget(path)
+        if self._path is path:
+            self._path = None
+
+    def _answer(self, path: Path, now: float) -> bool:
+        """The other side has asked, and with that told what it has: it will use this path."""
+        self._questions.forget(path)
+        self._send_ack_packet(path, FLAG_SYNCED)
+        return self._use(path, now)
+
+    def _receive_answer(self, path: Path, ack: int, now: float) -> bool:
+        sealed_then = self._questions.sealed_at(path)
+        if sealed_then is None:
+            return False  # its own question came before, or we have gone elsewhere meanwhile
+        self._questions.forget(path)
+        # What went here before our question has come before it. The rest may be under way.
+        if self._path is path and ack >= sealed_then:
+            return False
+        return self._use(path, now)
+
+    def _use(self, path: Path, now: float) -> bool:
+        changed = self._path is not path
+        if changed and path.kind is PathKind.DIRECT:
+            # An answer of the relay, where a question may be under way, must not lead back.
+            self._questions.clear()
+        self._path = path
+        self._window.rewind()
+        self._questions.succeed()
+        if self._unreported_packets:
+            self._schedule_ack(now)
+        return changed
+
+    # Acknowledging
 
     def _schedule_ack(self, now: float) -> None:
         if self._ack_deadline is None:
             self._ack_deadline = now + ACK_AFTER_SECONDS
 
     def _send_ack(self, now: float) -> None:
-        if self._outbox.waiting_bytes >= self._outbox.limit_bytes:
-            # The link takes nothing: an ACK later says more, and the queue stays bounded.
+        path = self._path
+        if path is None:
+            # The first word on the next path acknowledges all.
+            self._ack_deadline = None
+            return
+        if path.outbox.waiting_bytes >= path.outbox.limit_bytes:
+            # The path takes nothing: an ACK later says more, and the queue stays bounded.
             self._ack_deadline = now + ACK_AFTER_SECONDS
             return
-        if self._sealer.must_advance:
+        if self._must_advance() and not self._window.is_behind:
             # An ACK never moves the other side's generation, and it looks only one ahead. So a
             # generation begins with DATA, empty for who only receives; it acknowledges as well.
-            if self._open is None:
-                self._open = self._pool.allocate()
+            self._draft.begin()
             self.seal()
             return
+        self._send_ack_packet(path, 0)
+        self._reported()
+
+    def _send_ack_packet(self, path: Path, flags: int) -> None:
         packet = bytearray(HEADER_BYTES + TAG_BYTES)
         number = self._next_ack_number
         encode_header_into(
@@ -303,11 +354,11 @@ class Pair:
             number=number,
             ack=self._expected,
             epoch=self._sealer.generation,
+            flags=flags,
         )
         self._sealer.seal_ack(memoryview(packet), number)
         self._next_ack_number += 1
-        self._outbox.append(memoryview(packet))
-        self._reported()
+        path.outbox.append(memoryview(packet))
 
     def _reported(self) -> None:
         self._unreported_bytes = 0
@@ -318,30 +369,29 @@ class Pair:
 
     def next_deadline(self) -> float | None:
         """When :meth:`handle_timeout` is due (seconds, absolute)."""
-        if self._gap_deadline is None:
+        if self._gap_deadline is None and self._questions.deadline is None:
             return self._ack_deadline
-        if self._ack_deadline is None:
-            return self._gap_deadline
-        return min(self._ack_deadline, self._gap_deadline)
+        deadlines = (self._ack_deadline, self._gap_deadline, self._questions.deadline)
+        return min(due for due in deadlines if due is not None)
 
     def handle_timeout(self, now: float) -> None:
-        """Send the ACK that is due.
+        """Send the ACK that is due, or ask again.
 
         :raises LimitExceeded: a gap was not filled in :data:`GAP_SECONDS`.
         """
         if self._gap_deadline is not None and now >= self._gap_deadline:
-            raise LimitExceeded("a packet is missing and did not come again in time")
+            if self._path is not None:
+                raise LimitExceeded("a packet is missing and did not come again in time")
+            self._gap_deadline = None  # a dead path says nothing about who is missing what
         if self._ack_deadline is not None and now >= self._ack_deadline:
             self._send_ack(now)
+        for path in self._questions.repeat(now):
+            # Not noted anew: an answer to the first question would seem to tell of a loss.
+            self._send_ack_packet(path, FLAG_RESYNC)
 
     def close(self) -> None:
-        """Give back all slots; what was queued on the link still goes out."""
-        while self._unacked:
-            _cost, slot, _packet = self._unacked.popleft()
-            if slot is not None:
-                self._pool.release(slot)
-        self._unacked_bytes = 0
-        if self._open is not None:
-            self._pool.release(self._open)
-            self._open = None
-            self._open_bytes = 0
+        """Forget the keys and give back all slots; what was queued on a path still goes out."""
+        self._sealer.erase()
+        self._opener.erase()
+        self._window.close()
+        self._draft.discard()

@@ -7,12 +7,31 @@ from typing import Any
 
 from porttunnel.keys.handshake import Established
 from porttunnel.keys.sealing import Opener, Sealer
+from porttunnel.keys.secret_holder import SecretHolder
+from porttunnel.session.event import PathKind
 from porttunnel.session.multiplex import Multiplex
-from porttunnel.session.outbox import Outbox, SlotPool
+from porttunnel.session.outbox import SlotPool
 from porttunnel.session.packet import MASTER
 from porttunnel.session.pair import Pair
+from porttunnel.session.path import Path
 
-__all__ = ["Peer"]
+__all__ = ["PairSecrets", "Peer"]
+
+
+class PairSecrets(SecretHolder):
+    """What outlives the handshake beside the keys that seal.
+
+    :ivar direct_client: for the client's proofs on a direct path, 32 bytes.
+    :ivar direct_master: for the master's.
+    :ivar rejoin: lets the client come back after its process ended, 32 bytes.
+    """
+
+    __slots__ = ("direct_client", "direct_master", "rejoin")
+
+    def __init__(self, established: Established) -> None:
+        self.direct_client = established.direct_client
+        self.direct_master = established.direct_master
+        self.rejoin = established.rejoin
 
 
 class Peer:
@@ -20,11 +39,15 @@ class Peer:
 
     :param local_member: our number.
     :param remote_member: theirs.
-    :param established: the handshake's result; no reference to it is kept.
+    :param established: the handshake's result; of its secrets the pair keeps its own.
     :param pool: where slots come from.
-    :param outbox: of the link that carries the packets.
+    :param path: carries the packets at first: the link to the tunnel server.
     :param events: where what happens is appended.
     :param wants_turn: called with this peer when it has something to send.
+    :ivar direct: the straight path to it, while there is one.
+    :ivar acknowledged_before: ``pair.acknowledged`` at the last look for losses.
+    :ivar path_kind: the way that was reported last.
+    :ivar relay_reason: why it is not the direct one.
     """
 
     def __init__(
@@ -34,7 +57,7 @@ class Peer:
         established: Established,
         *,
         pool: SlotPool,
-        outbox: Outbox,
+        path: Path,
         events: list[Any],
         wants_turn: Callable[[Peer], None],
     ) -> None:
@@ -42,13 +65,18 @@ class Peer:
         if local_member != MASTER:
             ours, theirs = theirs, ours
         self.member = remote_member
+        self.secrets = PairSecrets(established)
+        self.direct: Path | None = None
+        self.acknowledged_before = -1
+        self.path_kind = PathKind.RELAY
+        self.relay_reason = ""
         self.pair = Pair(
             local_member,
             remote_member,
             sealer=Sealer(ours),
             opener=Opener(theirs),
             pool=pool,
-            outbox=outbox,
+            path=path,
         )
         self.streams = Multiplex(
             self.pair, local_member != MASTER, events, lambda: wants_turn(self)
@@ -57,9 +85,18 @@ class Peer:
     @property
     def has_work(self) -> bool:
         """Whether records wait for room, or for their packet to be sealed."""
-        return self.streams.has_work or self.pair.has_records
+        return self.streams.has_work or self.pair.has_work
 
     def take_turn(self) -> None:
-        """Bring what waits into packets and onto the link, as far as there is room."""
+        """Bring what waits into packets and onto the path, as far as there is room."""
+        self.pair.send_again()
         self.streams.advance()
         self.pair.flush()
+
+    def close(self) -> None:
+        """The pair is over: its streams end, its keys are erased."""
+        self.streams.close()
+        self.pair.close()
+        self.secrets.erase()
+        if self.direct is not None:
+            self.direct.close()
