@@ -445,10 +445,13 @@ def test_who_stays_away_too_long_is_out(tmp_path: Path) -> None:
 
 def test_two_processes_on_one_book(tmp_path: Path) -> None:
     """A session that is closed at one of them ends for those who are at the other, too."""
-    arguments = ("--listen", "tcp:0:interface=127.0.0.1")
-    running = [RunningServer(tmp_path, *arguments, program=WATCHFUL_TWISTD) for _ in range(2)]
+    listen = ("--listen", "tcp:0:interface=127.0.0.1")
+    running = [RunningServer(tmp_path, *listen, program=WATCHFUL_TWISTD)]
     try:
-        with connecting(running[0]) as here, connecting(running[1]) as there:
+        with contextlib.ExitStack() as stack:
+            here = stack.enter_context(connecting(running[0]))
+            running.append(RunningServer(tmp_path, *listen, program=WATCHFUL_TWISTD))
+            there = stack.enter_context(connecting(running[1]))
             master = here()
             created = master.ask(CREATE)
             clients = [here(), here()]
