@@ -13,16 +13,20 @@ from twisted.internet.threads import deferToThread
 
 from porttunnel.errors import AuthenticationFailed, CodeUsedUp, CutOff, PorttunnelError
 from porttunnel.keys.hybrid import HybridPrivateKey
+from porttunnel.net.direct import DirectDialler
 from porttunnel.net.endpoints import StreamClientEndpoint, StreamServerEndpoint
 from porttunnel.net.master import default_name
 from porttunnel.net.server_address import parse_server_address
-from porttunnel.net.session import Session, connect_link
+from porttunnel.net.session import Session
 from porttunnel.session import event
 from porttunnel.session.client import MAX_RUNS_PER_CODE, ClientMachine, ClientState
 from porttunnel.session.code import SessionCode, parse_code
+from porttunnel.session.direct import DialledPath
+from porttunnel.session.member import GIVE_UP_SECONDS
 from porttunnel.session.multiplex import Multiplex
 from porttunnel.session.packet import MASTER
 from porttunnel.session.record import MemberName, Service
+from porttunnel.session.rejoin import RejoinTicket
 
 __all__ = ["JoinedSession", "join"]
 
@@ -40,8 +44,10 @@ class JoinedSession(Session):
         *,
         key: defer.Deferred[HybridPrivateKey],
         on_event: Callable[[JoinedSession, Any], None],
+        direct: bool = True,
     ) -> None:
         super().__init__(reactor, machine, on_event=partial(on_event, self))
+        self._dialler = DirectDialler(self, self._dial) if direct else None
         self._client = machine
         self._key = key
         self._welcomed: defer.Deferred[None] | None = defer.Deferred()
@@ -91,7 +97,7 @@ class JoinedSession(Session):
         """
         welcomed = self._welcomed
         try:
-            await connect_link(self._reactor, self, endpoint)
+            await self._connect(endpoint)
             self._client.start(self._reactor.seconds())
             self.flush()
             if welcomed is not None:
@@ -100,6 +106,31 @@ class JoinedSession(Session):
             self._welcomed = None  # nobody waits for it any more
             self.close()
             raise
+
+    @property
+    def ticket(self) -> RejoinTicket:
+        """What lets this client come back after its process ended, if the master allows it.
+
+        :raises LocalProtocolError: not admitted yet, or not any more.
+        """
+        return self._client.ticket
+
+    def _dial(self, reason: str) -> DialledPath:
+        return self._client.dial(reason, self._reactor.seconds())
+
+    def _finish(self, error: PorttunnelError | None) -> None:
+        if self._dialler is not None:
+            self._dialler.stop()
+        super()._finish(error)
+
+    def _try_direct(self, dialler: DirectDialler, happened: Any) -> None:
+        if isinstance(happened, event.DirectOffered):
+            dialler.offer(happened.addresses)
+        elif isinstance(happened, event.PathChanged):
+            if happened.path is event.PathKind.RELAY:
+                dialler.lost()
+        elif isinstance(happened, event.LinkRestored) and not self._directs:
+            dialler.begin()
 
     def _receive_session_event(self, happened: Any) -> None:
         if isinstance(happened, event.KeyWanted):
@@ -110,6 +141,8 @@ class JoinedSession(Session):
             self.master_name = happened.master_name
         elif isinstance(happened, event.MembersChanged):
             self.members = happened.members
+        if self._dialler is not None:
+            self._try_direct(self._dialler, happened)
         super()._receive_session_event(happened)
         welcomed = self._welcomed
         if welcomed is None:
@@ -138,6 +171,9 @@ async def join(
     ask_again: AskAgain | None = None,
     on_event: Callable[[JoinedSession, Any], None] = lambda session, happened: None,
     key: defer.Deferred[HybridPrivateKey] | None = None,
+    direct: bool = True,
+    ticket: RejoinTicket | None = None,
+    give_up_seconds: float = GIVE_UP_SECONDS,
 ) -> JoinedSession:
     """Join a session.
 
@@ -152,6 +188,10 @@ async def join(
         :mod:`porttunnel.session.event`; in SAS mode it must answer ``DigitsAsked``.
     :param key: a fresh key in the making (``deferToThread(HybridPrivateKey.generate)``), for
         callers that begin while the user still types.
+    :param direct: connect straight to the other machine if it is on the same network.
+    :param ticket: of a former membership, see :attr:`JoinedSession.ticket`: takes the code's
+        place, of which only the number counts then.
+    :param give_up_seconds: how long to try to come back after the link was lost.
     :raises MistypedCode: the code can't be right; nothing was sent.
     :raises NoSuchNumber: unknown, expired, locked or full.
     :raises AuthenticationFailed: the other side could not be verified.
@@ -169,14 +209,16 @@ async def join(
             name=name or default_name(),
             token_bytes=secrets.token_bytes,
             jitter=secrets.randbelow(1000) / 1000,
+            ticket=ticket,
+            give_up_seconds=give_up_seconds,
         )
         making = key or deferToThread(HybridPrivateKey.generate)
         key = None
-        session = JoinedSession(reactor, machine, key=making, on_event=on_event)
+        session = JoinedSession(reactor, machine, key=making, on_event=on_event, direct=direct)
         try:
             await session.open(endpoint)
         except PorttunnelError as error:
-            if not _may_have_been_a_guess(machine, error):
+            if ticket is not None or not _may_have_been_a_guess(machine, error):
                 raise
             runs[typed.number] = runs.get(typed.number, 0) + 1
             left = MAX_RUNS_PER_CODE - runs[typed.number]

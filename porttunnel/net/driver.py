@@ -1,5 +1,7 @@
 """Runs a core on a carrier: bytes, deadlines, back-pressure. Written once for every core.
 
+When a carrier is lost the core may go on, and be given another one.
+
 The shell's duties (docs/architecture, "One contract"): hand in what came, give out what
 happened, send what waits as far as the carrier takes it, call back at the deadline.
 """
@@ -7,7 +9,6 @@ happened, send what waits as far as the carrier takes it, call back at the deadl
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -27,9 +28,9 @@ class MachineDriver:
 
     :param reactor: time.
     :param machine: the core.
-    :param on_event: called with each event of the core, in order.
-    :param on_events_done: called when the events of one moment have been given out; views in
-        them are no longer valid after it.
+    :param report: gives out the core's events; views in them are valid until it returns. It may
+        be called while it is at work, and then does nothing.
+    :param on_gone: called each time that a carrier is gone.
     :ivar lost_reason: why the carrier is gone, once it is.
     """
 
@@ -37,13 +38,13 @@ class MachineDriver:
         self,
         reactor: IReactorTime,
         machine: Machine,
-        on_event: Callable[[Any], None],
-        on_events_done: Callable[[], None],
+        report: Callable[[], None],
+        on_gone: Callable[[], None] = lambda: None,
     ) -> None:
         self._reactor = reactor
         self._machine = machine
-        self._on_event = on_event
-        self._on_events_done = on_events_done
+        self._report = report
+        self._on_gone = on_gone
         self._carrier: Carrier | None = None
         self.lost_reason: Failure | None = None
         self._pace = LinkPace(reactor.seconds())
@@ -75,6 +76,8 @@ class MachineDriver:
     def carrier_made(self, carrier: Carrier) -> None:
         """The connection is there."""
         self._carrier = carrier
+        self._closing = self._ended = self._peer_ended = False
+        self._pace = LinkPace(self._reactor.seconds())
         self._set_pace(carrier)
         self.flush()
 
@@ -98,12 +101,15 @@ class MachineDriver:
         """The connection is gone."""
         self._carrier = None
         self.lost_reason = reason
+        if self._goodbye is not None and self._goodbye.active():
+            self._goodbye.cancel()
+        self._goodbye = None
         self._machine.receive_eof(self._reactor.seconds())
         self.flush()
-        self._cancel()
         waiting, self._waiting_for_end = self._waiting_for_end, []
         for gone in waiting:
             gone.callback(None)
+        self._on_gone()
 
     def flush(self) -> None:
         """Give out events and send what waits, until nothing moves any more."""
@@ -131,6 +137,11 @@ class MachineDriver:
         if self._carrier is not None and self._goodbye is None:
             self._goodbye = self._reactor.callLater(GOODBYE_SECONDS, self._carrier.abort)
         self.flush()
+
+    def abort(self) -> None:
+        """Close the carrier at once: it is dead, or nothing on it matters any more."""
+        if self._carrier is not None:
+            self._carrier.abort()
 
     def _flush_now(self) -> None:
         self._soon = None
@@ -164,11 +175,6 @@ class MachineDriver:
     def _set_pace(self, carrier: Carrier) -> None:
         self._machine.limit_ahead(self._pace.ahead_bytes)
         carrier.limit_unsent(self._pace.ahead_bytes // 2)
-
-    def _report(self) -> None:
-        for event in self._machine.events():
-            self._on_event(event)
-        self._on_events_done()
 
     def _part(self, carrier: Carrier) -> None:
         # Closed at once, with bytes of the peer still unread, the kernel would reset the
@@ -205,9 +211,3 @@ class MachineDriver:
         if due is not None and due <= now:
             self._machine.handle_timeout(now)
         self.flush()
-
-    def _cancel(self) -> None:
-        for call in (self._timer, self._soon, self._goodbye):
-            if call is not None and call.active():
-                call.cancel()
-        self._timer = self._soon = self._goodbye = None

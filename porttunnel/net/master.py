@@ -14,19 +14,23 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from porttunnel.errors import NotReachable
+from porttunnel.errors import NotReachable, PorttunnelError
 from porttunnel.keys.hybrid import encapsulate
 from porttunnel.keys.primitives import SigningKey
+from porttunnel.net.direct import DirectListener
 from porttunnel.net.endpoints import StreamClientEndpoint, StreamServerEndpoint
 from porttunnel.net.offer import Offer, parse_offer
 from porttunnel.net.server_address import parse_server_address
-from porttunnel.net.session import Session, connect_link
+from porttunnel.net.session import Session
 from porttunnel.net.target import accept_offer
 from porttunnel.session import event, request
 from porttunnel.session.code import SessionCode
+from porttunnel.session.direct import AcceptedPath
 from porttunnel.session.master import MasterMachine
+from porttunnel.session.member import GIVE_UP_SECONDS
 from porttunnel.session.multiplex import Multiplex
 from porttunnel.session.packet import MASTER
+from porttunnel.session.record import DirectAddress
 
 __all__ = ["Consent", "SharedSession", "default_name", "share"]
 
@@ -62,8 +66,13 @@ class SharedSession(Session):
         *,
         on_consent: Consent,
         on_event: Callable[[Any], None],
+        direct: bool = True,
     ) -> None:
         super().__init__(reactor, machine, on_event=on_event)
+        self._listener: DirectListener | None = None
+        if direct:
+            self._listener = DirectListener(self, self._accept_direct)
+        self._offered: list[DirectAddress] = []
         self._master = machine
         self._on_consent = on_consent
         self._opened: defer.Deferred[None] | None = defer.Deferred()
@@ -124,6 +133,11 @@ class SharedSession(Session):
         self._master.kick(member)
         self.flush()
 
+    def lock(self, locked: bool) -> None:
+        """Let nobody new in, or do again; who is in stays."""
+        self._master.lock(locked)
+        self.flush()
+
     def allow_joining(self) -> None:
         """After ``JoiningPaused``: let people try again."""
         self._master.allow_joining(self._reactor.seconds())
@@ -145,7 +159,7 @@ class SharedSession(Session):
         """
         opened = self._opened
         try:
-            await connect_link(self._reactor, self, endpoint)
+            await self._connect(endpoint)
             self._master.start(self._reactor.seconds())
             self.flush()
             if opened is not None:
@@ -162,6 +176,11 @@ class SharedSession(Session):
         super()._receive_session_event(happened)
         if isinstance(happened, event.ConsentAsked):
             self._ask_consent(happened)
+        elif isinstance(happened, event.SessionOpened) and self._listener is not None:
+            self._listener.begin()
+            self._offer_direct()
+        elif isinstance(happened, event.LinkRestored):
+            self._offer_direct()
         opened = self._opened
         if opened is not None and isinstance(happened, event.InvitationMade):
             self._opened = None
@@ -169,6 +188,22 @@ class SharedSession(Session):
         elif opened is not None and isinstance(happened, event.ConnectionFailed):
             self._opened = None
             opened.errback(happened.error)
+
+    def _accept_direct(self, reason: str) -> AcceptedPath:
+        return self._master.accept_direct(reason, self._reactor.seconds())
+
+    def _offer_direct(self) -> None:
+        """The networks that this machine is in may have changed."""
+        addresses = [] if self._listener is None else self._listener.addresses
+        if addresses != self._offered:
+            self._offered = addresses
+            self._master.offer_direct(addresses)
+            self.flush()
+
+    def _finish(self, error: PorttunnelError | None) -> None:
+        if self._listener is not None:
+            self._listener.stop()
+        super()._finish(error)
 
     def _ask_consent(self, asked: event.ConsentAsked) -> None:
         deciding = defer.ensureDeferred(self._decide(asked))
@@ -201,6 +236,9 @@ async def share(
     sas: bool = False,
     lifetime_seconds: int = DEFAULT_LIFETIME_SECONDS,
     max_clients: int = DEFAULT_MAX_CLIENTS,
+    direct: bool = True,
+    remember: bool = False,
+    give_up_seconds: float = GIVE_UP_SECONDS,
 ) -> SharedSession:
     """Open a session and share something in it.
 
@@ -213,6 +251,9 @@ async def share(
     :param sas: invite with the number alone; digits are read out in both directions.
     :param lifetime_seconds: how long the session may last, at most 90 days.
     :param max_clients: how many may be in it at a time.
+    :param direct: let clients on the same network connect straight to this machine.
+    :param remember: let clients come back after their program ended, without a code.
+    :param give_up_seconds: how long to try to come back after the link was lost.
     :raises ConfigurationError: an address or an offer can't be read.
     :raises NotReachable: no connection to the server.
     """
@@ -231,8 +272,12 @@ async def share(
         randbelow=secrets.randbelow,
         encapsulate=encapsulate,
         jitter=secrets.randbelow(1000) / 1000,
+        remember=remember,
+        give_up_seconds=give_up_seconds,
     )
-    session = SharedSession(reactor, machine, on_consent=on_consent, on_event=on_event)
+    session = SharedSession(
+        reactor, machine, on_consent=on_consent, on_event=on_event, direct=direct
+    )
     for offer in wanted:
         session.offer(offer)
     await session.open(endpoint)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet import defer
@@ -19,7 +20,6 @@ from twisted.internet.error import (
 from twisted.internet.error import ConnectionRefusedError as TwistedConnectionRefused
 from twisted.internet.error import TimeoutError as TwistedTimeout
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from porttunnel.errors import (
@@ -32,12 +32,15 @@ from porttunnel.errors import (
 from porttunnel.net.carriers.interface import Carrier
 from porttunnel.net.carriers.protocol import CarrierProtocol
 from porttunnel.net.driver import MachineDriver
+from porttunnel.net.link_connection import connect_link
+from porttunnel.net.reconnect import Reconnector
 from porttunnel.net.stream_handle import StreamHandle
 from porttunnel.session import event
+from porttunnel.session.direct import DirectPath
 from porttunnel.session.member import Member
 from porttunnel.session.multiplex import Multiplex
 
-__all__ = ["Acceptor", "Session", "code_of_failure", "connect_link"]
+__all__ = ["Acceptor", "Session", "code_of_failure"]
 
 Acceptor = Callable[[int, int], None]
 """Called with member and stream when one is offered: accepts or refuses it."""
@@ -69,7 +72,13 @@ class Session(ABC):
         self._reactor = reactor
         self._machine = machine
         self._on_event = on_event
-        self._driver = MachineDriver(reactor, machine, self._receive_event, self._events_done)
+        self._driver = MachineDriver(reactor, machine, self._report)
+        machine.link.wake = self._wake_link
+        self._directs: set[MachineDriver] = set()
+        self._endpoint: IStreamClientEndpoint | None = None
+        self._reconnector = Reconnector(reactor, self._reconnect)
+        self._reporting = False
+        self._woken: set[MachineDriver] = set()
         self._handles: dict[tuple[int, int], StreamHandle] = {}
         self._batches: list[Callable[[], None]] = []
         self._acceptors: dict[str, Acceptor] = {}
@@ -92,6 +101,9 @@ class Session(ABC):
     def flush(self) -> None:
         """Send what was written, now."""
         self._driver.flush()
+        for driver in tuple(self._woken):
+            self._woken.discard(driver)
+            driver.flush()
 
     def flush_soon(self) -> None:
         """Send what was written, in the reactor's next turn."""
@@ -176,7 +188,61 @@ class Session(ABC):
         """The link's carrier, while there is one."""
         return self._driver.carrier
 
+    # Links
+
+    async def _connect(self, endpoint: IStreamClientEndpoint) -> None:
+        """Make the first connection; the same endpoint serves when it is lost.
+
+        :raises NotReachable: there is none.
+        """
+        self._endpoint = endpoint
+        await connect_link(self.make_protocol, endpoint)
+
+    async def _reconnect(self) -> None:
+        await self._driver.when_gone()
+        if self._endpoint is None:
+            raise NotReachable("There was no connection to the tunnel server yet.")
+        await connect_link(self.make_protocol, self._endpoint)
+        self._machine.reconnected(self._reactor.seconds())
+        self.flush()
+
+    def run_direct(self, path: DirectPath) -> CarrierProtocol:
+        """The protocol of a connection straight to another member."""
+        driver = MachineDriver(self._reactor, path, self._report, lambda: self._drop(driver))
+        self._directs.add(driver)
+        path.wake = partial(self._wake_direct, driver)
+        # Not at once: the path may be in the middle of reading.
+        path.on_closed = partial(self._reactor.callLater, 0, driver.close)
+        return CarrierProtocol(self._reactor, driver)
+
+    def _drop(self, driver: MachineDriver) -> None:
+        self._directs.discard(driver)
+        self._woken.discard(driver)
+
+    def _wake_link(self) -> None:
+        # What comes on the link is followed by a flush of it anyway.
+        if self._directs:
+            self._driver.flush_soon()
+
+    def _wake_direct(self, driver: MachineDriver) -> None:
+        self._woken.add(driver)
+        driver.flush_soon()
+
     # Inside
+
+    def _report(self) -> None:
+        if self._reporting:
+            return  # events keep their order: whoever reports now goes on with the new ones
+        self._reporting = True
+        try:
+            while True:
+                for happened in self._machine.events():
+                    self._receive_event(happened)
+                self._events_done()
+                if not self._machine.has_events:
+                    break
+        finally:
+            self._reporting = False
 
     def _receive_event(self, happened: Any) -> None:
         kind = type(happened)
@@ -257,6 +323,11 @@ class Session(ABC):
     def _receive_session_event(self, happened: Any) -> None:
         if isinstance(happened, event.MemberLeft):
             self._lose_streams(happened.member, happened.reason)
+        elif isinstance(happened, event.LinkLost):
+            self._driver.abort()
+            self._reconnector.begin(happened.retry_after_seconds)
+        elif isinstance(happened, event.LinkRestored):
+            self._reconnector.succeed()
         # Told before when_done() fires, so that whoever waits for that knows why.
         self._on_event(happened)
         if isinstance(happened, event.ConnectionFailed):
@@ -279,39 +350,15 @@ class Session(ABC):
         for handle in handles.values():
             handle.stream_lost(error or CutOff("The session was closed."))
         self._check_streams()
-        self._driver.close()
+        self._reconnector.stop()
+        for driver in (*self._directs, self._driver):
+            driver.close()
         waiting, self._waiting = self._waiting, []
         for deferred in waiting:
             if error is None:
                 deferred.callback(None)
             else:
                 deferred.errback(error)
-
-
-async def connect_link(reactor: Any, session: Session, endpoint: IStreamClientEndpoint) -> None:
-    """Connect a session's link.
-
-    :raises NotReachable: no connection; the reason is in its text.
-    """
-    factory = Factory.forProtocol(session.make_protocol)
-    factory.noisy = False
-    connecting = endpoint.connect(factory)
-    # What is cancelled is a Deferred of our own: what an endpoint makes of its cancellation can't
-    # always be told from a failure. While it looks up a name, it says that there is none.
-    connected: defer.Deferred[Any] = defer.Deferred()
-    connecting.chainDeferred(connected)
-    try:
-        await connected
-    except defer.CancelledError:
-        connecting.cancel()
-        raise
-    except PorttunnelError:
-        raise
-    except Exception as error:
-        reason = str(error).rstrip(".")
-        raise NotReachable(
-            f"The tunnel server can't be reached ({reason}). Check --server, and whether it runs."
-        ) from error
 
 
 _STREAM_EVENTS = frozenset(

@@ -155,6 +155,15 @@ class ClientMachine(Member):
         """
         return self._master().streams
 
+    @property
+    def ticket(self) -> RejoinTicket:
+        """What lets this client come back after its process ended, if the master allows it.
+
+        :raises LocalProtocolError: not admitted yet, or not any more.
+        """
+        secret = self._master().secrets.rejoin
+        return RejoinTicket(self._code.number, self._session_id, self._link.member, secret)
+
     def dial(self, reason: str, now: float) -> DialledPath:
         """The machine of a new connection to an address of ``DirectOffered``.
 

@@ -45,6 +45,7 @@ class DirectPath(Path):
     :param reason: why packets can go this way, for people.
     :param now: seconds, monotonic: the connection's beginning.
     :ivar on_closed: called once when the connection is to be closed; set by whoever runs it.
+    :ivar on_proven: called once when it is proven who is at the other end; likewise.
     :ivar peer: who is at the other end, once that is proven.
     """
 
@@ -53,6 +54,7 @@ class DirectPath(Path):
         self.reason = reason
         self.peer: Peer | None = None
         self.on_closed: Callable[[], None] = lambda: None
+        self.on_proven: Callable[[], None] = lambda: None
         self._owner = owner
         self._proof = bytearray()
         self._prove_by = now + PROOF_SECONDS
@@ -130,6 +132,7 @@ class DirectPath(Path):
         self.peer = peer
         self.start(now)
         self._owner.peers.attach_direct(peer, self, now)
+        self.on_proven()
 
     def _receive_proofs(self, data: memoryview, now: float) -> memoryview:
         """Take in proofs; what is behind the last one."""

@@ -53,6 +53,7 @@ __all__ = [
 
 SESSION_ID_BYTES = 16  # 128 random bits: never drawn twice, never guessed
 TOKEN_BYTES = 32
+SALT_BYTES = 32
 SERVER_ID_BYTES = 16
 FIRST_CLIENT = MASTER + 1
 LAST_CLIENT = NO_MEMBER - 1
@@ -190,12 +191,12 @@ class Directory:
         """Give a member a new token; its link is held by this process from now on.
 
         The token that it showed stays good until :meth:`confirm_token`, since the answer may get
-        lost on the way, and not only once.
+        lost on the way, and not only once; each time it is answered with the same new one.
 
         :raises SessionEnded: the session is over or unknown, this is no member of it, or the
             token is wrong: one message for all.
         """
-        new_token = self._token_bytes(TOKEN_BYTES)
+        salt = self._token_bytes(SALT_BYTES)
         with self._store.transaction():
             session = self._living_session(session_id, now)
             row = self._store.member(session_id, member)
@@ -203,14 +204,9 @@ class Directory:
                 raise SessionEnded(_SESSION_ENDED)
             if row.linked_by not in (None, self._server_id):
                 self._notices.write(Moved(session_id, member), now)
+            row, new_token = row.renew_token(token, salt)
             self._store.replace_member(
-                replace(
-                    row,
-                    token_hash=hash_token(new_token),
-                    previous_token_hash=hash_token(token),
-                    linked_by=self._server_id,
-                    unlinked_since=None,
-                )
+                replace(row, linked_by=self._server_id, unlinked_since=None)
             )
             self._note_alive(now)
         return Admission(session_id, session.number, member, new_token)
@@ -357,6 +353,7 @@ class Directory:
             member=member,
             token_hash=hash_token(token),
             previous_token_hash=None,
+            token_salt=b"",
             joined_at=now,
             established=member == MASTER,
             linked_by=self._server_id,

@@ -8,10 +8,10 @@ verbs in :mod:`porttunnel.net.store.sqlite`; they say nothing of SQL.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from porttunnel.keys.credentials import verify_token
+from porttunnel.keys.credentials import derive_next_token, hash_token, verify_token
 
 __all__ = ["DirectoryStore", "MemberRow", "NoticeRow", "ServerRow", "SessionRow"]
 
@@ -41,6 +41,7 @@ class MemberRow:
     member: int
     token_hash: bytes = field(repr=False)
     previous_token_hash: bytes | None = field(repr=False)
+    token_salt: bytes = field(repr=False)  # what makes the current token from the previous one
     joined_at: float
     established: bool
     linked_by: bytes | None
@@ -52,6 +53,26 @@ class MemberRow:
         # Without a previous token the current one stands in: the time tells nothing either.
         previous = verify_token(token, self.previous_token_hash or self.token_hash)
         return current or previous
+
+    def renew_token(self, shown: bytes, salt: bytes) -> tuple[MemberRow, bytes]:
+        """The row after a RESUME, and the token to answer it with.
+
+        The previous token gets the same answer each time. A RESUME that was given up may arrive
+        after the one that took its place, and must not make void what that one was answered.
+
+        :param shown: a token that :meth:`may_resume_with` allows.
+        :param salt: 32 fresh random bytes, for the case that the current token was shown.
+        """
+        if not verify_token(shown, self.token_hash):
+            salt = self.token_salt or salt
+        token = derive_next_token(shown, salt)
+        renewed = replace(
+            self,
+            token_hash=hash_token(token),
+            previous_token_hash=hash_token(shown),
+            token_salt=salt,
+        )
+        return renewed, token
 
 
 @dataclass(frozen=True, slots=True)

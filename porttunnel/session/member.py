@@ -103,6 +103,11 @@ class Member(ABC):
             self._events.clear()
             yield from happened
 
+    @property
+    def has_events(self) -> bool:
+        """Whether :meth:`events` has something to give."""
+        return bool(self._events)
+
     def data_to_send(self) -> Sequence[memoryview]:
         """What waits to be sent on the link."""
         self.take_turns(self._link)

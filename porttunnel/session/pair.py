@@ -291,7 +291,7 @@ class Pair:
 
     def _answer(self, path: Path, now: float) -> bool:
         """The other side has asked, and with that told what it has: it will use this path."""
-        self._questions.forget(path)
+        self._questions.succeed(path)
         self._send_ack_packet(path, FLAG_SYNCED)
         return self._use(path, now)
 
@@ -299,7 +299,7 @@ class Pair:
         sealed_then = self._questions.sealed_at(path)
         if sealed_then is None:
             return False  # its own question came before, or we have gone elsewhere meanwhile
-        self._questions.forget(path)
+        self._questions.succeed(path)
         # What went here before our question has come before it. The rest may be under way.
         if self._path is path and ack >= sealed_then:
             return False
@@ -310,9 +310,10 @@ class Pair:
         if changed and path.kind is PathKind.DIRECT:
             # An answer of the relay, where a question may be under way, must not lead back.
             self._questions.clear()
+        if changed:
+            self._gap_deadline = None  # it ran while perhaps nothing could fill the gap
         self._path = path
         self._window.rewind()
-        self._questions.succeed()
         if self._unreported_packets:
             self._schedule_ack(now)
         return changed
@@ -343,6 +344,8 @@ class Pair:
         self._reported()
 
     def _send_ack_packet(self, path: Path, flags: int) -> None:
+        if path.outbox.waiting_bytes >= 2 * path.outbox.limit_bytes:
+            return  # who asks without end and reads nothing makes no queue; it asks again
         packet = bytearray(HEADER_BYTES + TAG_BYTES)
         number = self._next_ack_number
         encode_header_into(

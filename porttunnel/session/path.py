@@ -101,7 +101,7 @@ class Path:
         """Ask a silent other end for a sign of life.
 
         :param dead: the error's text.
-        raises LinkBroken: it gave none after :data:`MAX_MISSED_PINGS`.
+        :raises LinkBroken: it gave none after :data:`MAX_MISSED_PINGS`.
         """
         if self._missed_pings >= MAX_MISSED_PINGS:
             raise LinkBroken(dead)

@@ -51,8 +51,11 @@ class Questions:
         self._asked.clear()
         self.deadline = None
 
-    def succeed(self) -> None:
-        """The other side is there: the next question has the first one's patience."""
+    def succeed(self, path: Path) -> None:
+        """The other side is there: its word has come on this path, and the next question has the
+        first one's patience.
+        """
+        self.forget(path)
         self._seconds = RESYNC_SECONDS
 
     def repeat(self, now: float) -> list[Path]:

@@ -1,0 +1,92 @@
+"""Makes a lost connection anew, patiently: at once, then less and less often.
+
+Source: docs/session-protocol, section 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from random import SystemRandom
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from porttunnel.errors import PorttunnelError
+
+__all__ = ["Reconnector", "draw_delay"]
+
+FIRST_DELAY_SECONDS = 0.05  # a cut connection is back before a person notices
+MAX_DELAY_SECONDS = 15.0  # a server that comes back serves everybody within that time
+
+_random = SystemRandom()
+
+
+def draw_delay(failures: int, random: Callable[[], float]) -> float:
+    """How long to wait before the next try.
+
+    :param failures: tries that failed since the last success.
+    :param random: 0 to 1; all of the delay is drawn, so that a thousand clients don't come back
+        in step ("full jitter").
+    :returns: seconds.
+    """
+    return random() * min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(failures, 16))
+
+
+class Reconnector:
+    """Tries until it is told to stop.
+
+    :param reactor: time.
+    :param connect: makes one try; raises a ``PorttunnelError`` if it failed.
+    :param random: 0 to 1.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        connect: Callable[[], Awaitable[None]],
+        random: Callable[[], float] = _random.random,
+    ) -> None:
+        self._reactor = reactor
+        self._connect = connect
+        self._random = random
+        self._failures = 0
+        self._trying: Deferred[None] | None = None
+
+    def begin(self, not_before_seconds: float = 0.0) -> None:
+        """The connection is gone.
+
+        :param not_before_seconds: the server asked to wait so long; it has jittered that.
+        """
+        self.stop()
+        self._trying = Deferred.fromCoroutine(self._try(not_before_seconds))
+        self._trying.addErrback(lambda failure: failure.trap(CancelledError))
+        self._trying.addErrback(lambda failure: self._log.failure("reconnecting failed", failure))
+
+    def succeed(self) -> None:
+        """The new connection is good for use: the next loss finds fresh patience."""
+        self._failures = 0
+
+    def stop(self) -> None:
+        """Try no more."""
+        trying, self._trying = self._trying, None
+        if trying is not None:
+            trying.cancel()
+
+    async def _try(self, seconds: float) -> None:
+        while True:
+            delay = seconds + draw_delay(self._failures, self._random)
+            await deferLater(self._reactor, delay)
+            seconds = 0.0
+            self._failures += 1
+            try:
+                await self._connect()
+            except PorttunnelError as error:
+                self._log.debug("no connection yet: {error}", error=error)
+            else:
+                # Not kept: what comes after this is the connection's business.
+                self._trying = None
+                return
