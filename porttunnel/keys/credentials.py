@@ -11,12 +11,14 @@ from porttunnel.keys.primitives import (
     KEY_BYTES,
     constant_time_equal,
     derive_password_hash,
+    hmac_sha256,
     sha256,
 )
 
 __all__ = [
     "ID_BYTES",
     "PASSWORD_ITERATIONS",
+    "derive_next_token",
     "format_id",
     "hash_password",
     "hash_setup_key",
@@ -31,6 +33,8 @@ SALT_BYTES = 16
 PASSWORD_ITERATIONS = 100_000  # 11 ms of CPU for each login, so it is rate-limited before
 MAX_PASSWORD_ITERATIONS = 10_000_000  # a second of CPU: more in a store is damage
 
+LABEL_NEXT_TOKEN = b"ptun1 next token"
+
 _ALGORITHM = "pbkdf2-sha256"
 _DAMAGED = "a stored password hash is damaged; set that password again or restore the store"
 _ID_ALPHABET = frozenset("0123456789abcdef")
@@ -44,6 +48,16 @@ def hash_token(token: bytes) -> bytes:
 def verify_token(token: bytes, token_hash: bytes) -> bool:
     """Whether ``token`` is the one of ``token_hash``."""
     return constant_time_equal(sha256(token), token_hash)
+
+
+def derive_next_token(token: bytes, salt: bytes) -> bytes:
+    """The session token (32 bytes) that follows ``token``, the same each time.
+
+    Who has read the store knows the salt and not the token; who has an old token knows no salt.
+
+    :param salt: 32 random bytes, drawn when ``token`` is shown for the first time.
+    """
+    return hmac_sha256(salt, LABEL_NEXT_TOKEN, token)
 
 
 def hash_setup_key(setup_key: bytes) -> bytes:

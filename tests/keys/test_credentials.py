@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from porttunnel.errors import ConfigurationError, RemoteProtocolError
 from porttunnel.keys.credentials import (
+    derive_next_token,
     format_id,
     hash_password,
     hash_setup_key,
@@ -35,6 +37,14 @@ def test_verifies_a_token() -> None:
     assert verify_token(TOKEN, hash_token(TOKEN))
     assert not verify_token(TOKEN[:-1] + b"u", hash_token(TOKEN))
     assert not verify_token(TOKEN, b"")
+
+
+def test_the_next_token_needs_the_last_one_and_the_salt() -> None:
+    salt = b"s" * 32
+    expected = hmac.digest(salt, b"ptun1 next token" + TOKEN, "sha256")
+    assert derive_next_token(TOKEN, salt) == expected
+    assert derive_next_token(TOKEN, b"o" * 32) != expected
+    assert derive_next_token(b"o" * 32, salt) != expected
 
 
 def test_a_password_hash_carries_algorithm_and_cost() -> None:

@@ -29,7 +29,7 @@ def store() -> Iterator[SQLiteStore]:
 
 def member(linked_by: bytes | None) -> MemberRow:
     since = 0.0 if linked_by is None else None
-    return MemberRow(SESSION, 2, b"h" * 32, None, 0.0, True, linked_by, since)
+    return MemberRow(SESSION, 2, b"h" * 32, None, b"salt", 0.0, True, linked_by, since)
 
 
 def test_each_report_arrives_once_and_in_order(store: SQLiteStore) -> None:

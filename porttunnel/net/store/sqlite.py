@@ -72,6 +72,7 @@ _SCHEMA: tuple[tuple[str, ...], ...] = (
             reason TEXT
         ) STRICT""",
         "CREATE INDEX notices_by_time ON notices (written_at)",
+        "ALTER TABLE members ADD COLUMN token_salt BLOB NOT NULL DEFAULT x''",
     ),
 )
 
@@ -142,16 +143,16 @@ class SQLiteStore(DirectoryStore):
     def add_member(self, member: MemberRow) -> None:
         self._file.change(
             "INSERT INTO members (session_id, member, token_hash, previous_token_hash, "
-            "joined_at, established, linked_by, unlinked_since) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "token_salt, joined_at, established, linked_by, unlinked_since) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             *_member_values(member),
         )
 
     def replace_member(self, member: MemberRow) -> None:
         session_id, number, *values = _member_values(member)
         self._file.change(
-            "UPDATE members SET token_hash = ?, previous_token_hash = ?, joined_at = ?, "
-            "established = ?, linked_by = ?, unlinked_since = ? "
+            "UPDATE members SET token_hash = ?, previous_token_hash = ?, token_salt = ?, "
+            "joined_at = ?, established = ?, linked_by = ?, unlinked_since = ? "
             "WHERE session_id = ? AND member = ?",
             *values,
             session_id,
@@ -166,8 +167,8 @@ class SQLiteStore(DirectoryStore):
     def member(self, session_id: bytes, member: int) -> MemberRow | None:
         return _member(
             self._file.rows(
-                "SELECT session_id, member, token_hash, previous_token_hash, joined_at, "
-                "established, linked_by, unlinked_since "
+                "SELECT session_id, member, token_hash, previous_token_hash, token_salt, "
+                "joined_at, established, linked_by, unlinked_since "
                 "FROM members WHERE session_id = ? AND member = ?",
                 session_id,
                 member,
@@ -317,6 +318,7 @@ def _member_values(member: MemberRow) -> tuple[object, ...]:
         member.member,
         member.token_hash,
         member.previous_token_hash,
+        member.token_salt,
         member.joined_at,
         member.established,
         member.linked_by,
@@ -327,7 +329,16 @@ def _member_values(member: MemberRow) -> tuple[object, ...]:
 def _member(rows: list[Any]) -> MemberRow | None:
     if not rows:
         return None
-    session_id, member, token_hash, previous, joined_at, established, linked, unlinked = rows[0]
+    session_id, member, token_hash, previous, salt, joined_at, established, *link = rows[0]
+    linked_by, unlinked_since = link
     return MemberRow(
-        session_id, member, token_hash, previous, joined_at, bool(established), linked, unlinked
+        session_id,
+        member,
+        token_hash,
+        previous,
+        salt,
+        joined_at,
+        bool(established),
+        linked_by,
+        unlinked_since,
     )

@@ -83,7 +83,7 @@ def mode_of(path: Path) -> int:
 
 def test_rows_come_back_as_they_were_put() -> None:
     session = SessionRow(b"s" * 16, 12_345, 10.5, 5.25, 3, 2, False)
-    member = MemberRow(b"s" * 16, 2, b"h" * 32, None, 1.5, False, b"p" * 16, None)
+    member = MemberRow(b"s" * 16, 2, b"h" * 32, None, b"salt", 1.5, False, b"p" * 16, None)
     server = ServerRow(b"p" * 16, 0.5, 1.5)
     with closing(SQLiteStore(IN_MEMORY)) as store, store.transaction():
         assert store.issue_number(12_345)
@@ -97,7 +97,7 @@ def test_rows_come_back_as_they_were_put() -> None:
         changed = SessionRow(b"s" * 16, 12_345, 11.5, 6.25, 4, 3, True)
         store.replace_session(changed)
         assert store.session(session.session_id) == changed
-        unlinked = MemberRow(b"s" * 16, 2, b"i" * 32, b"h" * 32, 2.5, True, None, 7.5)
+        unlinked = MemberRow(b"s" * 16, 2, b"i" * 32, b"h" * 32, b"salt", 2.5, True, None, 7.5)
         store.replace_member(unlinked)
         assert store.member(session.session_id, 2) == unlinked
         later = ServerRow(b"p" * 16, 0.5, 9.5)
@@ -124,7 +124,9 @@ def test_members_go_with_their_session_and_its_number_stays() -> None:
     with closing(SQLiteStore(IN_MEMORY)) as store, store.transaction():
         store.issue_number(12_345)
         store.add_session(SessionRow(b"s" * 16, 12_345, 10.0, 5.0, 3, 2, False))
-        store.add_member(MemberRow(b"s" * 16, 1, b"h" * 32, None, 0.0, True, b"p" * 16, None))
+        store.add_member(
+            MemberRow(b"s" * 16, 1, b"h" * 32, None, b"salt", 0.0, True, b"p" * 16, None)
+        )
         assert store.remove_session(b"s" * 16)
         assert store.member(b"s" * 16, 1) is None
         assert not store.issue_number(12_345)
@@ -174,7 +176,7 @@ def test_rows_that_contradict_themselves_are_refused() -> None:
         with store.transaction():
             store.issue_number(12_345)
             store.add_session(SessionRow(b"s" * 16, 12_345, 10.0, 5.0, 3, 2, False))
-        both = MemberRow(b"s" * 16, 1, b"h" * 32, None, 0.0, True, b"p" * 16, 0.0)
+        both = MemberRow(b"s" * 16, 1, b"h" * 32, None, b"salt", 0.0, True, b"p" * 16, 0.0)
         with pytest.raises(sqlite3.IntegrityError), store.transaction():
             store.add_member(both)
 
