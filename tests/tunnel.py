@@ -11,10 +11,12 @@ from typing import Any
 
 from porttunnel.errors import ErrorCode
 from porttunnel.keys.hybrid import HybridPrivateKey, encapsulate
+from porttunnel.keys.primitives import SigningKey
 from porttunnel.session import request
 from porttunnel.session.client import ClientMachine
 from porttunnel.session.code import SessionCode
 from porttunnel.session.event import (
+    BroadcastReceived,
     ConnectionFailed,
     InvitationMade,
     KeyWanted,
@@ -24,6 +26,7 @@ from porttunnel.session.event import (
 from porttunnel.session.master import MasterMachine
 from porttunnel.session.member import Member
 from porttunnel.session.packet import (
+    ALL_MEMBERS,
     HEADER_BYTES,
     MASTER,
     SERVER,
@@ -87,7 +90,7 @@ class MemoryTunnel:
             name="Anna",
             services=(Service(name="web", kind="tcp"),),
             sas=sas,
-            signing_key=bytes(32),
+            signing_key=SigningKey.generate(),
             token_bytes=self.random.randbytes,
             randbelow=self.random.randrange,
             encapsulate=encapsulate,
@@ -230,6 +233,8 @@ class MemoryTunnel:
     def _collect(self, line: _Line) -> None:
         member = line.core._link.member
         for event in line.core.events():
+            if isinstance(event, BroadcastReceived):
+                event = BroadcastReceived(event.channel, memoryview(bytes(event.data)))
             if isinstance(event, StreamDataReceived):
                 # Its view is valid only until the next bytes come; a test looks later.
                 event = StreamDataReceived(
@@ -247,8 +252,12 @@ class MemoryTunnel:
             return
         if header.target != SERVER:
             self.relayed.append((header, packet))
+            targets = [header.target]
+            if header.target == ALL_MEMBERS:
+                targets = [member for member in self.lines if member != MASTER]
             for changed in self.liar(header, packet):
-                self.deliver(header.target, changed)
+                for target in targets:
+                    self.deliver(target, changed)
             return
         if header.kind is PacketType.PING:
             pong = encode_packet(PacketType.PONG, SERVER, header.sender, packet[HEADER_BYTES:])

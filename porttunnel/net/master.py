@@ -267,7 +267,7 @@ async def share(
         ),
         name=name or default_name(),
         sas=sas,
-        signing_key=SigningKey.generate().public,
+        signing_key=SigningKey.generate(),
         token_bytes=secrets.token_bytes,
         randbelow=secrets.randbelow,
         encapsulate=encapsulate,

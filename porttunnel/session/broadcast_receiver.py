@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from porttunnel.errors import AuthenticationFailed, RemoteProtocolError, StreamCode, StreamReset
-from porttunnel.keys.primitives import SIGNATURE_BYTES, VerifyKey
+from porttunnel.keys.primitives import SIGNATURE_BYTES, VerifyKey, sha256
 from porttunnel.keys.sealing import GroupOpener
 from porttunnel.session.broadcast_sender import LABEL_GROUP_SIGNATURE
 from porttunnel.session.event import BroadcastEnded, BroadcastLost, BroadcastReceived
@@ -160,7 +160,7 @@ class BroadcastReceiver:
                 LABEL_GROUP_SIGNATURE,
                 self._session_id,
                 packet[:HEADER_BYTES],
-                records,
+                sha256(records),
             )
         except (AuthenticationFailed, RemoteProtocolError):
             return None

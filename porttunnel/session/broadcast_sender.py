@@ -12,7 +12,7 @@ from struct import Struct
 from typing import Any
 
 from porttunnel.errors import LocalProtocolError
-from porttunnel.keys.primitives import SIGNATURE_BYTES, SigningKey
+from porttunnel.keys.primitives import SIGNATURE_BYTES, SigningKey, sha256
 from porttunnel.keys.sealing import GroupSealer
 from porttunnel.session.broadcast_window import BroadcastWindow
 from porttunnel.session.event import BroadcastWritable
@@ -279,7 +279,7 @@ class BroadcastSender:
         header = view[:HEADER_BYTES]
         records = view[_RECORDS_START : _RECORDS_START + self._open_bytes]
         view[HEADER_BYTES:_RECORDS_START] = self._signing_key.sign(
-            LABEL_GROUP_SIGNATURE, self._session_id, header, records
+            LABEL_GROUP_SIGNATURE, self._session_id, header, sha256(records)
         )
         sealer.seal_group(view, length, number)
         self._open_bytes = 0

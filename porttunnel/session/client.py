@@ -8,7 +8,6 @@ sent: who wants another must let the user type again and make a new ``ClientMach
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
 
 from porttunnel.errors import (
     AuthenticationFailed,
@@ -26,6 +25,8 @@ from porttunnel.keys.handshake_message import is_client
 from porttunnel.keys.hybrid import HybridPrivateKey
 from porttunnel.keys.primitives import constant_time_equal
 from porttunnel.session import record, request
+from porttunnel.session.broadcast_receiver import BroadcastReceiver
+from porttunnel.session.client_state import PATIENCE_SECONDS, UNVERIFIED, VERIFIED, ClientState
 from porttunnel.session.code import CodeKind, SessionCode
 from porttunnel.session.direct import DialledPath
 from porttunnel.session.direct_address import AddressBudget
@@ -52,36 +53,8 @@ __all__ = ["MAX_RUNS_PER_CODE", "ClientMachine", "ClientState"]
 
 MAX_RUNS_PER_CODE = 3  # what a false master in the way can guess, each time visible to the user
 MAX_WRONG_DIGITS = 3  # SAS: what a person may mistype
-KEY_SECONDS = 60.0  # RSA-2048 takes 33 ms on average; a loaded machine has its time too
-EXCHANGE_SECONDS = 100.0  # the master takes joiners one by one, 10 s each, 8 may wait
-CONFIRM_SECONDS = 15.0  # M4 is computed at once
-DIGITS_SECONDS = 120.0  # to read out and type
-CONSENT_SECONDS = 600.0  # a person must come to the other screen
 
-
-class ClientState(Enum):
-    """How far a run has come."""
-
-    JOINING = "JOIN was sent"
-    PREPARING = "a member; the key is being made"
-    EXCHANGING = "C1 was sent"
-    CONFIRMING = "C3 was sent: the code is used up"
-    COMPARING = "SAS: the digits are being typed"
-    INTRODUCING = "waiting for HELLO"
-    ASKING = "JOIN_AS was sent: the other user decides"
-    MEMBER = "admitted"
-
-
-_PATIENCE_SECONDS = {
-    ClientState.PREPARING: KEY_SECONDS,
-    ClientState.EXCHANGING: EXCHANGE_SECONDS,
-    ClientState.CONFIRMING: CONFIRM_SECONDS,
-    ClientState.COMPARING: DIGITS_SECONDS,
-    ClientState.INTRODUCING: CONFIRM_SECONDS,
-    ClientState.ASKING: CONSENT_SECONDS,
-}
-_UNVERIFIED = (ClientState.EXCHANGING, ClientState.CONFIRMING)
-_VERIFIED = (ClientState.INTRODUCING, ClientState.ASKING, ClientState.MEMBER)
+_GROUP_CONTROL = (record.Epoch, record.GroupEnd, record.Resent, record.GroupDropped)
 
 
 class ClientMachine(Member):
@@ -119,6 +92,7 @@ class ClientMachine(Member):
         self._digits = ""
         self._digits_tries_left = MAX_WRONG_DIGITS
         self._hello: record.Hello | None = None
+        self._broadcast: BroadcastReceiver | None = None
         self._refused = False  # the master has told of the failure itself
         self._state = ClientState.JOINING
         self._state_deadline: float | None = None
@@ -140,7 +114,7 @@ class ClientMachine(Member):
     @property
     def was_verified(self) -> bool:
         """Whether the other side has shown that it knows the code; in SAS, the right digits."""
-        return self._state in _VERIFIED
+        return self._state in VERIFIED
 
     @property
     def member(self) -> int:
@@ -321,6 +295,14 @@ class ClientMachine(Member):
         elif isinstance(message, record.Welcome) and self._state is ClientState.ASKING:
             peer.streams.admitted = True
             self._enter(ClientState.MEMBER, now)
+            self._broadcast = BroadcastReceiver(
+                self._session_id,
+                message.signing_key,
+                message.epoch,
+                message.group_key,
+                tell=self._tell_master,
+                events=self._events,
+            )
             self._events.append(
                 Welcomed(
                     self._link.member,
@@ -333,6 +315,8 @@ class ClientMachine(Member):
             self._events.append(MembersChanged(tuple(message.members)))
         elif isinstance(message, record.Direct) and self._state is ClientState.MEMBER:
             self._events.append(DirectOffered(tuple(self._budget.take(message.addresses, now))))
+        elif self._broadcast is not None and isinstance(message, _GROUP_CONTROL):
+            self._receive_group_control(self._broadcast, message, now)
         elif isinstance(message, record.Bye) and self._state is not ClientState.COMPARING:
             self._peers.drop(peer)
             self._say_leave()
@@ -342,13 +326,34 @@ class ClientMachine(Member):
                 f"{type(message).__name__} is not possible in the state {self._state.name}"
             )
 
+    # Broadcasts
+
+    def _receive_group(self, header: Header, packet: memoryview, now: float) -> None:
+        if header.sender == MASTER and self._broadcast is not None and not self._over:
+            self._broadcast.receive_group(header, packet, now)
+
+    def _receive_group_control(
+        self, broadcast: BroadcastReceiver, message: record.Control, now: float
+    ) -> None:
+        if isinstance(message, record.Epoch):
+            broadcast.receive_epoch(message, now)
+        elif isinstance(message, record.GroupEnd):
+            broadcast.receive_end(message, now)
+        elif isinstance(message, record.Resent):
+            broadcast.receive_resent(message, now)
+        elif isinstance(message, record.GroupDropped):
+            broadcast.receive_dropped(message)
+
+    def _tell_master(self, ack: record.GroupAck) -> None:
+        self._peers[MASTER].streams.send_control(record.encode_control(ack))
+
     # Ends
 
     def _fail(self, error: PorttunnelError) -> None:
         if self._over:
             return
         failed = isinstance(error, ProtocolError | AuthenticationFailed)
-        if failed and self._state in _UNVERIFIED and not self._refused:
+        if failed and self._state in UNVERIFIED and not self._refused:
             report = request.ErrorReport(code=ErrorCode.HANDSHAKE_FAILED, text="handshake failed")
             self._send_clear(PacketType.ERROR, MASTER, request.encode(report))
         if self._state is ClientState.CONFIRMING and isinstance(error, ProtocolError):
@@ -368,13 +373,18 @@ class ClientMachine(Member):
 
     def _enter(self, state: ClientState, now: float) -> None:
         self._state = state
-        patience = _PATIENCE_SECONDS.get(state)
+        patience = PATIENCE_SECONDS.get(state)
         self._state_deadline = None if patience is None else now + patience
 
     def _next_own_deadline(self) -> float | None:
-        return self._state_deadline
+        due = None if self._broadcast is None else self._broadcast.next_deadline()
+        if due is None or self._state_deadline is None:
+            return self._state_deadline if due is None else due
+        return min(due, self._state_deadline)
 
     def _meet_own_deadline(self, now: float) -> None:
+        if self._broadcast is not None:
+            self._broadcast.handle_timeout(now)
         if self._state_deadline is None or now < self._state_deadline:
             return
         if self._state is ClientState.CONFIRMING:

@@ -6,7 +6,7 @@ Source: docs/session-protocol, sections 3 to 6.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from porttunnel.errors import (
     AuthenticationFailed,
@@ -18,9 +18,10 @@ from porttunnel.errors import (
 from porttunnel.keys.handshake import HandshakeMode
 from porttunnel.keys.handshake_message import is_client
 from porttunnel.keys.hybrid import Encapsulation
-from porttunnel.keys.primitives import constant_time_equal
+from porttunnel.keys.primitives import SigningKey, constant_time_equal
 from porttunnel.session import record, request
 from porttunnel.session.admission import Admission, Proven
+from porttunnel.session.broadcast_sender import BroadcastSender
 from porttunnel.session.direct import AcceptedPath
 from porttunnel.session.event import (
     ConsentAsked,
@@ -36,16 +37,13 @@ from porttunnel.session.event import (
 )
 from porttunnel.session.joiner import Joiner, JoinerState
 from porttunnel.session.member import GIVE_UP_SECONDS, Member
+from porttunnel.session.member_book import MemberBook
 from porttunnel.session.multiplex import Multiplex
 from porttunnel.session.packet import MASTER, Header
 from porttunnel.session.peer import Peer
 from porttunnel.session.rejoin import RejoinBook
 
 __all__ = ["MasterMachine"]
-
-MAX_SERVICES_BYTES = 32 * 1024  # half of a record: WELCOME lists members too
-SERVICE_OVERHEAD_BYTES = 48  # of MessagePack and the kind
-SIGNING_KEY_BYTES = 32  # Ed25519
 
 
 class MasterMachine(Member):
@@ -55,7 +53,7 @@ class MasterMachine(Member):
     :param name: how this master calls itself, at most 64 characters.
     :param services: what is shared, as WELCOME lists it.
     :param sas: invite with the number alone; digits are read out in both directions.
-    :param signing_key: Ed25519 public key of this session, 32 bytes.
+    :param signing_key: Ed25519, fresh for this session: signs what goes to all.
     :param token_bytes: as ``secrets.token_bytes``.
     :param randbelow: as ``secrets.randbelow``.
     :param encapsulate: as :func:`porttunnel.keys.hybrid.encapsulate`.
@@ -72,7 +70,7 @@ class MasterMachine(Member):
         name: str,
         services: tuple[record.Service, ...] = (),
         sas: bool,
-        signing_key: bytes,
+        signing_key: SigningKey,
         token_bytes: Callable[[int], bytes],
         randbelow: Callable[[int], int],
         encapsulate: Callable[[bytes, bytes], Encapsulation],
@@ -84,33 +82,34 @@ class MasterMachine(Member):
         super().__init__(
             name=name, token_bytes=token_bytes, jitter=jitter, give_up_seconds=give_up_seconds
         )
-        if len(signing_key) != SIGNING_KEY_BYTES:
-            raise ValueError(f"an Ed25519 public key has {SIGNING_KEY_BYTES} bytes")
         self._create = create
-        self._services = services
         self._sas = sas
-        self._signing_key = signing_key
         self._randbelow = randbelow
         self._encapsulate = encapsulate
         self._capabilities = capabilities
         self._remember = remember
         self._former = RejoinBook()
-        self._direct: record.Direct | None = None
         self._admission: Admission | None = None
-        self._joiners: dict[int, Joiner] = {}  # not members yet: only they have deadlines
-        self._members: dict[int, Joiner] = {}
-        self._epoch = 1
-        self._group_key = token_bytes(32)
+        self._book = MemberBook(
+            name=name,
+            services=services,
+            signing_key=signing_key,
+            token_bytes=token_bytes,
+            peers=self._peers,
+            events=self._events,
+            send_group=self._send_group,
+            has_room=self._has_room,
+        )
 
     def streams(self, member: int) -> Multiplex:
         """The streams with a client.
 
         :raises LocalProtocolError: it is not admitted, or not any more.
         """
-        joiner = self._members.get(member)
-        if joiner is None:
+        peer = self._book.admitted(member)
+        if peer is None:
             raise LocalProtocolError(f"member {member} is not in the session")
-        return joiner.peer.streams
+        return peer.streams
 
     def start(self, now: float) -> None:
         """The link is there: ask for a session."""
@@ -119,55 +118,33 @@ class MasterMachine(Member):
 
     def add_service(self, service: record.Service) -> None:
         """Share something more: the next WELCOME lists it."""
-        if service in self._services:
-            return
-        services = (*self._services, service)
-        size = sum(len(each.name.encode()) + SERVICE_OVERHEAD_BYTES for each in services)
-        if len(services) > record.MAX_SERVICES or size > MAX_SERVICES_BYTES:
-            raise LocalProtocolError("too much is shared to be listed; share less, or a folder")
-        self._services = services
+        self._book.add_service(service)
 
     def is_deciding(self, member: int) -> bool:
         """Whether this client waits for our user's yes or no."""
-        joiner = self._joiners.get(member)
+        joiner = self._book.joining(member)
         return joiner is not None and joiner.state is JoinerState.DECIDING
 
     # What the user decides
 
     def admit(self, member: int, now: float) -> None:
         """The user said yes; :raises LocalProtocolError: nobody waits under this number."""
-        joiner = self._deciding(member)
-        del self._joiners[member]
-        self._members[member] = joiner
-        joiner.enter(JoinerState.MEMBER, now)
-        streams = joiner.peer.streams
-        streams.admitted = True
-        welcome = record.Welcome(
-            name=self._name,
-            members=self._member_names(),
-            services=list(self._services),
-            epoch=self._epoch,
-            group_key=self._group_key,
-            signing_key=self._signing_key,
-        )
-        streams.send_control(record.encode_control(welcome))
-        if self._direct is not None:
-            streams.send_control(record.encode_control(self._direct))
-        self._tell_members(except_for=member)
+        joiner = self._book.deciding(member)
+        self._book.admit(joiner, now)
         if self._remember:
             self._former.remember(member, joiner.name, joiner.peer.secrets.rejoin)
         self._events.append(MemberJoined(member, joiner.name, True))
 
     def refuse(self, member: int, reason: str = "") -> None:
         """The user said no; :raises LocalProtocolError: nobody waits under this number."""
-        joiner = self._deciding(member)
+        joiner = self._book.deciding(member)
         joiner.peer.streams.send_last(record.encode_control(record.Refused(reason=reason)))
         self._forget(joiner)
         self._link.tell(request.Kick(member=member))
 
     def enter_digits(self, member: int, digits: str, now: float) -> None:
         """SAS: what our user typed of the digits that the client's user read out."""
-        joiner = self._joiners.get(member)
+        joiner = self._book.joining(member)
         if joiner is None or joiner.established is None:
             raise LocalProtocolError(f"no digits are asked for member {member}")
         established = joiner.established
@@ -184,7 +161,7 @@ class MasterMachine(Member):
 
     def kick(self, member: int) -> None:
         """Put a client out; :raises LocalProtocolError: nobody has this number."""
-        joiner = self._find(member)
+        joiner = self._book.find(member)
         if joiner is None:
             raise LocalProtocolError(f"member {member} is not in the session")
         self._former.forget(member)
@@ -205,21 +182,19 @@ class MasterMachine(Member):
 
         :param addresses: at most 8; none: nowhere any more.
         """
-        self._direct = record.Direct(addresses=addresses)
-        news = record.encode_control(self._direct)
-        for joiner in self._members.values():
-            joiner.peer.streams.send_control(news)
+        self._book.offer_direct(addresses)
+
+    @property
+    def broadcast(self) -> BroadcastSender:
+        """What is sent to all; :raises LocalProtocolError: there is no session yet."""
+        return self._book.broadcast
 
     def accept_direct(self, reason: str, now: float) -> AcceptedPath:
         """The machine of a connection that somebody has made straight to us.
 
         :param reason: why packets can go that way, for people.
         """
-        return AcceptedPath(self, self._find_member, reason, now, nonce=self._token_bytes(16))
-
-    def _find_member(self, member: int) -> Peer | None:
-        joiner = self._members.get(member)
-        return None if joiner is None else joiner.peer
+        return AcceptedPath(self, self._book.admitted, reason, now, nonce=self._token_bytes(16))
 
     def allow_joining(self, now: float) -> None:
         """After ``JoiningPaused``: the user lets people try again."""
@@ -230,7 +205,7 @@ class MasterMachine(Member):
         """End the session on purpose: each client is told, the number is void."""
         if self._over:
             return
-        for joiner in [*self._joiners.values(), *self._members.values()]:
+        for joiner in self._book:
             self._say_goodbye(joiner, reason)
         self._link.tell_last(request.Close())
         self._finish(reason)
@@ -247,6 +222,7 @@ class MasterMachine(Member):
             self._link.member = MASTER
             self._session_id = reply.session_id
             self._resumption.allow(reply.session_id, reply.token)
+            self._book.open(reply.session_id)
             self._events.append(SessionOpened(reply.number, reply.session_id))
             self._admission = Admission(
                 reply.number,
@@ -272,7 +248,7 @@ class MasterMachine(Member):
 
     def _move(self, member: int, up: bool, now: float) -> None:
         """A client's link came or went: what was under way to it is lost, and kept here."""
-        joiner = self._find(member)
+        joiner = self._book.find(member)
         if joiner is None:
             return
         if up:
@@ -287,7 +263,7 @@ class MasterMachine(Member):
 
     def _lose(self, member: int, reason: str, now: float) -> None:
         """The server says that a member is gone: believed, but never as a goodbye."""
-        joiner = self._find(member)
+        joiner = self._book.find(member)
         if joiner is not None:
             self._leave(joiner, reason, cut_off=True)
         elif self._admission is not None:
@@ -311,7 +287,7 @@ class MasterMachine(Member):
             sas=proven.mode is HandshakeMode.SAS,
             former=proven.former,
         )
-        self._joiners[proven.member] = joiner
+        self._book.begin(joiner)
         if joiner.sas:
             joiner.established = proven.established
             joiner.enter(JoinerState.COMPARING, now)
@@ -344,6 +320,8 @@ class MasterMachine(Member):
             )
         elif isinstance(message, record.Bye) and joiner.state is not JoinerState.COMPARING:
             self._leave(joiner, message.reason, cut_off=False)
+        elif isinstance(message, record.GroupAck) and joiner.state is JoinerState.MEMBER:
+            self._book.broadcast.receive_ack(peer.member, message, now)
         else:
             raise RemoteProtocolError(
                 f"{type(message).__name__} is not possible in the state {joiner.state.name}"
@@ -352,7 +330,7 @@ class MasterMachine(Member):
     def _readmit(self, joiner: Joiner, now: float) -> None:
         """Its user was asked about when it came first; its former membership is over."""
         self._former.forget(joiner.former)
-        former = self._members.get(joiner.former)
+        former = self._book.find(joiner.former)
         if former is not None:
             self._leave(former, "its program was started anew", cut_off=True)
             self._link.tell(request.Kick(member=former.member))
@@ -369,55 +347,47 @@ class MasterMachine(Member):
     def _leave(self, joiner: Joiner, reason: str, *, cut_off: bool) -> None:
         self._forget(joiner)
         self._events.append(MemberLeft(joiner.member, reason, cut_off))
-        if joiner.state is JoinerState.MEMBER:
-            self._tell_members(except_for=joiner.member)
 
     def _forget(self, joiner: Joiner) -> None:
-        self._joiners.pop(joiner.member, None)
-        self._members.pop(joiner.member, None)
-        joiner.established = None
-        self._peers.drop(joiner.peer)
+        self._book.remove(joiner)
         if self._admission is not None:
             self._admission.settle(joiner.member)
 
-    def _find(self, member: int) -> Joiner | None:
-        return self._joiners.get(member) or self._members.get(member)
-
     def _joiner_of(self, peer: Peer) -> Joiner:
-        return self._joiners.get(peer.member) or self._members[peer.member]
-
-    def _deciding(self, member: int) -> Joiner:
-        joiner = self._joiners.get(member)
-        if joiner is None or joiner.state is not JoinerState.DECIDING:
-            raise LocalProtocolError(f"member {member} does not wait for a decision")
+        joiner = self._book.find(peer.member)
+        if joiner is None:
+            raise LocalProtocolError("a pair without a client")
         return joiner
 
-    def _member_names(self) -> list[record.MemberName]:
-        names = [record.MemberName(member=MASTER, name=self._name)]
-        names.extend(
-            record.MemberName(member=joiner.member, name=joiner.name)
-            for joiner in self._members.values()
-        )
-        return names[: record.MAX_LISTED_MEMBERS]
+    # What goes to all
 
-    def _tell_members(self, *, except_for: int) -> None:
-        news = record.encode_control(record.Members(members=self._member_names()))
-        for joiner in self._members.values():
-            if joiner.member != except_for:
-                joiner.peer.streams.send_control(news)
+    def data_to_send(self) -> Sequence[memoryview]:
+        """What waits to be sent on the link."""
+        # The pairs first: a new group key must not come behind what is sealed with it.
+        self.take_turns(self._link)
+        if self._book.may_broadcast and not self._over:
+            self._book.broadcast.flush(self._now)
+        return self._link.outbox.views()
+
+    def _send_group(self, packet: bytes | memoryview) -> None:
+        self._link.outbox.append(packet)
+
+    def _has_room(self) -> bool:
+        outbox = self._link.outbox
+        return not self._resumption.under_way and outbox.waiting_bytes < outbox.limit_bytes
 
     # Time
 
     def _next_own_deadline(self) -> float | None:
-        deadlines = [joiner.deadline for joiner in self._joiners.values()]
+        deadlines = [self._book.next_deadline()]
         if self._admission is not None:
             deadlines.append(self._admission.next_deadline())
         return min((due for due in deadlines if due is not None), default=None)
 
     def _meet_own_deadline(self, now: float) -> None:
-        for joiner in list(self._joiners.values()):
-            if joiner.deadline is None or now < joiner.deadline:
-                continue
+        if self._book.may_broadcast:
+            self._book.broadcast.handle_timeout(now)
+        for joiner in self._book.overdue(now):
             if joiner.state is JoinerState.DECIDING:
                 self.refuse(joiner.member, "nobody answered in time")
             else:

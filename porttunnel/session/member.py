@@ -226,6 +226,10 @@ class Member(ABC):
     def _repeat_handshakes(self) -> None:
         """The link is new: what was said last in an unfinished handshake may be lost."""
 
+    def _receive_group(self, header: Header, packet: memoryview, now: float) -> None:
+        """A packet to all; only clients get them."""
+        raise RemoteProtocolError("a group packet where none is possible")
+
     @abstractmethod
     def _receive_from_stranger(self, header: Header) -> None:
         """A sealed packet of somebody that there is no pair with."""
@@ -292,7 +296,8 @@ class Member(ABC):
         kind = header.kind
         sender = header.sender
         if header.flags & FLAG_GROUP:
-            raise RemoteProtocolError("a group packet where none is possible")
+            # Sealed and signed: what is wrong with it is the group's business.
+            self._receive_group(header, packet, now)
         elif header.target != self._link.member and sender != SERVER:
             raise RemoteProtocolError("the tunnel server sent a packet for somebody else")
         elif kind is PacketType.DATA or kind is PacketType.ACK:

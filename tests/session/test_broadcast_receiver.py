@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -83,7 +84,9 @@ def group_packet(
         flags=flags,
     )
     header = bytes(packet[:HEADER_BYTES])
-    signature = signing.sign(b"ptun1 group" + session_id + header + records)
+    signature = signing.sign(
+        b"ptun1 group" + session_id + header + hashlib.sha256(records).digest()
+    )
     packet[HEADER_BYTES : HEADER_BYTES + length] = signature[cut_signature:] + records
     GroupSealer(SESSION, epoch, key_of(epoch)).seal_group(memoryview(packet), length, number)
     return bytes(packet)

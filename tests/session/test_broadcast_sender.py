@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -78,7 +79,8 @@ class Master:
         assert len(packet) == HEADER_BYTES + header.length <= MAX_GROUP_PACKET_BYTES
         opener = GroupOpener(SESSION, header.epoch, bytes(32))
         plain = bytes(opener.open_group(memoryview(bytes(packet)), header.number))
-        signed = b"ptun1 group" + SESSION + bytes(packet[:HEADER_BYTES]) + plain[64:]
+        digest = hashlib.sha256(plain[64:]).digest()
+        signed = b"ptun1 group" + SESSION + bytes(packet[:HEADER_BYTES]) + digest
         VerifyKey(self.signing.public).verify(plain[:64], signed)
         records = []
         rest = plain[64:]

@@ -7,6 +7,8 @@ import pytest
 from porttunnel.errors import CutOff, SessionEnded
 from porttunnel.session import request
 from porttunnel.session.event import (
+    BroadcastEnded,
+    BroadcastReceived,
     ConnectionFailed,
     LinkLost,
     LinkRestored,
@@ -55,7 +57,9 @@ def test_what_was_under_way_comes_once_after_a_cut(who: str) -> None:
     core = client if who == "client" else tunnel.master
     other = tunnel.master if who == "client" else client
     assert len(tunnel.events_of(core, LinkLost)) == len(tunnel.events_of(core, LinkRestored)) == 1
-    assert len(tunnel.events_of(other, MemberAway)) == len(tunnel.events_of(other, MemberBack)) == 1
+    assert (
+        len(tunnel.events_of(other, MemberAway)) == len(tunnel.events_of(other, MemberBack)) == 1
+    )
 
 
 def test_a_server_crash_cuts_both_and_either_may_come_back_first() -> None:
@@ -136,3 +140,29 @@ def test_a_restart_is_announced_with_its_delay() -> None:
     tunnel.tell(client.member, request.GoingAway(retry_after_s=2.5))
     tunnel.run()
     assert tunnel.events_of(client, LinkLost)[0].retry_after_seconds == 2.5
+
+
+def test_a_broadcast_comes_to_all_also_around_cuts_and_keys() -> None:
+    tunnel = MemoryTunnel()
+    first = tunnel.enter("Ben")
+    second = tunnel.enter("Cleo")
+    broadcast = tunnel.master.broadcast
+    assert broadcast.write(7, b"one ", tunnel.now)
+    tunnel.run()
+    tunnel.cut(first.member)
+    broadcast.write(7, b"two ", tunnel.now)
+    tunnel.run()
+    third = tunnel.enter("Dora")
+    broadcast.write(7, b"three", tunnel.now)
+    broadcast.end(7, tunnel.now)
+    tunnel.run()
+    tunnel.resume(first.member)
+    tunnel.pass_time(3)
+    for client, expected in (
+        (first, b"one two three"),
+        (second, b"one two three"),
+        (third, b"three"),
+    ):
+        came = b"".join(bytes(e.data) for e in tunnel.events_of(client, BroadcastReceived))
+        assert came == expected
+        assert len(tunnel.events_of(client, BroadcastEnded)) == 1
