@@ -1,4 +1,4 @@
-"""Two sides of a pair on two queues: no link, no handshake, every packet in our hands."""
+"""Two sides of a pair on two paths: no link, no handshake, every packet in our hands."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from typing import Any
 
 from porttunnel.errors import PorttunnelError
 from porttunnel.keys.sealing import Opener, Sealer
+from porttunnel.session.event import PathKind
 from porttunnel.session.multiplex import Multiplex
 from porttunnel.session.outbox import Outbox, SlotPool
 from porttunnel.session.packet import MASTER, Header, PacketSplitter, PacketType
 from porttunnel.session.pair import Pair
+from porttunnel.session.path import Path
 
 __all__ = ["CLIENT", "PairOfSides", "Side", "drain"]
 
@@ -33,14 +35,15 @@ class Side:
 
     def __init__(self, local: int, remote: int, ours: bytes, theirs: bytes) -> None:
         self.pool = SlotPool()
-        self.outbox = Outbox(self.pool)
+        self.path = Path(PathKind.RELAY, self.pool)
+        self.outbox = self.path.outbox
         self.pair = Pair(
             local,
             remote,
             sealer=Sealer(ours),
             opener=Opener(theirs),
             pool=self.pool,
-            outbox=self.outbox,
+            path=self.path,
         )
         self.events: list[Any] = []
         self.turns = 0
@@ -54,6 +57,7 @@ class Side:
 
     def packets(self) -> list[tuple[Header, bytes]]:
         """What the link would send now."""
+        self.pair.send_again()
         self.streams.advance()
         self.pair.flush()
         splitter = PacketSplitter()
@@ -65,9 +69,9 @@ class Side:
     def receive(self, header: Header, packet: bytes, now: float) -> bytes | None:
         """A packet of the other side's; its plaintext."""
         if header.kind is PacketType.ACK:
-            self.pair.receive_ack(header, memoryview(packet))
+            self.pair.receive_ack(header, memoryview(packet), self.path, now)
             return None
-        plaintext = self.pair.receive_data(header, memoryview(bytearray(packet)), now)
+        plaintext = self.pair.receive_data(header, memoryview(bytearray(packet)), self.path, now)
         if plaintext is None:
             return None
         copy = bytes(plaintext)

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 
 from porttunnel.errors import StreamCode
 from porttunnel.keys import sealing
-from porttunnel.session import pair as pair_module
+from porttunnel.session import window
 from porttunnel.session.credit import CREDIT_BUDGET_BYTES, MAX_STREAMS, MAX_WINDOW_BYTES
 from porttunnel.session.event import (
     StreamAccepted,
@@ -108,8 +108,8 @@ class Streams(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.patches = [
-            mock.patch.object(pair_module, "WINDOW_BYTES", WINDOW_BYTES),
-            mock.patch.object(pair_module, "MIN_PACKET_COST_BYTES", TINY_PACKET_BYTES),
+            mock.patch.object(window, "WINDOW_BYTES", WINDOW_BYTES),
+            mock.patch.object(window, "MIN_PACKET_COST_BYTES", TINY_PACKET_BYTES),
             mock.patch.object(sealing, "MAX_GENERATION_PACKETS", GENERATION_PACKETS),
         ]
         for patch in self.patches:
@@ -126,6 +126,7 @@ class Streams(RuleBasedStateMachine):
     def put(self, index: int, limit: int | None = None) -> bool:
         """Let a link take bytes; whether there were any."""
         side = self.sides[index]
+        side.pair.send_again()
         side.streams.advance()
         side.pair.flush()
         waiting = b"".join(side.outbox.views())[:limit]
@@ -140,13 +141,14 @@ class Streams(RuleBasedStateMachine):
         data = bytearray(wire.bytes[:count])
         del wire.bytes[:count]
         target = 1 - index
+        side = self.sides[target]
         for header, packet in wire.receiver_splitter.split(memoryview(data)):
             if header.kind is PacketType.ACK:
-                self.sides[target].pair.receive_ack(header, packet)
+                side.pair.receive_ack(header, packet, side.path, self.two.now)
             else:
-                plaintext = self.sides[target].pair.receive_data(header, packet, self.two.now)
+                plaintext = side.pair.receive_data(header, packet, side.path, self.two.now)
                 assert plaintext is not None, "the link loses nothing"
-                self.sides[target].streams.receive(plaintext, lambda _: None)
+                side.streams.receive(plaintext, lambda _: None)
             self.look(target)
         return bool(data)
 
@@ -376,10 +378,10 @@ class Streams(RuleBasedStateMachine):
     @invariant()
     def what_is_kept_is_what_was_sealed(self) -> None:
         for side, wire in zip(self.sides, self.wires, strict=True):
-            kept_slots = [slot for _, slot, _ in side.pair._unacked if slot is not None]
+            kept_slots = [slot for _, slot, _ in side.pair._window._kept if slot is not None]
             assert not {id(slot) for slot in kept_slots} & {id(slot) for slot in side.pool._free}
             assert len({id(slot) for slot in side.pool._free}) == len(side.pool._free)
-            for _, _, packet in side.pair._unacked:
+            for _, _, packet in side.pair._window._kept:
                 number = decode_header(packet).number
                 sealed = wire.sealed.get((PacketType.DATA, number))
                 if sealed is not None:
