@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from porttunnel.errors import (
-    CutOff,
     ErrorCode,
+    LinkBroken,
     NoSuchNumber,
     PorttunnelError,
     RemoteProtocolError,
@@ -14,7 +14,6 @@ from porttunnel.errors import (
 )
 from porttunnel.session import request
 from porttunnel.session.link import (
-    MAX_MISSED_PINGS,
     MAX_TOLD,
     PING_BUSY_SECONDS,
     PING_JITTER_SECONDS,
@@ -33,6 +32,7 @@ from porttunnel.session.packet import (
     decode_header,
     encode_packet,
 )
+from porttunnel.session.path import MAX_MISSED_PINGS
 from tests.session.pairs import drain
 from tests.session.test_pair import cut
 
@@ -51,7 +51,7 @@ def sent(link: ServerLink) -> list[tuple[Header, bytes]]:
 
 
 def receive(link: ServerLink, data: bytes, now: float = 0.0) -> list[Header]:
-    return [header for header, _ in link.receive(memoryview(data), now)]
+    return [header for header, _ in link.receive(memoryview(data), now, SERVER)]
 
 
 def answer_to(number: int) -> Header:
@@ -109,6 +109,35 @@ class TestRequests:
         ((_, body),) = sent(link)
         assert request.decode_request(body) == request.Close()
 
+    def test_what_a_lost_link_did_not_get_through_is_told_on_the_next(
+        self, link: ServerLink
+    ) -> None:
+        kicks = [request.Kick(member=member) for member in range(2, 2 + 2 * MAX_TOLD)]
+        for kick in kicks:
+            link.tell(kick)
+        answered = sent(link)[0][0].number
+        assert link.nobody_waits(answer_to(answered))
+        assert link.untold == kicks[1:]
+        link.close()
+        assert sent(link) == []
+        link.tell(request.Lock(locked=True))
+        assert link.untold == [*kicks[1:], request.Lock(locked=True)]
+        new = ServerLink(SlotPool(), 0.0)
+        new.hold(link.untold)
+        new.tell(request.Close())
+        # Nothing but RESUME goes before the server knows whose link this is.
+        assert sent(new) == []
+        new.release()
+        told = []
+        while messages := sent(new):
+            for header, body in messages:
+                told.append(request.decode_request(body))
+                assert new.nobody_waits(answer_to(header.number))
+        assert told == [*kicks[1:], request.Lock(locked=True), request.Close()]
+        assert new.untold == []
+        new.release()
+        assert sent(new) == []
+
     def test_the_answer_has_its_time(self, link: ServerLink) -> None:
         link.ask(request.Status(), 1.0)
         link.ask(request.Status(), 5.0)
@@ -116,7 +145,7 @@ class TestRequests:
         link.answered(answer_to(1))
         assert link.next_deadline(False) == min(5.0 + REQUEST_SECONDS, IDLE_SECONDS)
         link.handle_timeout(5.0 + REQUEST_SECONDS - 0.1, False)
-        with pytest.raises(CutOff, match="does not answer"):
+        with pytest.raises(LinkBroken, match="does not answer"):
             link.handle_timeout(5.0 + REQUEST_SECONDS, False)
 
     def test_counts_also_before_the_link_is_there(self) -> None:
@@ -156,7 +185,7 @@ class TestReceiving:
     def test_nothing_counts_after_the_goodbye(self, link: ServerLink) -> None:
         event = encode_packet(PacketType.EVENT, SERVER, 2, b"x")
         found = []
-        for header, _ in link.receive(memoryview(event * 3), 0.0):
+        for header, _ in link.receive(memoryview(event * 3), 0.0, SERVER):
             found.append(header)
             link.say_goodbye()
         assert len(found) == 1
@@ -191,7 +220,7 @@ class TestSilence:
             link.handle_timeout(count * patience, busy)
             ((ping, _),) = sent(link)
             assert (ping.kind, ping.target) == (PacketType.PING, SERVER)
-        with pytest.raises(CutOff, match="dead"):
+        with pytest.raises(LinkBroken, match="dead"):
             link.handle_timeout((MAX_MISSED_PINGS + 1) * patience, busy)
 
     def test_any_bytes_end_it(self, link: ServerLink) -> None:
@@ -205,7 +234,12 @@ class TestSilence:
     [
         (ErrorCode.NO_SUCH_NUMBER, NoSuchNumber),
         (ErrorCode.SESSION_ENDED, SessionEnded),
-        (ErrorCode.LIMIT, RemoteProtocolError),
+        (ErrorCode.NOT_ALLOWED, RemoteProtocolError),
+        (ErrorCode.TOO_LATE, LinkBroken),
+        (ErrorCode.LIMIT, LinkBroken),
+        (ErrorCode.BUSY, LinkBroken),
+        (ErrorCode.INTERNAL, LinkBroken),
+        (ErrorCode.REPLACED, LinkBroken),
     ],
 )
 def test_what_the_server_reports_is_typed(code: ErrorCode, error: type[PorttunnelError]) -> None:
@@ -213,4 +247,5 @@ def test_what_the_server_reports_is_typed(code: ErrorCode, error: type[Porttunne
     assert type(made) is error
     if isinstance(made, RemoteProtocolError):
         assert made.code is code
+    if type(made) in (RemoteProtocolError, LinkBroken):
         assert "what it says" in str(made)

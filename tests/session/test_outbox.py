@@ -81,6 +81,26 @@ class TestQueue:
         assert sent == b"abcdefghijkl"
         assert list(outbox.views()) == []
 
+    def test_what_is_cleared_does_not_go_out_and_its_slots_are_free(self) -> None:
+        pool = SlotPool()
+        outbox = Outbox(pool)
+        kept, released = pool.allocate(), pool.allocate()
+        outbox.append(b"abc")
+        outbox.append(kept.view[:10], kept)
+        outbox.append(released.view[:10], released)
+        outbox.append(released.view[:10], released)
+        pool.release(released)
+        outbox.sent(2)
+        outbox.clear()
+        assert list(outbox.views()) == []
+        assert outbox.waiting_bytes == 0
+        # Who keeps a packet sends it again elsewhere; nobody else may write into its slot.
+        assert pool.allocate() is released
+        assert pool.allocate() is not kept
+        assert kept.sending == 0
+        outbox.append(b"new")
+        assert [bytes(view) for view in outbox.views()] == [b"new"]
+
     def test_looking_consumes_nothing(self) -> None:
         outbox = Outbox(SlotPool())
         outbox.append(b"abc")

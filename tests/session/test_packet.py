@@ -14,6 +14,7 @@ from porttunnel.session.packet import (
     ALL_MEMBERS,
     FLAG_GROUP,
     FLAG_RESYNC,
+    FLAG_SYNCED,
     HEADER_BYTES,
     MASTER,
     MAX_PACKET_BYTES,
@@ -114,8 +115,11 @@ class TestHeader:
 
     @pytest.mark.parametrize("kind", PacketType)
     def test_each_type_has_its_flags(self, kind: PacketType) -> None:
-        allowed = {PacketType.DATA: {0, FLAG_GROUP}, PacketType.ACK: {0, FLAG_RESYNC}}
-        for flags in (0, FLAG_GROUP, FLAG_RESYNC, FLAG_GROUP | FLAG_RESYNC, 4, 0x8000):
+        allowed = {
+            PacketType.DATA: {0, FLAG_GROUP},
+            PacketType.ACK: {0, FLAG_RESYNC, FLAG_SYNCED},
+        }
+        for flags in (*range(16), 0x8000):
             made = packet(kind, bytes(LENGTHS[kind][0]), flags=flags)
             if flags in allowed.get(kind, {0}):
                 assert decode_header(made).flags == flags
@@ -254,7 +258,9 @@ def runs(data: bytes, size: int = 0) -> list[tuple[int, bytes]]:
 
 class TestRuns:
     def test_sealed_packets_of_one_route_stay_together(self) -> None:
-        data = packet(number=0) + packet(PacketType.ACK, flags=FLAG_RESYNC) + packet(number=1)
+        question = packet(PacketType.ACK, flags=FLAG_RESYNC)
+        answer = packet(PacketType.ACK, flags=FLAG_SYNCED)
+        data = packet(number=0) + question + answer + packet(number=1)
         assert runs(data) == [(MASTER, data)]
 
     @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from porttunnel.errors import RemoteProtocolError, StreamCode
 from porttunnel.session import record
-from porttunnel.session.packet import RECORD_HEADER_BYTES
+from porttunnel.session.packet import MAX_PLAINTEXT_BYTES, RECORD_HEADER_BYTES
 from porttunnel.session.record import RECORD_HEADER, RecordKind
 
 MEMBERS = [record.MemberName(member=1, name="Anna"), record.MemberName(member=2, name="Ben")]
@@ -30,11 +30,22 @@ MESSAGES: list[record.Control] = [
     ),
     record.Members(members=MEMBERS),
     record.Bye(reason="closed"),
+    record.Epoch(epoch=2, key=b"another key that nobody may see.", previous_end=5),
+    record.Direct(addresses=[record.DirectAddress(host="192.168.1.5", port=4663)]),
+    record.Direct(addresses=[]),
+    record.GroupAck(epoch=1, next=2**63 - 1, missing=True),
+    record.GroupEnd(epoch=0xFFFFFFFF, next=0),
+    record.Resent(packet=b"the packet as it was first sent"),
+    record.GroupDropped(reason="too slow"),
 ]
 
 
 def payload_of(made: bytes) -> memoryview:
     return memoryview(made)[RECORD_HEADER_BYTES:]
+
+
+def address(host: str, port: int) -> dict[str, Any]:
+    return {"type": "address", "host": host, "port": port}
 
 
 def decode(body: bytes) -> record.Control:
@@ -79,6 +90,23 @@ class TestControl:
             {"type": "hello", "name": "", "capabilities": [""]},
             {"type": "members", "members": [{"type": "member", "member": 0, "name": ""}]},
             {"type": "members", "members": [{"type": "member", "member": 2, "name": ""}] * 513},
+            {"type": "epoch", "epoch": 0, "key": bytes(32), "previous_end": 0},
+            {"type": "epoch", "epoch": 2**32, "key": bytes(32), "previous_end": 0},
+            {"type": "epoch", "epoch": 1, "key": bytes(31), "previous_end": 0},
+            {"type": "epoch", "epoch": 1, "key": bytes(33), "previous_end": 0},
+            {"type": "epoch", "epoch": 1, "key": bytes(32), "previous_end": -1},
+            {"type": "epoch", "epoch": 1, "key": bytes(32), "previous_end": 2**63},
+            {"type": "direct", "addresses": [address("::1", 0)]},
+            {"type": "direct", "addresses": [address("::1", 65_536)]},
+            {"type": "direct", "addresses": [address("1", 4_663)]},
+            {"type": "direct", "addresses": [address("1" * 46, 4_663)]},
+            {"type": "direct", "addresses": [address("::1", 4_663)] * 9},
+            {"type": "group-ack", "epoch": 1, "next": 0},
+            {"type": "group-ack", "epoch": 1, "next": 0, "missing": 1},
+            {"type": "group-end", "epoch": 0, "next": 0},
+            {"type": "group-end", "epoch": 1, "next": -1},
+            {"type": "resent", "packet": bytes(record.MAX_GROUP_PACKET_BYTES + 1)},
+            {"type": "group-dropped", "reason": "x" * 201},
         ],
     )
     def test_fields_have_their_bounds(self, fields: dict[str, Any]) -> None:
@@ -90,10 +118,15 @@ class TestControl:
             with pytest.raises(RemoteProtocolError):
                 decode(nest * 100_000)
 
-    def test_welcome_shows_no_key(self) -> None:
-        shown = repr(MESSAGES[3])
-        assert "nobody" not in shown
-        assert "web" in shown
+    def test_a_resent_group_packet_fits_into_one_packet(self) -> None:
+        made = record.encode_control(record.Resent(packet=bytes(record.MAX_GROUP_PACKET_BYTES)))
+        assert len(made) <= MAX_PLAINTEXT_BYTES
+
+    def test_no_message_shows_a_key(self) -> None:
+        assert "nobody" not in "".join(map(repr, MESSAGES))
+        assert "web" in repr(MESSAGES[3])
+        assert repr(MESSAGES[6]) == "Epoch(epoch=2, previous_end=5)"
+        assert repr(record.Resent(packet=bytes(100))) == "Resent(100 bytes)"
 
 
 class TestOpen:
