@@ -274,6 +274,14 @@ class MemoryTunnel:
             self._reply(line, header, request.encode(created))
         elif isinstance(asked, request.Join):
             self._join(line, header)
+        elif isinstance(asked, request.Status):
+            report = request.StatusReport(
+                members=sorted(self.lines),
+                linked=sorted(m for m, other in self.lines.items() if other.up),
+                locked=False,
+                ends_in_s=3600,
+            )
+            self._reply(line, header, request.encode(report))
         elif isinstance(asked, request.Resume):
             self._resume(line, header, asked)
         else:

@@ -38,7 +38,6 @@ from porttunnel.session.relay import LinkState, RequestReceived, encode_error, r
 __all__ = ["DEFAULT_LIMITS", "REFUSAL_DELAY_SECONDS", "RequestDesk", "SessionKeeper"]
 
 REFUSAL_DELAY_SECONDS = 1.0  # longer than any look-up takes, so that its length tells nothing
-MAX_LISTED_MEMBERS = 10_000  # two lists of them fit into one reply
 DEFAULT_LIMITS = request.Limits(
     waiting_bytes=PAIR_WINDOW_BYTES,
     master_grace_s=int(MASTER_GRACE_SECONDS),
@@ -254,8 +253,8 @@ class RequestDesk:
             case request.Status():
                 status = await self._run(self._directory.status, session_id, now)
                 report = request.StatusReport(
-                    members=list(status.members[:MAX_LISTED_MEMBERS]),
-                    linked=sorted(session.links)[:MAX_LISTED_MEMBERS],
+                    members=list(status.members[: request.MAX_STATUS_MEMBERS]),
+                    linked=sorted(session.links)[: request.MAX_STATUS_MEMBERS],
                     locked=status.locked,
                     ends_in_s=status.ends_in_s,
                 )

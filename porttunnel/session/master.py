@@ -235,6 +235,8 @@ class MasterMachine(Member):
                 send=self._send_clear,
                 events=self._events,
             )
+        elif isinstance(asked, request.Status) and isinstance(reply, request.StatusReport):
+            self._compare_members(reply, now)
         else:
             raise RemoteProtocolError("the tunnel server answered something else than was asked")
 
@@ -259,7 +261,16 @@ class MasterMachine(Member):
             self._events.append(MemberBack(member) if up else MemberAway(member))
 
     def _repeat_handshakes(self) -> None:
-        """Nothing: clients say again what was not answered."""
+        # Clients say again what was not answered. Who left while we were away nobody says again.
+        self._link.ask(request.Status(), self._now)
+
+    def _compare_members(self, status: request.StatusReport, now: float) -> None:
+        staying = set(status.members)
+        if len(staying) >= request.MAX_STATUS_MEMBERS:
+            return  # not all of them are listed
+        for joiner in self._book:
+            if joiner.member not in staying:
+                self._lose(joiner.member, "it left while the connection was away", now)
 
     def _lose(self, member: int, reason: str, now: float) -> None:
         """The server says that a member is gone: believed, but never as a goodbye."""
@@ -307,7 +318,7 @@ class MasterMachine(Member):
             raise RemoteProtocolError("the tunnel server sent a sealed packet of nobody's")
 
     def _receive_control(self, peer: Peer, payload: memoryview, now: float) -> None:
-        joiner = self._joiner_of(peer)
+        joiner = self._book.joiner_of(peer)
         message = record.decode_control(payload)
         if isinstance(message, record.JoinAs) and joiner.state is JoinerState.INTRODUCING:
             joiner.name = message.name
@@ -337,7 +348,7 @@ class MasterMachine(Member):
         self.admit(joiner.member, now)
 
     def _fail_peer(self, peer: Peer, error: PorttunnelError) -> None:
-        self._put_out(self._joiner_of(peer), error)
+        self._put_out(self._book.joiner_of(peer), error)
 
     def _put_out(self, joiner: Joiner, error: PorttunnelError) -> None:
         self._events.append(RunFailed(joiner.member, error))
@@ -352,12 +363,6 @@ class MasterMachine(Member):
         self._book.remove(joiner)
         if self._admission is not None:
             self._admission.settle(joiner.member)
-
-    def _joiner_of(self, peer: Peer) -> Joiner:
-        joiner = self._book.find(peer.member)
-        if joiner is None:
-            raise LocalProtocolError("a pair without a client")
-        return joiner
 
     # What goes to all
 

@@ -95,6 +95,10 @@ class MemberBook:
         """Who has this number, joining or in."""
         return self._joining.get(member) or self._members.get(member)
 
+    def joiner_of(self, peer: Peer) -> Joiner:
+        """Who a pair is with."""
+        return self._joining.get(peer.member) or self._members[peer.member]
+
     def admitted(self, member: int) -> Peer | None:
         """Who is in with this number."""
         joiner = self._members.get(member)

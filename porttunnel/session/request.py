@@ -47,6 +47,7 @@ __all__ = [
 
 MAX_LIFETIME_SECONDS = 90 * 86_400  # a number is for ever, a session is not
 MAX_CLIENTS = 65_533  # member numbers 2 to 0xFFFD, wait for none
+MAX_STATUS_MEMBERS = 10_000  # two lists of them fit into one reply
 MAX_TEXT_CHARACTERS = 200  # one sentence for a person
 
 SessionId = Annotated[bytes, Meta(min_length=16, max_length=16)]
