@@ -122,8 +122,7 @@ class MasterMachine(Member):
 
     def is_deciding(self, member: int) -> bool:
         """Whether this client waits for our user's yes or no."""
-        joiner = self._book.joining(member)
-        return joiner is not None and joiner.state is JoinerState.DECIDING
+        return self._book.is_deciding(member)
 
     # What the user decides
 

@@ -108,12 +108,16 @@ class MemberBook:
         """Who is not in yet."""
         return self._joining.get(member)
 
+    def is_deciding(self, member: int) -> bool:
+        """Whether this client waits for our user's yes or no."""
+        joiner = self._joining.get(member)
+        return joiner is not None and joiner.state is JoinerState.DECIDING
+
     def deciding(self, member: int) -> Joiner:
         """Who waits for our user; :raises LocalProtocolError: nobody with this number."""
-        joiner = self._joining.get(member)
-        if joiner is None or joiner.state is not JoinerState.DECIDING:
+        if not self.is_deciding(member):
             raise LocalProtocolError(f"member {member} does not wait for a decision")
-        return joiner
+        return self._joining[member]
 
     # Coming and going
 
