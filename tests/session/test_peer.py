@@ -1,14 +1,18 @@
-"""A pair and its streams."""
+"""A pair, its streams, and the secrets beside them."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from porttunnel.errors import LocalProtocolError
 from porttunnel.keys.handshake import Established
-from porttunnel.session.event import StreamOffered
-from porttunnel.session.outbox import Outbox, SlotPool
-from porttunnel.session.packet import MASTER, decode_header
-from porttunnel.session.peer import Peer
+from porttunnel.session.event import PathKind, StreamOffered
+from porttunnel.session.outbox import SlotPool
+from porttunnel.session.packet import FLAG_RESYNC, MASTER, decode_header
+from porttunnel.session.path import Path
+from porttunnel.session.peer import PairSecrets, Peer
 from tests.keys.runs import make_client, make_master
 from tests.session.pairs import drain
 
@@ -27,7 +31,7 @@ def make_peer(
     remote: int,
     *,
     established: Established | None = None,
-    outbox: Outbox | None = None,
+    path: Path | None = None,
     events: list[Any] | None = None,
     turns: list[Peer] | None = None,
 ) -> Peer:
@@ -37,16 +41,22 @@ def make_peer(
         remote,
         establish()[0] if established is None else established,
         pool=pool,
-        outbox=Outbox(pool) if outbox is None else outbox,
+        path=Path(PathKind.RELAY, pool) if path is None else path,
         events=[] if events is None else events,
         wants_turn=(turns if turns is not None else []).append,
     )
 
 
-def test_both_sides_understand_each_other() -> None:
+@pytest.fixture
+def link() -> Path:
+    return Path(PathKind.RELAY, SlotPool())
+
+
+def test_both_sides_understand_each_other(link: Path) -> None:
     at_client, at_master = establish()
-    outbox, turns, events = Outbox(SlotPool()), [], []
-    client = make_peer(2, MASTER, established=at_client, outbox=outbox, turns=turns)
+    turns: list[Peer] = []
+    events: list[Any] = []
+    client = make_peer(2, MASTER, established=at_client, path=link, turns=turns)
     master = make_peer(MASTER, 2, established=at_master, events=events)
     assert (client.member, master.member) == (MASTER, 2)
 
@@ -57,8 +67,8 @@ def test_both_sides_understand_each_other() -> None:
     assert stream == 1
     client.take_turn()
     assert not client.has_work
-    packet = bytearray(drain(outbox))
-    plaintext = master.pair.receive_data(decode_header(packet), memoryview(packet), 0.0)
+    packet = bytearray(drain(link.outbox))
+    plaintext = master.pair.receive_data(decode_header(packet), memoryview(packet), link, 0.0)
     assert plaintext is not None
     master.streams.admitted = True
     master.streams.receive(plaintext, lambda _: None)
@@ -66,15 +76,75 @@ def test_both_sides_understand_each_other() -> None:
     assert master.streams.open("back") == 2
 
 
-def test_records_that_wait_for_their_packet_are_work() -> None:
-    pool = SlotPool()
-    outbox = Outbox(pool)
-    peer = make_peer(2, MASTER, outbox=outbox)
-    outbox.append(b"busy")
+def test_begins_on_the_relay_with_nothing_reported(link: Path) -> None:
+    peer = make_peer(2, MASTER, path=link)
+    assert peer.pair.path is link
+    assert peer.direct is None
+    assert (peer.path_kind, peer.relay_reason) == (PathKind.RELAY, "")
+    assert peer.acknowledged_before != peer.pair.acknowledged
+
+
+def test_records_that_wait_for_their_packet_are_work(link: Path) -> None:
+    peer = make_peer(2, MASTER, path=link)
+    link.outbox.append(b"busy")
     peer.streams.send_control(b"record")
     peer.take_turn()
     assert peer.has_work
-    assert peer.pair.has_records
-    drain(outbox)
+    assert peer.pair.has_work
+    assert not peer.streams.has_work
+    drain(link.outbox)
     peer.take_turn()
     assert not peer.has_work
+
+
+def test_a_turn_sends_first_what_the_other_side_lacks(link: Path) -> None:
+    at_client, at_master = establish()
+    client = make_peer(2, MASTER, established=at_client, path=link)
+    master = make_peer(MASTER, 2, established=at_master)
+    client.streams.open("web")
+    client.take_turn()
+    lost = drain(link.outbox)
+    assert master.pair.path is not None
+    master.pair.resync(master.pair.path, 0.0)
+    question = drain(master.pair.path.outbox)
+    header = decode_header(question)
+    assert header.flags == FLAG_RESYNC
+    client.pair.receive_ack(header, memoryview(question), link, 0.0)
+    drain(link.outbox)
+    assert client.has_work
+    client.streams.open("wiki")
+    client.take_turn()
+    assert drain(link.outbox) == lost
+    client.take_turn()
+    assert decode_header(drain(link.outbox)).number == 1
+    assert not client.has_work
+
+
+def test_keeps_the_secrets_for_direct_paths_and_for_coming_back() -> None:
+    at_client, at_master = establish()
+    client, master = make_peer(2, MASTER, established=at_client).secrets, PairSecrets(at_master)
+    assert client.direct_client == master.direct_client
+    assert client.direct_master == master.direct_master
+    assert client.rejoin == master.rejoin
+    assert len({client.direct_client, client.direct_master, client.rejoin}) == 3
+    assert client.rejoin.hex() not in repr(client)
+
+
+@pytest.mark.parametrize("with_direct", [False, True])
+def test_closing_ends_streams_and_erases_all_keys(link: Path, with_direct: bool) -> None:
+    peer = make_peer(2, MASTER, path=link)
+    direct = Path(PathKind.DIRECT, SlotPool())
+    if with_direct:
+        peer.direct = direct
+    stream = peer.streams.open("web")
+    peer.take_turn()
+    peer.close()
+    assert direct.closed == with_direct
+    with pytest.raises(LocalProtocolError):
+        peer.streams.write(stream, b"x")
+    # What was sealed goes out, and nothing is sealed after it.
+    assert decode_header(drain(link.outbox)).number == 0
+    with pytest.raises(LocalProtocolError):
+        peer.pair.resync(link, 0.0)
+    with pytest.raises(LocalProtocolError):
+        _ = peer.secrets.rejoin
