@@ -37,8 +37,6 @@ from porttunnel.session.event import (
     DigitsWrong,
     DirectOffered,
     KeyWanted,
-    MemberAway,
-    MemberBack,
     MembersChanged,
     Verified,
     Welcomed,
@@ -222,14 +220,9 @@ class ClientMachine(Member):
         if up:
             self._entrance.repeat()
         peer = self._peers.get(MASTER)
-        if peer is None:
-            return
-        if up:
-            self._peers.ask_on_link(peer, now)
-        else:
-            peer.pair.leave(self._link)
-        if self._state is ClientState.MEMBER:
-            self._events.append(MemberBack(MASTER) if up else MemberAway(MASTER))
+        moved = None if peer is None else self._peers.move(peer, up, now)
+        if moved is not None and self._state is ClientState.MEMBER:
+            self._events.append(moved)
 
     def _repeat_handshakes(self) -> None:
         self._entrance.repeat()

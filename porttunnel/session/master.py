@@ -28,8 +28,6 @@ from porttunnel.session.event import (
     DigitsAsked,
     DigitsShown,
     DigitsWrong,
-    MemberAway,
-    MemberBack,
     MemberJoined,
     MemberLeft,
     RunFailed,
@@ -252,12 +250,9 @@ class MasterMachine(Member):
         joiner = self._book.find(member)
         if joiner is None:
             return
-        if up:
-            self._peers.ask_on_link(joiner.peer, now)
-        else:
-            joiner.peer.pair.leave(self._link)
-        if joiner.state is JoinerState.MEMBER:
-            self._events.append(MemberBack(member) if up else MemberAway(member))
+        moved = self._peers.move(joiner.peer, up, now)
+        if moved is not None and joiner.state is JoinerState.MEMBER:
+            self._events.append(moved)
 
     def _repeat_handshakes(self) -> None:
         # Clients say again what was not answered. Who left while we were away nobody says again.

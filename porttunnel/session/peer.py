@@ -47,6 +47,7 @@ class Peer:
     :ivar direct: the straight path to it, while there is one.
     :ivar acknowledged_before: ``pair.acknowledged`` at the last look for losses.
     :ivar path_kind: the way that was reported last.
+    :ivar is_away: whether its user was reported away.
     :ivar relay_reason: why it is not the direct one.
     """
 
@@ -70,6 +71,7 @@ class Peer:
         self.acknowledged_before = -1
         self.path_kind = PathKind.RELAY
         self.relay_reason = ""
+        self.is_away = False
         self.pair = Pair(
             local_member,
             remote_member,

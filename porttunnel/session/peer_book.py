@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from porttunnel.errors import AuthenticationFailed, PorttunnelError, ProtocolError
-from porttunnel.session.event import PathChanged, PathKind
+from porttunnel.session.event import MemberAway, MemberBack, PathChanged, PathKind
 from porttunnel.session.packet import Header, PacketType
 from porttunnel.session.path import Path
 from porttunnel.session.peer import Peer
@@ -159,6 +159,21 @@ class PeerBook:
         path = peer.pair.path
         if not self.link.closed and (path is None or path.kind is PathKind.RELAY):
             self._ask(peer, self.link, now)
+
+    def move(self, peer: Peer, up: bool, now: float) -> MemberAway | MemberBack | None:
+        """The server says that a peer's link came or went: what was under way to it is lost.
+
+        :returns: what has become of it for us; None: nothing, as with a direct path.
+        """
+        if up:
+            self.ask_on_link(peer, now)
+            away, peer.is_away = peer.is_away, False
+            return MemberBack(peer.member) if away else None
+        peer.pair.leave(self.link)
+        if peer.is_away or peer.pair.path is not None:
+            return None
+        peer.is_away = True
+        return MemberAway(peer.member)
 
     def attach_direct(self, peer: Peer, path: Path, now: float) -> None:
         """A direct path has shown who is at its other end."""
