@@ -220,9 +220,8 @@ class ClientMachine(Member):
         if up:
             self._entrance.repeat()
         peer = self._peers.get(MASTER)
-        moved = None if peer is None else self._peers.move(peer, up, now)
-        if moved is not None and self._state is ClientState.MEMBER:
-            self._events.append(moved)
+        if peer is not None:
+            self._peers.move(peer, up, now)
 
     def _repeat_handshakes(self) -> None:
         self._entrance.repeat()

@@ -250,9 +250,7 @@ class MasterMachine(Member):
         joiner = self._book.find(member)
         if joiner is None:
             return
-        moved = self._peers.move(joiner.peer, up, now)
-        if moved is not None and joiner.state is JoinerState.MEMBER:
-            self._events.append(moved)
+        self._peers.move(joiner.peer, up, now)
 
     def _repeat_handshakes(self) -> None:
         # Clients say again what was not answered. Who left while we were away nobody says again.

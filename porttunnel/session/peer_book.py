@@ -90,6 +90,9 @@ class PeerBook:
             if header.kind is PacketType.ACK:
                 if peer.pair.receive_ack(header, packet, path, now):
                     self._report_path(peer, path)
+                if peer.is_away:
+                    peer.is_away = False
+                    self._events.append(MemberBack(peer.member))
             else:
                 plaintext = peer.pair.receive_data(header, packet, path, now)
         except (ProtocolError, AuthenticationFailed) as error:
@@ -160,20 +163,15 @@ class PeerBook:
         if not self.link.closed and (path is None or path.kind is PathKind.RELAY):
             self._ask(peer, self.link, now)
 
-    def move(self, peer: Peer, up: bool, now: float) -> MemberAway | MemberBack | None:
-        """The server says that a peer's link came or went: what was under way to it is lost.
-
-        :returns: what has become of it for us; None: nothing, as with a direct path.
-        """
+    def move(self, peer: Peer, up: bool, now: float) -> None:
+        """The server says that a peer's link came or went: what was under way to it is lost."""
         if up:
             self.ask_on_link(peer, now)
-            away, peer.is_away = peer.is_away, False
-            return MemberBack(peer.member) if away else None
+            return
         peer.pair.leave(self.link)
-        if peer.is_away or peer.pair.path is not None:
-            return None
-        peer.is_away = True
-        return MemberAway(peer.member)
+        if peer.streams.admitted and not peer.is_away and peer.pair.path is None:
+            peer.is_away = True
+            self._events.append(MemberAway(peer.member))
 
     def attach_direct(self, peer: Peer, path: Path, now: float) -> None:
         """A direct path has shown who is at its other end."""
