@@ -241,16 +241,11 @@ class MasterMachine(Member):
         if isinstance(event, request.Left):
             self._lose(event.member, event.reason, now)
         elif isinstance(event, request.Link):
-            self._move(event.member, event.up, now)
+            peer = self._peers.get(event.member)
+            if peer is not None:
+                self._peers.move(peer, event.up, now)
         elif isinstance(event, request.Closed):
             raise SessionEnded(f"The tunnel server ended the session: {event.reason}.")
-
-    def _move(self, member: int, up: bool, now: float) -> None:
-        """A client's link came or went: what was under way to it is lost, and kept here."""
-        joiner = self._book.find(member)
-        if joiner is None:
-            return
-        self._peers.move(joiner.peer, up, now)
 
     def _repeat_handshakes(self) -> None:
         # Clients say again what was not answered. Who left while we were away nobody says again.
