@@ -88,6 +88,7 @@ class BroadcastReceiver:
         self._epochs = deque([_KnownEpoch(session_id, epoch, key)])
         self._next = 0
         self._is_lost = False
+        self._is_held = False
         self._unreported_bytes = 0
         self._unreported_packets = 0
         self._ack_deadline: float | None = None
@@ -258,6 +259,20 @@ class BroadcastReceiver:
 
     # Reports and time
 
+    def hold(self) -> None:
+        """Acknowledge nothing from now on: who takes the bytes is behind, and so is this member.
+
+        At most a window of more comes; then the master waits for it, or goes on without it.
+        """
+        self._is_held = True
+
+    def release(self) -> None:
+        """Who takes the bytes has them all: acknowledge what came."""
+        if self._is_held:
+            self._is_held = False
+            if not self._is_lost:
+                self._report(missing=False)
+
     def _want(self, now: float) -> None:
         """Ask for what is missing, once in a while: each lost packet shows in all that follow."""
         if now >= self._no_ask_before:
@@ -278,6 +293,8 @@ class BroadcastReceiver:
         self._unreported_bytes = 0
         self._unreported_packets = 0
         self._ack_deadline = None
+        if self._is_held and not missing:
+            return
         self._tell(GroupAck(epoch=self._epochs[0].number, next=self._next, missing=missing))
 
     def next_deadline(self) -> float | None:

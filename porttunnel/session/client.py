@@ -320,6 +320,11 @@ class ClientMachine(Member):
 
     # Broadcasts
 
+    def hold_broadcast(self, held: bool) -> None:
+        """Let the master wait, or not any more: see :meth:`BroadcastReceiver.hold`."""
+        if self._broadcast is not None and not self._over:
+            self._broadcast.hold() if held else self._broadcast.release()
+
     def _receive_group(self, header: Header, packet: memoryview, now: float) -> None:
         if header.sender == MASTER and self._broadcast is not None and not self._over:
             self._broadcast.receive_group(header, packet, now)

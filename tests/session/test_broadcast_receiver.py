@@ -422,3 +422,31 @@ def test_data_of_an_event_is_what_was_sent(client: Client) -> None:
     client.group(group_packet(0, data(content)))
     (event,) = client.events
     assert event == BroadcastReceived(channel=7, data=memoryview(content))
+
+
+class TestHold:
+    def test_lets_nothing_be_acknowledged_before_the_release(self) -> None:
+        client = Client()
+        client.receiver.hold()
+        for number in range(ACK_AFTER_PACKETS):
+            client.group(group_packet(number))
+        client.receiver.handle_timeout(NOW + ACK_AFTER_SECONDS)
+        client.receiver.receive_end(GroupEnd(epoch=FIRST_EPOCH, next=ACK_AFTER_PACKETS), NOW)
+        assert client.told == []
+        assert len(client.events) == ACK_AFTER_PACKETS
+        client.receiver.release()
+        client.receiver.release()
+        assert client.told == [GroupAck(epoch=FIRST_EPOCH, next=ACK_AFTER_PACKETS, missing=False)]
+
+    def test_still_asks_for_what_is_missing(self) -> None:
+        client = Client()
+        client.receiver.hold()
+        client.group(group_packet(1))
+        assert client.told == [GroupAck(epoch=FIRST_EPOCH, next=0, missing=True)]
+
+    def test_ends_silently_when_the_broadcast_is_lost(self) -> None:
+        client = Client()
+        client.receiver.hold()
+        client.receiver.receive_dropped(GroupDropped(reason=""))
+        client.receiver.release()
+        assert client.told == []
