@@ -54,6 +54,7 @@ class Multiplex:
     :param is_client: clients open odd ids, the master even ones.
     :param events: where what happens is appended.
     :param wants_turn: called when there is something to send.
+    :ivar sent_bytes: of all streams so far, without what still waits; likewise ``received_bytes``.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Multiplex:
         self._waiting: OrderedDict[int, Stream] = OrderedDict()
         self._credit = CreditBook()
         self._control: deque[bytes] = deque()
-        self._control_bytes = 0
+        self._control_bytes = self.sent_bytes = self.received_bytes = 0
         self._closed = False
         self.admitted = False  # until then only control records may come
 
@@ -130,10 +131,7 @@ class Multiplex:
             raise LocalProtocolError("too many bytes would wait: use a producer")
         if not self._waiting and not stream.pending:
             view = memoryview(data)
-            while view:
-                room = self._lend(stream)
-                if room is None:
-                    break
+            while view and (room := self._lend(stream)) is not None:
                 count = min(len(room), len(view))
                 room[:count] = view[:count]
                 self._commit(stream, count)
@@ -237,16 +235,15 @@ class Multiplex:
         :param control: gets the payload of each control record, in its place.
         :raises RemoteProtocolError: a record that the state or its form does not allow.
         """
-        offset, end = 0, len(plaintext)
-        while offset < end and not self._closed:
-            if end - offset < RECORD_HEADER_BYTES:
+        end, stop = len(plaintext), 0
+        while stop < end and not self._closed:
+            if end - stop < RECORD_HEADER_BYTES:
                 raise RemoteProtocolError("a packet ends inside a record")
-            kind, number, length = RECORD_HEADER.unpack_from(plaintext, offset)
-            offset += RECORD_HEADER_BYTES
-            if length > end - offset:
+            kind, number, length = RECORD_HEADER.unpack_from(plaintext, stop)
+            start, stop = stop + RECORD_HEADER_BYTES, stop + RECORD_HEADER_BYTES + length
+            if stop > end:
                 raise RemoteProtocolError("a record is longer than its packet")
-            payload = plaintext[offset : offset + length]
-            offset += length
+            payload = plaintext[start:stop]
             if kind == RecordKind.CONTROL:
                 if number != CONTROL_STREAM:
                     raise RemoteProtocolError("a control record on a stream")
@@ -281,6 +278,7 @@ class Multiplex:
 
     def _commit(self, stream: Stream, count: int) -> None:
         stream.send_credit -= count
+        self.sent_bytes += count
         self._pair.commit(stream.number, count)
 
     def _await_turn(self, stream: Stream) -> None:
@@ -319,6 +317,7 @@ class Multiplex:
             raise RemoteProtocolError("an empty record, or more data than credit was given for")
         stream.receive_credit -= length
         stream.unconsumed += length
+        self.received_bytes += length
         self._events.append(StreamDataReceived(self._member, number, payload))
 
     def _receive_stream_record(self, kind: int, number: int, payload: memoryview) -> None:
@@ -335,10 +334,10 @@ class Multiplex:
             self._add_send_credit(stream, decode_u32(payload))
             self._events.append(StreamAccepted(self._member, number))
         elif kind == RecordKind.REFUSE:
-            code, text = decode_refuse(payload)
+            refused = StreamRefusedRemotely(self._member, number, *decode_refuse(payload))
             stream.apply(StreamEvent.REFUSED_REMOTELY)
             self._forget(number)
-            self._events.append(StreamRefusedRemotely(self._member, number, code, text))
+            self._events.append(refused)
         elif kind == RecordKind.CREDIT:
             self._add_send_credit(stream, decode_u32(payload))
         elif kind == RecordKind.END:

@@ -169,6 +169,13 @@ class TestData:
         assert write_all(two, two.client, stream, data) == data
         assert write_all(two, two.master, stream, data) == data
 
+    def test_is_counted_on_both_sides(self, two: PairOfSides) -> None:
+        stream = two.open()
+        write_all(two, two.client, stream, bytes(100_000))
+        write_all(two, two.master, stream, bytes(300))
+        for side, sent, received in ((two.client, 100_000, 300), (two.master, 300, 100_000)):
+            assert (side.streams.sent_bytes, side.streams.received_bytes) == (sent, received)
+
     def test_a_write_tells_whether_to_pause(self, two: PairOfSides) -> None:
         stream = two.open()
         assert two.client.streams.write(stream, b"")
