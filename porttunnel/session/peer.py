@@ -15,7 +15,9 @@ from porttunnel.session.packet import MASTER
 from porttunnel.session.pair import Pair
 from porttunnel.session.path import Path
 
-__all__ = ["PairSecrets", "Peer"]
+__all__ = ["LEFT_BY_THE_OTHER", "PairSecrets", "Peer"]
+
+LEFT_BY_THE_OTHER = "the other side has left the direct connection"
 
 
 class PairSecrets(SecretHolder):
@@ -70,7 +72,7 @@ class Peer:
         self.direct: Path | None = None
         self.acknowledged_before = -1
         self.path_kind = PathKind.RELAY
-        self.relay_reason = ""
+        self.relay_reason = LEFT_BY_THE_OTHER
         self.is_away = False
         self.pair = Pair(
             local_member,

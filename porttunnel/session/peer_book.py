@@ -13,7 +13,7 @@ from porttunnel.errors import AuthenticationFailed, PorttunnelError, ProtocolErr
 from porttunnel.session.event import MemberAway, MemberBack, PathChanged, PathKind
 from porttunnel.session.packet import Header, PacketType
 from porttunnel.session.path import Path
-from porttunnel.session.peer import Peer
+from porttunnel.session.peer import LEFT_BY_THE_OTHER, Peer
 
 __all__ = ["PeerBook"]
 
@@ -200,6 +200,7 @@ class PeerBook:
         if path.kind is not peer.path_kind:
             peer.path_kind = path.kind
             reason = peer.relay_reason if path.kind is PathKind.RELAY else path.reason
+            peer.relay_reason = LEFT_BY_THE_OTHER
             self._events.append(PathChanged(peer.member, path.kind, reason))
 
     # Time
