@@ -13,6 +13,7 @@ from twisted.internet.threads import deferToThread
 
 from porttunnel.errors import AuthenticationFailed, CodeUsedUp, CutOff, PorttunnelError
 from porttunnel.keys.hybrid import HybridPrivateKey
+from porttunnel.net.broadcast import BroadcastListener
 from porttunnel.net.direct import DirectDialler
 from porttunnel.net.endpoints import StreamClientEndpoint, StreamServerEndpoint
 from porttunnel.net.master import default_name
@@ -50,6 +51,7 @@ class JoinedSession(Session):
         self._dialler = DirectDialler(self, self._dial) if direct else None
         self._client = machine
         self._key = key
+        self._listener: BroadcastListener | None = None
         self._welcomed: defer.Deferred[None] | None = defer.Deferred()
         self.services: tuple[Service, ...] = ()
         self.members: tuple[MemberName, ...] = ()
@@ -80,6 +82,23 @@ class JoinedSession(Session):
     def enter_digits(self, digits: str) -> None:
         """SAS: what the master's user read out."""
         self._client.enter_digits(digits, self._reactor.seconds())
+        self.flush()
+
+    def on_broadcast(self, listener: BroadcastListener) -> None:
+        """Who gets what the master broadcasts. Say it as soon as :func:`join` has returned, or in
+        ``Welcomed``: what came before nobody gets.
+        """
+        self._listener = listener
+
+    def pause_broadcast(self) -> None:
+        """Who gets it can't take more: the master waits, or goes on without us. At most another
+        8 MiB still come.
+        """
+        self._client.hold_broadcast(True)
+
+    def resume_broadcast(self) -> None:
+        """Undo :meth:`pause_broadcast`."""
+        self._client.hold_broadcast(False)
         self.flush()
 
     def close(self, reason: str = "closed") -> defer.Deferred[None]:
@@ -132,7 +151,17 @@ class JoinedSession(Session):
         elif isinstance(happened, event.LinkRestored) and not self._directs:
             dialler.begin()
 
+    def _tell_listener(self, listener: BroadcastListener, happened: Any) -> None:
+        if isinstance(happened, event.BroadcastReceived):
+            listener.broadcast_received(happened.channel, happened.data)
+        elif isinstance(happened, event.BroadcastEnded):
+            listener.broadcast_ended(happened.channel)
+        elif isinstance(happened, event.BroadcastLost):
+            listener.broadcast_lost(happened.error)
+
     def _receive_session_event(self, happened: Any) -> None:
+        if self._listener is not None:
+            self._tell_listener(self._listener, happened)
         if isinstance(happened, event.KeyWanted):
             self._key.addCallback(self._provide_key)
         elif isinstance(happened, event.Welcomed):

@@ -14,9 +14,10 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from porttunnel.errors import NotReachable, PorttunnelError
+from porttunnel.errors import LocalProtocolError, NotReachable, PorttunnelError
 from porttunnel.keys.hybrid import encapsulate
 from porttunnel.keys.primitives import SigningKey
+from porttunnel.net.broadcast import DEFAULT_CHANNEL, BroadcastWriter
 from porttunnel.net.direct import DirectListener
 from porttunnel.net.endpoints import StreamClientEndpoint, StreamServerEndpoint
 from porttunnel.net.offer import Offer, parse_offer
@@ -24,6 +25,7 @@ from porttunnel.net.server_address import parse_server_address
 from porttunnel.net.session import Session
 from porttunnel.net.target import accept_offer
 from porttunnel.session import event, request
+from porttunnel.session.broadcast_sender import BroadcastSender
 from porttunnel.session.code import SessionCode
 from porttunnel.session.direct import AcceptedPath
 from porttunnel.session.master import MasterMachine
@@ -75,6 +77,7 @@ class SharedSession(Session):
         self._offered: list[DirectAddress] = []
         self._master = machine
         self._on_consent = on_consent
+        self._broadcasts: dict[int, BroadcastWriter] = {}
         self._opened: defer.Deferred[None] | None = defer.Deferred()
         self.number = 0
         self.invitation: event.InvitationMade | None = None
@@ -138,6 +141,26 @@ class SharedSession(Session):
         self._master.lock(locked)
         self.flush()
 
+    def broadcast(self, channel: int = DEFAULT_CHANNEL) -> BroadcastWriter:
+        """An ``IConsumer`` whose bytes go to all members.
+
+        :param channel: tells several broadcasts apart, 1 to 2**32 - 1.
+        :raises LocalProtocolError: it is written to already, or the session is over.
+        """
+        if channel in self._broadcasts or self._finished:
+            raise LocalProtocolError(f"nothing can be broadcast on channel {channel} now")
+        writer = self._broadcasts[channel] = BroadcastWriter(self, channel)
+        return writer
+
+    @property
+    def broadcast_sender(self) -> BroadcastSender:
+        """The core's; :raises LocalProtocolError: there is no session yet."""
+        return self._master.broadcast
+
+    def release_broadcast(self, channel: int) -> None:
+        """This channel may be written to anew."""
+        self._broadcasts.pop(channel, None)
+
     def allow_joining(self) -> None:
         """After ``JoiningPaused``: let people try again."""
         self._master.allow_joining(self._reactor.seconds())
@@ -181,6 +204,10 @@ class SharedSession(Session):
             self._offer_direct()
         elif isinstance(happened, event.LinkRestored):
             self._offer_direct()
+        elif isinstance(happened, event.BroadcastWritable):
+            writer = self._broadcasts.get(happened.channel)
+            if writer is not None:
+                writer.writable()
         opened = self._opened
         if opened is not None and isinstance(happened, event.InvitationMade):
             self._opened = None
@@ -204,6 +231,13 @@ class SharedSession(Session):
         if self._listener is not None:
             self._listener.stop()
         super()._finish(error)
+        for writer in tuple(self._broadcasts.values()):
+            writer.session_ended()
+
+    def _events_done(self) -> None:
+        super()._events_done()
+        for writer in tuple(self._broadcasts.values()):
+            writer.check_done()
 
     def _ask_consent(self, asked: event.ConsentAsked) -> None:
         deciding = defer.ensureDeferred(self._decide(asked))
