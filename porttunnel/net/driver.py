@@ -31,7 +31,7 @@ class MachineDriver:
     :param report: gives out the core's events; views in them are valid until it returns. It may
         be called while it is at work, and then does nothing.
     :param on_gone: called each time that a carrier is gone.
-    :ivar lost_reason: why the carrier is gone, once it is.
+    :ivar lost_reason: why the last carrier is gone, until there is another one.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class MachineDriver:
     def carrier_made(self, carrier: Carrier) -> None:
         """The connection is there."""
         self._carrier = carrier
+        self.lost_reason = None
         self._closing = self._ended = self._peer_ended = False
         self._pace = LinkPace(self._reactor.seconds())
         self._set_pace(carrier)

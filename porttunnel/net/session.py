@@ -204,7 +204,8 @@ class Session(ABC):
             raise NotReachable("There was no connection to the tunnel server yet.")
         await connect_link(self.make_protocol, self._endpoint)
         self._machine.reconnected(self._reactor.seconds())
-        self.flush()
+        # Not now: who hears of what comes of it may stop the reconnector, which is still at work.
+        self._driver.flush_soon()
 
     def run_direct(self, path: DirectPath) -> CarrierProtocol:
         """The protocol of a connection straight to another member."""
@@ -212,8 +213,14 @@ class Session(ABC):
         self._directs.add(driver)
         path.wake = partial(self._wake_direct, driver)
         # Not at once: the path may be in the middle of reading.
-        path.on_closed = partial(self._reactor.callLater, 0, driver.close)
+        path.on_closed = partial(self._reactor.callLater, 0, self._close_direct, driver)
         return CarrierProtocol(self._reactor, driver)
+
+    def _close_direct(self, driver: MachineDriver) -> None:
+        if driver.carrier is None:
+            self._drop(driver)  # there was never a connection, so nobody tells of its end
+        else:
+            driver.close()
 
     def _drop(self, driver: MachineDriver) -> None:
         self._directs.discard(driver)
