@@ -7,11 +7,13 @@ from collections.abc import Coroutine
 from typing import Any
 
 from twisted.internet import defer
+from twisted.internet.error import ConnectionDone
 from twisted.internet.error import ConnectionRefusedError as TwistedConnectionRefused
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, IOPump
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
@@ -104,6 +106,16 @@ class InMemoryTestCase(TestCase):
             self.clock.advance(min(1.0, end - self.clock.seconds()))
             self.run_lines()
 
+    def cut(self, line: int) -> None:
+        """A line breaks in both directions; what was under way is lost."""
+        pump = self.endpoint.pumps[line]
+        for end in (pump.clientIO, pump.serverIO):
+            end.stream.clear()
+            end.disconnecting = end.disconnected = True
+        for end in (pump.clientIO, pump.serverIO):
+            end.protocol.connectionLost(Failure(ConnectionDone()))
+        self.run_lines()
+
     def start(self, running: Coroutine[Any, Any, Any]) -> defer.Deferred[Any]:
         """Begin, and let everything move."""
         started = defer.Deferred.fromCoroutine(running)
@@ -121,6 +133,8 @@ class InMemoryTestCase(TestCase):
         """Share; everybody with the code is let in unless ``on_consent`` says otherwise."""
         options.setdefault("on_consent", lambda asked: True)
         options.setdefault("on_event", self.events.append)
+        # A clock listens nowhere.
+        options.setdefault("direct", False)
         shared: SharedSession = self.result(share(self.clock, self.endpoint, offers, **options))
         return shared
 
@@ -129,6 +143,7 @@ class InMemoryTestCase(TestCase):
         code = options.pop("code", None) or shared.code
         options.setdefault("key", defer.succeed(shared_key()))
         options.setdefault("on_event", lambda session, happened: self.events.append(happened))
+        options.setdefault("direct", False)
         return self.start(join(self.clock, self.endpoint, code, **options))
 
     def join(self, shared: SharedSession, **options: Any) -> JoinedSession:

@@ -97,6 +97,8 @@ class TunnelOnLoopback:
     ) -> SharedSession:
         """Share; everybody with the code is let in unless ``on_consent`` says otherwise."""
         options.setdefault("on_consent", lambda asked: True)
+        # Unless a test wants it: the rest is about the way over the server, on any machine.
+        options.setdefault("direct", False)
         shared = await share(reactor, address or self.address, offers, **options)
         self._sessions.append(shared)
         return shared
@@ -106,6 +108,7 @@ class TunnelOnLoopback:
     ) -> JoinedSession:
         """Join with the code that is shown now."""
         options.setdefault("key", defer.succeed(shared_key()))
+        options.setdefault("direct", False)
         joined = await join(reactor, address or self.address, shared.code, **options)
         self._sessions.append(joined)
         return joined

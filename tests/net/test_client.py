@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import defer, threads
-from twisted.internet.error import ConnectionDone
-from twisted.python.failure import Failure
+from twisted.internet.error import ConnectError
 
 from porttunnel.errors import (
     AuthenticationFailed,
@@ -191,22 +191,40 @@ class WrongCodeTests(InMemoryTestCase):
         self.failureResultOf(joining, CodeUsedUp)
         self.assertEqual(self.left, [2, 1])
 
-    def test_a_link_that_breaks_after_the_guess_counts_as_one(self) -> None:
-        # Whoever is in the way could cut the link when a guess was wrong, and try again.
+    # Whoever is in the way could cut the link when a guess was wrong, and try again.
+
+    def test_a_link_that_breaks_after_the_guess_gives_no_second_one(self) -> None:
+        # All is said again bit for bit, so the answer is the same.
+        joining = self.guess_and_cut(wrong_code)
+        self.assertNoResult(joining)
+        self.pass_time(1.0)
+        self.failureResultOf(joining, AuthenticationFailed)
+        self.assertEqual(self.left, [2])
+        joined = self.guess_and_cut(lambda shared: shared.code)
+        self.pass_time(1.0)
+        self.successResultOf(joined)
+        self.assertEqual(self.left, [])
+
+    def test_a_link_that_stays_away_after_the_guess_counts_as_one(self) -> None:
+        joining = self.guess_and_cut(lambda shared: shared.code)
+        self.endpoint.failure = ConnectError()
+        self.pass_time(60.0)
+        self.failureResultOf(joining, AuthenticationFailed)
+        self.assertEqual(self.left, [2])
+
+    def guess_and_cut(self, choose: Callable[[SharedSession], SessionCode]) -> defer.Deferred[Any]:
+        """Join, and lose the link with the proof on it."""
         shared = self.share()
         key: defer.Deferred[HybridPrivateKey] = defer.Deferred()
-        joining = self.begin_join(shared, key=key, ask_again=self.again(None))
+        joining = self.begin_join(shared, code=choose(shared), key=key, ask_again=self.again(None))
         key.callback(shared_key())
-        line = self.endpoint.pumps[1]
+        line = self.endpoint.pumps[-1]
         while not self.has_guessed(line):
             self.clock.advance(0)
             for pump in self.endpoint.pumps:
                 pump.pump(advanceClock=False)
-        line.clientIO.stream.clear()
-        line.client.connectionLost(Failure(ConnectionDone()))
-        self.run_lines()
-        self.failureResultOf(joining, CutOff, AuthenticationFailed)
-        self.assertEqual(self.left, [2])
+        self.cut(-1)
+        return joining
 
     def has_guessed(self, line: Any) -> bool:
         return bool(line.client._receiver._machine.code_used_up)

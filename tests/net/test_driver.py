@@ -99,15 +99,19 @@ class DriverTests(SynchronousTestCase):
         self.core = Core()
         self.line = Line()
         self.seen: list[Any] = []
-        self.batches = 0
+        self.reports = 0
+        self.gone = 0
         self.on_event: Callable[[Any], None] = self.seen.append
-        self.driver = MachineDriver(self.clock, self.core, self.receive_event, self.end_batch)
+        self.driver = MachineDriver(self.clock, self.core, self.report, self.end)
 
-    def receive_event(self, event: Any) -> None:
-        self.on_event(event)
+    def report(self) -> None:
+        self.reports += 1
+        for event in self.core.events():
+            self.on_event(event)
 
-    def end_batch(self) -> None:
-        self.batches += 1
+    def end(self) -> None:
+        self.assertIsNone(self.driver.carrier)
+        self.gone += 1
 
     def connect(self) -> None:
         self.driver.carrier_made(self.line)
@@ -145,13 +149,24 @@ class DriverTests(SynchronousTestCase):
         self.assertEqual(self.line.sent, b"answer to this")
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_says_when_the_events_of_a_moment_are_out(self) -> None:
+    def test_asks_for_a_report_while_it_reports(self) -> None:
+        # Whoever reports sees to the order; the driver must neither loop nor forget the rest.
+        depths: list[int] = []
+
+        def report() -> None:
+            if not depths:
+                depths.append(len(depths))
+                self.driver.flush()
+                self.core.out += b"said in between"
+                self.driver.carrier_received(memoryview(b"more"))
+                self.driver.carrier_writable()
+
+        self.driver = MachineDriver(self.clock, self.core, report)
         self.connect()
-        self.batches = 0
-        self.core.reports += ["one", "two"]
-        self.driver.carrier_received(memoryview(b"x"))
-        self.assertGreaterEqual(self.batches, 1)
-        self.assertEqual(self.seen, ["one", "two"])
+        self.assertEqual(depths, [0])
+        self.assertEqual(self.line.sent, b"said in between")
+        self.assertEqual(self.core.received, b"more")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_reports_what_asking_for_bytes_causes(self) -> None:
         # A core gives writers their turn when it is asked for what to send.
@@ -312,13 +327,112 @@ class DriverTests(SynchronousTestCase):
         self.driver.flush_soon()
         self.driver.close()
         self.core.reports += ["lost"]
+        self.core.deadline = None
         self.driver.carrier_lost(Failure(ConnectionDone()))
         self.assertEqual(self.seen, ["lost"])
         self.assertEqual(self.core.ended, 1)
+        self.clock.advance(0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.successResultOf(gone)
         self.successResultOf(self.driver.when_gone())
         self.assertIsNone(self.driver.carrier)
+
+    # Another carrier
+
+    def test_goes_on_with_another_carrier(self) -> None:
+        self.line.room = 3
+        self.connect()
+        self.core.out += b"abcdef"
+        self.driver.flush()
+        reason = Failure(ConnectionDone())
+        self.assertEqual(self.gone, 0)
+        self.driver.carrier_lost(reason)
+        self.assertEqual((self.gone, self.core.ended), (1, 1))
+        self.assertIs(self.driver.lost_reason, reason)
+        self.successResultOf(self.driver.when_gone())
+        self.line = Line()
+        self.connect()
+        self.assertEqual(self.line.sent, b"def")
+        self.assertIs(self.driver.carrier, self.line)
+        self.assertIsNone(self.driver.lost_reason)
+        self.assertNoResult(self.driver.when_gone())
+        # It starts with the same care as the first one.
+        self.assertEqual(self.core.ahead, [MIN_AHEAD_BYTES] * 2)
+        self.assertEqual(self.line.unsent, [MIN_AHEAD_BYTES // 2])
+        self.core.reports += ["answer"]
+        self.driver.carrier_received(memoryview(b"more"))
+        self.assertEqual((self.seen, bytes(self.core.received)), (["answer"], b"more"))
+        self.driver.carrier_lost(Failure(ConnectionDone()))
+        self.assertEqual((self.gone, self.core.ended), (2, 2))
+
+    def test_another_carrier_is_not_closed_because_the_last_one_was(self) -> None:
+        self.connect()
+        self.driver.close()
+        self.driver.carrier_ended()
+        self.driver.carrier_lost(Failure(ConnectionDone()))
+        self.line = Line()
+        self.connect()
+        self.clock.advance(10 * GOODBYE_SECONDS)
+        self.assertEqual(self.line.calls, [])
+        self.core.out += b"goodbye"
+        self.driver.close()
+        self.assertEqual((bytes(self.line.sent), self.line.calls), (b"goodbye", ["end"]))
+        self.clock.advance(GOODBYE_SECONDS)
+        self.assertEqual(self.line.calls, ["end", "abort"])
+
+    def test_no_goodbye_outlives_its_carrier(self) -> None:
+        first = self.line
+        self.line.room = 0
+        self.core.out += b"goodbye"
+        self.connect()
+        self.driver.close()
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.driver.carrier_lost(Failure(ConnectionDone()))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.line = Line()
+        self.connect()
+        self.clock.advance(10 * GOODBYE_SECONDS)
+        self.assertEqual((first.calls, self.line.calls), ([], []))
+
+    def test_deadlines_run_on_without_a_carrier(self) -> None:
+        self.connect()
+        self.core.deadline = 107.0
+        self.driver.flush()
+        self.driver.carrier_lost(Failure(ConnectionDone()))
+        self.core.reports += ["given up"]
+        self.clock.advance(7.0)
+        self.assertEqual((self.core.timeouts, self.seen), ([107.0], ["given up"]))
+        # One that comes up meanwhile is met too.
+        self.core.deadline = 108.0
+        self.driver.flush()
+        self.clock.advance(1.0)
+        self.assertEqual(self.core.timeouts, [107.0, 108.0])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_who_hears_of_a_loss_may_bring_the_next_carrier(self) -> None:
+        second = Line()
+        self.driver = MachineDriver(
+            self.clock, self.core, self.report, lambda: self.driver.carrier_made(second)
+        )
+        self.connect()
+        gone = self.driver.when_gone()
+        self.core.out += b"waits"
+        self.driver.carrier_lost(Failure(ConnectionDone()))
+        self.successResultOf(gone)
+        self.assertIs(self.driver.carrier, second)
+        self.assertEqual(second.sent, self.core.out + b"waits")
+
+    def test_aborts(self) -> None:
+        self.driver.abort()
+        self.line.room = 0
+        self.core.out += b"does not matter any more"
+        self.connect()
+        self.driver.abort()
+        self.assertEqual(self.line.calls, ["abort"])
+        self.driver.carrier_lost(Failure(ConnectionDone()))
+        self.driver.abort()
+        self.assertEqual(self.line.calls, ["abort"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_closing_without_a_carrier_is_no_fault(self) -> None:
         self.driver.close()

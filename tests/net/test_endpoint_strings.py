@@ -32,6 +32,7 @@ from porttunnel.errors import (
 )
 from porttunnel.net.endpoint_strings import parse_client, parse_server
 from porttunnel.net.stream_transport import StreamAddress
+from porttunnel.session.notice import Ended
 from tests.net.loopback_server import listen_on_loopback
 
 reactor: Any = real_reactor
@@ -281,8 +282,8 @@ class SessionTests(TestCase):
     async def test_the_end_of_the_session_is_logged(self) -> None:
         lines = self.logged()
         await self.listen("accept=all")
-        for link in list(self.server.links):
-            link.abort()
+        for session_id in list(self.server.sessions):
+            self.server.end_session(Ended(session_id, "its time is over"))
         while not lines or "has ended" not in lines[-1]:
             await next_turn()
         self.assertIn("start this program again", lines[-1])

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet import defer
-from twisted.internet.error import ConnectionDone
-from twisted.python.failure import Failure
+from twisted.internet.error import ConnectError
 
 from porttunnel.errors import AuthenticationFailed, ConsentRefused, CutOff
 from porttunnel.net.master import SharedSession
@@ -30,9 +29,9 @@ class VerifiedTests(InMemoryTestCase):
         self.asked.append(error)
         return None
 
-    def wait_for_consent(self) -> tuple[SharedSession, defer.Deferred[Any]]:
+    def wait_for_consent(self, **options: Any) -> tuple[SharedSession, defer.Deferred[Any]]:
         shared = self.share(on_consent=self.consent)
-        joining = self.begin_join(shared, ask_again=self.ask_again)
+        joining = self.begin_join(shared, ask_again=self.ask_again, **options)
         self.assertEqual(len(self.happened(event.Verified)), 1)
         self.assertNoResult(joining)
         return shared, joining
@@ -46,10 +45,21 @@ class VerifiedTests(InMemoryTestCase):
         self.assertEqual(self.asked, [])
 
     def test_a_link_that_is_lost_during_consent_is_no_wrong_code(self) -> None:
-        _shared, joining = self.wait_for_consent()
-        self.endpoint.pumps[1].client.connectionLost(Failure(ConnectionDone()))
-        self.run_lines()
+        _shared, joining = self.wait_for_consent(give_up_seconds=5.0)
+        self.endpoint.failure = ConnectError()
+        self.cut(1)
+        self.pass_time(6.0)
         self.failureResultOf(joining, CutOff)
+        self.assertEqual(self.asked, [])
+
+    def test_a_link_that_comes_back_during_consent_changes_nothing(self) -> None:
+        _shared, joining = self.wait_for_consent()
+        self.cut(1)
+        self.pass_time(1.0)
+        self.assertNoResult(joining)
+        self.decided.callback(True)
+        self.run_lines()
+        self.successResultOf(joining)
         self.assertEqual(self.asked, [])
 
     def test_a_no_is_no_wrong_code(self) -> None:

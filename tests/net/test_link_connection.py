@@ -1,4 +1,4 @@
-"""porttunnel.net.session.connect_link: what becomes of an attempt to connect."""
+"""porttunnel.net.link_connection: what becomes of an attempt to connect."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 from twisted.internet import defer
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.error import ConnectingCancelledError, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import TestCase
@@ -16,6 +17,7 @@ from zope.interface import implementer
 
 from porttunnel.errors import ConfigurationError, NotReachable
 from porttunnel.net.client import join
+from porttunnel.net.link_connection import connect_link
 from porttunnel.net.master import share
 from tests.tunnel import shared_key
 
@@ -26,8 +28,10 @@ class Attempt:
 
     def __init__(self, on_cancel: Callable[[Any], None] | None = None) -> None:
         self.connecting: defer.Deferred[Any] = defer.Deferred(on_cancel)
+        self.factory: IProtocolFactory | None = None
 
     def connect(self, protocolFactory: IProtocolFactory) -> defer.Deferred[Any]:
+        self.factory = protocolFactory
         return self.connecting
 
 
@@ -69,7 +73,34 @@ class CancelledTests(TestCase):
         self.failureResultOf(sharing, defer.CancelledError)
 
 
+class ConnectedTests(TestCase):
+    def test_each_time_with_a_protocol_of_its_own(self) -> None:
+        made: list[Protocol] = []
+
+        def make() -> Any:
+            made.append(Protocol())
+            return made[-1]
+
+        for count in (1, 2):
+            endpoint = Attempt()
+            connecting = defer.Deferred.fromCoroutine(connect_link(make, endpoint))
+            assert endpoint.factory is not None
+            self.assertIs(endpoint.factory.buildProtocol(None), made[-1])
+            self.assertNoResult(connecting)
+            endpoint.connecting.callback(made[-1])
+            self.successResultOf(connecting)
+            self.assertEqual(len(made), count)
+
+
 class FailedTests(TestCase):
+    def test_is_not_reachable(self) -> None:
+        for text in ("refused", "refused."):
+            endpoint = Attempt()
+            connecting = defer.Deferred.fromCoroutine(connect_link(Protocol, endpoint))
+            endpoint.connecting.errback(ConnectError(string=text))
+            failed = self.failureResultOf(connecting, NotReachable)
+            self.assertIn("refused). Check --server", str(failed.value))
+
     def test_tells_why(self) -> None:
         endpoint = Attempt()
         joining = begin_join(endpoint)
