@@ -17,6 +17,7 @@ __all__ = [
     "HEADER_BYTES",
     "KINDS",
     "RESYNC",
+    "SYNCED",
     "TYPES",
     "Generation",
     "Header",
@@ -35,7 +36,7 @@ __all__ = [
 
 HEADER = struct.Struct(">2sBBHHIHHQQI")
 HEADER_BYTES = HEADER.size
-GROUP, RESYNC = 1, 2
+GROUP, RESYNC, SYNCED = 1, 2, 4
 
 TYPES = {"C1": 1, "M2": 2, "C3": 3, "M4": 4, "DATA": 0x10, "ACK": 0x11, "REQUEST": 0x20} | {
     "REPLY": 0x21,
@@ -127,7 +128,7 @@ def decode_header(data: bytes) -> tuple[Header, int]:
     if (magic, version, suite) != (b"PT", 1, 1) or kind not in NAMES:
         raise PacketError("magic, version, suite or type")
     name = NAMES[kind]
-    if flags & ~{"DATA": GROUP, "ACK": RESYNC}.get(name, 0):
+    if flags not in {"DATA": (0, GROUP), "ACK": (0, RESYNC, SYNCED)}.get(name, (0,)):
         raise PacketError("flags")
     if length not in BODY_BYTES[name]:
         raise PacketError("length")

@@ -12,6 +12,7 @@ from tests.independent.packet import (
     GROUP,
     HEADER_BYTES,
     RESYNC,
+    SYNCED,
     TYPES,
     Generation,
     Header,
@@ -66,6 +67,7 @@ def sealed(inputs: Inputs) -> list[dict[str, Any]]:
             "the first ACK": (Header("ACK", *ends), b""),
             "ACK of the next generation": (Header("ACK", *ends, 1, 9, 1), b""),
             "ACK with RESYNC": (Header("ACK", *ends, 2, 10, 0, RESYNC), b""),
+            "ACK with SYNCED": (Header("ACK", *ends, 3, 10, 0, SYNCED), b""),
         }
         for name, (header, plaintext) in packets.items():
             packet = _sealed_with(inputs, direction, header, plaintext)
@@ -105,6 +107,7 @@ def unopened(inputs: Inputs) -> list[dict[str, Any]]:
         packets[f"ACK: a bit of the {name}"] = 0, _flip(ack, flips[name])
     packets["ACK: a bit of the tag"] = 0, _flip(ack, len(ack) - 1)
     packets["ACK: with RESYNC put in"] = 0, _flip(ack, 7, RESYNC)
+    packets["ACK: with SYNCED put in"] = 0, _flip(ack, 7, SYNCED)
     packets["DATA: with GROUP put in"] = 0, _flip(data, 7, GROUP)
     packets["DATA: sent back to its sender"] = 0, reply
     turned = reply[:12] + data[12:16] + reply[16:]
@@ -183,8 +186,10 @@ def _wrong_headers() -> Iterator[tuple[str, bytes]]:
     for unknown in (0x00, 0x05, 0x0F, 0x13, 0x1F, 0x23, 0x2F, 0x32, 0x3E, 0x40, 0xFF):
         yield f"type {unknown:#04x}", data[:3] + bytes([unknown]) + data[4:]
     yield "RESYNC in DATA", _flip(data, 7, RESYNC)
+    yield "SYNCED in DATA", _flip(data, 7, SYNCED)
     yield "GROUP in ACK", _flip(ack, 7, GROUP)
-    yield "an unknown flag", _flip(data, 7, 4)
+    yield "RESYNC and SYNCED in one ACK", _flip(ack, 7, RESYNC | SYNCED)
+    yield "an unknown flag", _flip(data, 7, 8)
     yield "an unknown flag in the high byte", _flip(data, 6)
     for kind in TYPES:
         number = int(kind in ("C3", "M4"))

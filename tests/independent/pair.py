@@ -10,6 +10,8 @@ from tests.independent import msgpack
 from tests.independent.handshake import Keys
 from tests.independent.link import Link, Packet
 from tests.independent.packet import (
+    RESYNC,
+    SYNCED,
     Generation,
     Header,
     PacketError,
@@ -104,11 +106,10 @@ class Pair:
         """A control message."""
         self.send_record("CONTROL", 0, msgpack.encode({"type": kind, **fields}))
 
-    def send_ack(self) -> None:
+    def send_ack(self, flags: int = 0) -> None:
         """Say what came."""
-        header = Header(
-            "ACK", self.link.member, self.remote, self._acks_sent, self._next, self._sending.number
-        )
+        numbers = self._acks_sent, self._next, self._sending.number
+        header = Header("ACK", self.link.member, self.remote, *numbers, flags)
         self._acks_sent += 1
         self._unacknowledged = 0
         self.link.send_bytes(seal_packet(self._sending.ack, header, b""))
@@ -161,9 +162,14 @@ class Pair:
     def _receive_ack(self, packet: Packet) -> None:
         if packet.header.number < self._next_ack_number:
             return
+        if packet.header.epoch < self._receiving.number:
+            return
         open_packet(self._keys_of(packet.header.epoch).ack, packet.whole)
         self._next_ack_number = packet.header.number + 1
         self._take_ack(packet.header.ack)
+        if packet.header.flags == RESYNC:
+            # This end has one link, which loses nothing: there is nothing to send again.
+            self.send_ack(SYNCED)
 
     def _take_ack(self, ack: int) -> None:
         if ack > self._sent:

@@ -34,7 +34,7 @@ class Receiver:
         """opened, dropped or fatal."""
         header, _ = decode_header(packet[:HEADER_BYTES])
         if header.type == "ACK":
-            if header.number < self.next_ack:
+            if header.number < self.next_ack or header.epoch < self.generation.number:
                 return "dropped"
         elif header.number != self.next:
             return "dropped"
@@ -101,6 +101,10 @@ def sequences(inputs: Inputs) -> list[dict[str, Any]]:
         "an ACK of the next generation moves nothing": (
             1,
             [seal("ACK", 0, 1, 1), seal("DATA", 0, 1, 0), seal("DATA", 1, 1, 1)],
+        ),
+        "an ACK of the generation before: its key is gone, not looked at": (
+            1,
+            [seal("DATA", 0, 0, 1), bytes(changed_ack), seal("ACK", 0, 2), seal("ACK", 1, 1, 1)],
         ),
         "an ACK two generations ahead": (1, [seal("ACK", 0, 1, 2)]),
     }
