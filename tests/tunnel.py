@@ -58,6 +58,8 @@ class _Line:
         self.member = member
         self.splitter = PacketSplitter()
         self.up = True
+        self.over = False  # the core has ended: it hears nothing more, its last words go out
+        self.left = False
         self.token = b""
         self.old_token = b""
         self.answers_lost = 0
@@ -83,6 +85,7 @@ class MemoryTunnel:
         self.events: dict[int, list[Any]] = {}
         self.auto_key = True
         self.put_out: list[Member] = []
+        self.keeps_kicked = False  # a server that takes a client's side
         self._joining: list[_Line] = []
         self._next_member = 2
         self.master = MasterMachine(
@@ -169,7 +172,7 @@ class MemoryTunnel:
     def deliver(self, member: int, packet: bytes) -> None:
         """Bytes from the server to a member."""
         line = self.lines.get(member)
-        if line is None or not line.up:
+        if line is None or line.over or not line.up:
             return
         size = self.chunk or len(packet)
         for start in range(0, len(packet), size):
@@ -245,7 +248,7 @@ class MemoryTunnel:
                 assert isinstance(line.core, ClientMachine)
                 line.core.provide_key(shared_key(), self.now)
             if isinstance(event, ConnectionFailed | SessionFinished):
-                line.up = line.core is self.master
+                line.over = line.core is not self.master
 
     def _receive(self, line: _Line, header: Header, packet: bytes) -> None:
         if not line.up:
@@ -276,7 +279,7 @@ class MemoryTunnel:
             self._join(line, header)
         elif isinstance(asked, request.Status):
             report = request.StatusReport(
-                members=sorted(self.lines),
+                members=sorted(m for m, other in self.lines.items() if not other.left),
                 linked=sorted(m for m, other in self.lines.items() if other.up),
                 locked=False,
                 ends_in_s=3600,
@@ -287,12 +290,15 @@ class MemoryTunnel:
         else:
             self._reply(line, header, request.encode(request.Done()))
             if isinstance(asked, request.Leave):
+                line.left = True
                 self.tell(MASTER, request.Left(member=line.member, reason="left"))
-            elif isinstance(asked, request.Kick):
+            elif isinstance(asked, request.Kick) and not self.keeps_kicked:
+                left = request.Left(member=asked.member, reason="put out")
+                self.tell(asked.member, left)
                 gone = self.lines.pop(asked.member, None)
                 if gone is not None:
                     self.put_out.append(gone.core)
-                self.tell(MASTER, request.Left(member=asked.member, reason="put out"))
+                self.tell(MASTER, left)
 
     def tell(self, member: int, event: request.Event) -> None:
         """An EVENT of the server."""

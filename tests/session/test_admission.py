@@ -14,6 +14,7 @@ from porttunnel.session import request
 from porttunnel.session.admission import HANDSHAKE_SECONDS, MAX_QUEUED, Admission, Proven
 from porttunnel.session.event import InvitationMade, JoiningPaused, RunFailed
 from porttunnel.session.packet import MASTER, Header, PacketType
+from porttunnel.session.rejoin import MAX_WRONG_TRIES, RejoinBook
 from tests.keys.runs import NUMBER, SESSION_ID, make_client
 
 PIN, SAS, LINK, REJOIN = (
@@ -33,10 +34,12 @@ class Desk:
         self.now = 100.0
         self.packets: list[tuple[PacketType, int, bytes, int]] = []
         self.events: list[Any] = []
+        self.former = RejoinBook()
         self.admission = Admission(
             NUMBER,
             SESSION_ID,
             sas=sas,
+            former=self.former,
             token_bytes=source.randbytes,
             randbelow=source.randrange,
             encapsulate=encapsulate,
@@ -44,9 +47,8 @@ class Desk:
             events=self.events,
         )
 
-    def send(self, kind: PacketType, target: int, body: bytes, number: int = 0) -> bytes:
+    def send(self, kind: PacketType, target: int, body: bytes, number: int = 0) -> None:
         self.packets.append((kind, target, body, number))
-        return body
 
     def taken(self) -> list[tuple[PacketType, int]]:
         """What was sent since the last call."""
@@ -377,13 +379,14 @@ class TestOrder:
         assert isinstance(failed.error, RemoteProtocolError)
 
     @pytest.mark.parametrize("waiting", [False, True])
-    def test_a_second_opening_ends_the_run(self, waiting: bool) -> None:
+    def test_another_opening_ends_the_run(self, waiting: bool) -> None:
         desk = Desk()
         if waiting:
             desk.receive(PacketType.C1, 9, desk.client(9).c1)
         desk.receive(PacketType.C1, 2, desk.client(2).c1)
         desk.taken()
-        desk.receive(PacketType.C1, 2, desk.client(2).c1)
+        other = make_client(PIN, member=2, prs=desk.password(PIN), nonce=b"d" * 32)
+        desk.receive(PacketType.C1, 2, other.c1)
         assert desk.taken() == [(PacketType.ERROR, 2)]
         desk.receive(PacketType.C3, 2, bytes(64))
         assert desk.admission._invitations.wrong_tries == 0
@@ -411,6 +414,160 @@ class TestOrder:
         desk.receive(PacketType.ERROR, 2, b"whatever")
         assert desk.taken() == []
         assert desk.taken_events() == []
+
+
+class TestAgain:
+    """A client that lost its link says again what it said: nobody is charged for that."""
+
+    def test_the_same_opening_gets_the_same_answer(self) -> None:
+        desk = Desk()
+        client = desk.client(2)
+        for _ in range(4):
+            desk.receive(PacketType.C1, 2, client.c1, after=1.0)
+        first, *others = desk.packets
+        assert first[0] is PacketType.M2
+        assert others == [first] * 3
+        # The time to confirm counts from the first.
+        assert desk.admission.next_deadline() == 101.0 + HANDSHAKE_SECONDS
+        assert desk.receive(PacketType.C3, 2, client.receive_m2(first[2]).c3)
+        assert desk.admission._invitations.wrong_tries == 0
+
+    def test_the_same_opening_of_who_waits_keeps_its_place(self) -> None:
+        desk = Desk()
+        for member in (2, 3, 4):
+            desk.receive(PacketType.C1, member, desk.client(member).c1)
+        desk.taken()
+        desk.receive(PacketType.C1, 3, desk.client(3).c1)
+        assert desk.taken() == []
+        desk.admission.forget(2, desk.now)
+        assert desk.taken() == [(PacketType.M2, 3)]
+
+    def test_the_same_proof_gets_the_same_answer(self) -> None:
+        desk = Desk()
+        client = desk.client(2)
+        desk.receive(PacketType.C1, 2, client.c1)
+        c3 = client.receive_m2(desk.packets[-1][2]).c3
+        assert desk.receive(PacketType.C3, 2, c3)
+        m4 = desk.packets[-1]
+        assert m4[0] is PacketType.M4
+        desk.packets.clear()
+        desk.taken_events()
+        for body in (c3, c3, bytes(64), c3[:-1] + bytes([c3[-1] ^ 1])):
+            self.say_again(desk, PacketType.C3, body)
+        for kind in (PacketType.C1, PacketType.ERROR):
+            self.say_again(desk, kind, c3)
+        # Another proof is no answer worth: there are keys already.
+        assert desk.packets == [m4, m4]
+        assert desk.taken_events() == []
+        assert desk.admission._invitations.wrong_tries == 0
+
+    def test_who_is_settled_is_not_answered_again(self) -> None:
+        desk = Desk()
+        client = desk.client(2)
+        desk.receive(PacketType.C1, 2, client.c1)
+        c3 = client.receive_m2(desk.packets[-1][2]).c3
+        assert desk.receive(PacketType.C3, 2, c3)
+        desk.taken()
+        desk.admission.settle(2)
+        desk.admission.settle(2)
+        self.say_again(desk, PacketType.C3, c3)
+        assert desk.taken() == []
+        # Nor who never shook hands.
+        self.say_again(desk, PacketType.C3, c3, member=9)
+        assert desk.taken() == []
+
+    @staticmethod
+    def say_again(desk: Desk, kind: PacketType, body: bytes, member: int = 2) -> None:
+        header = Header(kind, 0, 0, member, MASTER, 1, 0, len(body))
+        desk.admission.receive_again(header, body)
+
+
+class TestRejoin:
+    SECRET = bytes(range(32))
+
+    def make(self, member: int, secret: bytes, former: int = 5) -> ClientHandshake:
+        prs = secret.hex().encode()
+        return make_client(REJOIN, member=member, prs=prs, former=former)
+
+    def run(self, desk: Desk, member: int, secret: bytes, former: int = 5) -> Proven | None:
+        client = self.make(member, secret, former)
+        desk.receive(PacketType.C1, member, client.c1)
+        if desk.packets[-1][:2] != (PacketType.M2, member):
+            return None
+        return desk.receive(PacketType.C3, member, client.receive_m2(desk.packets[-1][2]).c3)
+
+    def desk(self) -> Desk:
+        desk = Desk()
+        desk.former.remember(5, "Ben", self.SECRET)
+        desk.taken_events()
+        return desk
+
+    def test_who_knows_the_secret_needs_no_invitation(self) -> None:
+        desk = self.desk()
+        proven = self.run(desk, 9, self.SECRET)
+        assert proven is not None
+        assert (proven.member, proven.mode, proven.former) == (9, REJOIN, 5)
+        # So no invitation is used up.
+        assert desk.taken_events() == []
+
+    def test_in_a_sas_session_too(self) -> None:
+        desk = Desk(sas=True)
+        desk.former.remember(5, "Ben", self.SECRET)
+        assert self.run(desk, 9, self.SECRET)
+
+    def test_the_third_wrong_secret_makes_it_void(self) -> None:
+        desk = self.desk()
+        assert MAX_WRONG_TRIES == 3
+        for member in range(9, 9 + MAX_WRONG_TRIES):
+            assert self.run(desk, member, bytes(32)) is None
+        # Neither the invitation nor joining is touched by that.
+        assert desk.admission._invitations.wrong_tries == 0
+        desk.taken()
+        assert self.run(desk, 20, self.SECRET) is None
+        assert desk.taken() == [(PacketType.ERROR, 20)]
+        assert desk.run(21)
+
+    def test_nobody_who_was_not_there(self) -> None:
+        desk = self.desk()
+        assert self.run(desk, 9, self.SECRET, former=6) is None
+        assert desk.taken() == [(PacketType.ERROR, 9)]
+        assert failures(desk) == [9]
+
+    def test_a_code_that_burns_meanwhile_is_not_theirs(self) -> None:
+        desk = self.desk()
+        winner = desk.client(2)
+        desk.receive(PacketType.C1, 2, winner.c1)
+        c3 = winner.receive_m2(desk.packets[-1][2]).c3
+        desk.receive(PacketType.C1, 3, desk.client(3).c1)
+        desk.receive(PacketType.C1, 9, self.make(9, self.SECRET).c1)
+        desk.taken()
+        assert desk.receive(PacketType.C3, 2, c3)
+        assert desk.taken() == [
+            (PacketType.M4, 2),
+            (PacketType.ERROR, 3),
+            (PacketType.M2, 9),
+        ]
+
+    @pytest.mark.parametrize("mode", [PIN, LINK, REJOIN])
+    def test_a_locked_session_refuses_all(self, mode: HandshakeMode) -> None:
+        desk = self.desk()
+        desk.admission.locked = True
+        client = self.make(9, self.SECRET) if mode is REJOIN else desk.client(9, mode)
+        desk.receive(PacketType.C1, 9, client.c1)
+        assert desk.taken() == [(PacketType.ERROR, 9)]
+        assert desk.admission._invitations.wrong_tries == 0
+        desk.admission.locked = False
+        assert self.run(desk, 10, self.SECRET)
+
+    def test_while_joining_is_paused_nobody_comes_back(self) -> None:
+        desk = self.desk()
+        for member in range(10, 20):
+            desk.run(member, wrong=True)
+        desk.taken()
+        assert self.run(desk, 30, self.SECRET) is None
+        assert desk.taken() == [(PacketType.ERROR, 30)]
+        desk.admission.allow_joining(desk.now)
+        assert self.run(desk, 31, self.SECRET)
 
 
 def test_shows_no_secret() -> None:

@@ -9,6 +9,7 @@ from porttunnel.errors import (
     CutOff,
     ErrorCode,
     LimitExceeded,
+    LinkBroken,
     NoSuchNumber,
     RemoteProtocolError,
     SessionEnded,
@@ -17,14 +18,21 @@ from porttunnel.session import request
 from porttunnel.session.client import ClientMachine
 from porttunnel.session.event import (
     ConnectionFailed,
+    ConsentAsked,
+    LinkLost,
+    LinkRestored,
+    MemberBack,
     MemberLeft,
     RunFailed,
     SessionFinished,
     StreamDataReceived,
+    StreamOffered,
 )
-from porttunnel.session.link import PING_BUSY_SECONDS, PING_SECONDS
+from porttunnel.session.link import PING_BUSY_SECONDS, PING_SECONDS, REQUEST_SECONDS
+from porttunnel.session.member import GIVE_UP_SECONDS
 from porttunnel.session.outbox import SEND_AHEAD_BYTES
 from porttunnel.session.packet import (
+    ALL_MEMBERS,
     FLAG_GROUP,
     HEADER_BYTES,
     MASTER,
@@ -105,13 +113,14 @@ class TestBytes:
         closed = from_server(PacketType.EVENT, request.encode(request.Closed(reason="")))
         tunnel.deliver(2, closed + b"rubbish" * 10)
         assert len(tunnel.events_of(client, ConnectionFailed)) == 1
-        assert isinstance(error_of(tunnel, client), CutOff)
+        assert isinstance(error_of(tunnel, client), SessionEnded)
 
-    def test_the_end_of_the_link_is_no_goodbye(self, tunnel: MemoryTunnel) -> None:
+    def test_events_are_given_out_once(self, tunnel: MemoryTunnel) -> None:
         client = tunnel.enter()
-        tunnel.cut(2)
-        assert isinstance(error_of(tunnel, client), CutOff)
+        before = client.has_events
         client.receive_eof(tunnel.now)
+        assert (before, client.has_events) == (False, True)
+        assert [type(event) for event in client.events()] == [LinkLost]
         assert list(client.events()) == []
 
     def test_the_end_of_the_link_after_the_end_is_nothing(self, tunnel: MemoryTunnel) -> None:
@@ -153,12 +162,15 @@ class TestAddresses:
         assert isinstance(error_of(tunnel, client), RemoteProtocolError)
         assert isinstance(error_of(tunnel), RemoteProtocolError)
 
-    def test_a_group_packet_is_not_possible_yet(self, tunnel: MemoryTunnel) -> None:
-        client = tunnel.enter()
+    @pytest.mark.parametrize("target", [MASTER, ALL_MEMBERS])
+    def test_nobody_sends_to_all_but_the_master(self, tunnel: MemoryTunnel, target: int) -> None:
+        tunnel.enter()
         packet = bytearray(HEADER_BYTES + TAG_BYTES)
-        encode_header_into(packet, PacketType.DATA, MASTER, 2, TAG_BYTES, flags=FLAG_GROUP)
-        tunnel.deliver(2, bytes(packet))
-        assert isinstance(error_of(tunnel, client), RemoteProtocolError)
+        encode_header_into(packet, PacketType.DATA, 2, target, TAG_BYTES, flags=FLAG_GROUP)
+        tunnel.deliver(MASTER, bytes(packet))
+        error = error_of(tunnel)
+        assert isinstance(error, RemoteProtocolError)
+        assert "group" in str(error)
 
 
 class TestServer:
@@ -167,7 +179,7 @@ class TestServer:
         [
             (ErrorCode.NO_SUCH_NUMBER, NoSuchNumber),
             (ErrorCode.SESSION_ENDED, SessionEnded),
-            (ErrorCode.INTERNAL, RemoteProtocolError),
+            (ErrorCode.MALFORMED, RemoteProtocolError),
         ],
     )
     def test_its_errors_are_typed(
@@ -253,14 +265,16 @@ class TestTime:
         client = tunnel.enter()
         tunnel.run()
         now = tunnel.now
-        while not client.over:
+        while not client.link.closed:
             deadline = client.next_deadline()
             assert deadline is not None
             now = max(now, deadline)
             client.handle_timeout(now)
-        (failed,) = [e for e in client.events() if isinstance(e, ConnectionFailed)]
-        assert isinstance(failed.error, CutOff)
+        (lost,) = client.events()
+        assert isinstance(lost, LinkLost)
+        assert "dead" in str(lost.error)
         assert now - tunnel.now < 100.0
+        assert not client.over
 
     def test_acknowledgements_go_out_in_time(self, tunnel: MemoryTunnel) -> None:
         clients = [tunnel.enter(name) for name in ("Ben", "Cleo", "Dan")]
@@ -272,38 +286,43 @@ class TestTime:
         tunnel.pass_time(ACK_AFTER_SECONDS)
         tunnel.run()
         for client in clients:
-            assert client._peers[MASTER].pair.unacked_bytes == 0
+            assert client.peers[MASTER].pair.unacked_bytes == 0
         deadline = tunnel.master.next_deadline()
         assert deadline is not None
         assert deadline > tunnel.now + 1.0
 
-    def test_the_earliest_of_all_pairs_counts(self, tunnel: MemoryTunnel) -> None:
+    def test_a_loss_is_noticed_and_mended(self, tunnel: MemoryTunnel) -> None:
         first, second = tunnel.enter("Ben"), tunnel.enter("Cleo")
-        tunnel.pass_time(1.0)
-        # A gap of one client's: its deadline is a minute away.
+        streams = [open_stream(tunnel, client) for client in (first, second)]
         tunnel.liar = lambda header, packet: []
-        first.streams.open("lost")
+        first.streams.write(streams[0], b"lost")
         tunnel.run()
         tunnel.liar = lambda header, packet: [packet]
-        first.streams.open("behind the gap")
-        tunnel.run()
+        first.streams.write(streams[0], b" and found")
+        second.streams.write(streams[1], b"untouched")
         tunnel.pass_time(1.0)
-        gap = tunnel.master._pairs_due
-        assert gap is not None
-        assert gap > tunnel.now + GAP_SECONDS - 2.0
-        second.streams.open("web")
-        tunnel.run()
-        assert tunnel.master._pairs_due == tunnel.now + ACK_AFTER_SECONDS
-        tunnel.pass_time(1.0)
-        assert tunnel.master._pairs_due == gap
+        assert received(tunnel, 2) == b"lost and found"
+        assert received(tunnel, 3) == b"untouched"
+        assert tunnel.events_of(tunnel.master, RunFailed) == []
 
     def test_a_gap_that_stays_ends_that_pair_only(self, tunnel: MemoryTunnel) -> None:
         first, second = tunnel.enter("Ben"), tunnel.enter("Cleo")
-        tunnel.liar = lambda header, packet: []
-        first.streams.open("lost")
+        stream = open_stream(tunnel, first)
+        tunnel.pass_time(1.0)
+        lost: list[int] = []
+
+        def lose(header: Header, packet: bytes) -> list[bytes]:
+            if header.sender == 2 and header.kind is PacketType.DATA:
+                # One packet never comes, however often it is sent.
+                lost[:] = lost or [header.number]
+                return [] if [header.number] == lost else [packet]
+            # Nor is it asked for: each answer would bring the next packet behind the gap at once.
+            return [] if header.target == 2 else [packet]
+
+        tunnel.liar = lose
+        first.streams.write(stream, b"lost")
         tunnel.run()
-        tunnel.liar = lambda header, packet: [packet]
-        first.streams.open("behind the gap")
+        first.streams.write(stream, b"behind the gap")
         tunnel.pass_time(GAP_SECONDS + 1.0)
         (failed,) = tunnel.events_of(tunnel.master, RunFailed)
         assert failed.member == 2
@@ -316,9 +335,9 @@ class TestTime:
         tunnel.pass_time(1.0)
         # Whoever has nothing due and nothing unacknowledged is in no book.
         tunnel.master.next_deadline()
-        assert not tunnel.master._timed
-        assert not tunnel.master._unsettled
-        assert not tunnel.master._turns
+        assert not tunnel.master.peers._timed
+        assert not tunnel.master.peers._unsettled
+        assert not tunnel.master.link.turns
 
 
 class TestTurns:
@@ -377,6 +396,180 @@ class TestTurns:
         assert list(client.data_to_send()) == []
 
 
+class TestLink:
+    """What the link's end means, and how it goes on with another one."""
+
+    def test_its_end_is_no_goodbye_and_not_the_end(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        tunnel.cut(2)
+        (lost,) = tunnel.events_of(client, LinkLost)
+        assert (type(lost.error), lost.retry_after_seconds) == (LinkBroken, 0.0)
+        client.receive_eof(tunnel.now)
+        assert list(client.events()) == []
+        assert client.link.closed
+        assert not client.over
+        assert client.session_id == tunnel.session_id
+
+    def test_before_there_is_a_number_it_is_the_end(self, tunnel: MemoryTunnel) -> None:
+        client = ClientMachine(
+            tunnel.code, name="Ben", token_bytes=tunnel.random.randbytes, jitter=0.0
+        )
+        client.start(0.0)
+        client.receive_eof(1.0)
+        (failed,) = [e for e in client.events() if isinstance(e, ConnectionFailed)]
+        assert isinstance(failed.error, CutOff)
+        assert "Start again" in str(failed.error)
+
+    def test_nothing_goes_before_the_server_knows_who_it_is(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        stream = open_stream(tunnel, client)
+        client.limit_ahead(10_000)
+        woken: list[float] = []
+        client.link.wake = lambda: woken.append(tunnel.now)
+        tunnel.cut(2)
+        client.streams.write(stream, bytes(1_000))
+        client.reconnected(tunnel.now)
+        # Who runs the link is told of work on the new one too.
+        client.link.wake()
+        assert woken
+        assert client.link.outbox.limit_bytes == 10_000
+        sent = b"".join(client.data_to_send())
+        (header,) = heads(sent)
+        assert header.kind is PacketType.REQUEST
+        asked = request.decode_request(sent[HEADER_BYTES:])
+        assert isinstance(asked, request.Resume)
+        assert (asked.session_id, asked.member) == (tunnel.session_id, 2)
+        tunnel.lines[2].up = True
+        tunnel.run()
+        assert received(tunnel, 2) == bytes(1_000)
+        assert tunnel.events_of(client, LinkRestored)
+
+    def test_a_link_that_breaks_while_it_resumes(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        tunnel.pass_time(1.0)
+        tunnel.cut(2)
+        deadline = client.next_deadline()
+        for _ in range(3):
+            client.reconnected(tunnel.now)
+            client.receive_eof(tunnel.now)
+            tunnel.now += 10.0
+        assert len(list(client.events())) == 3
+        # Patience counts from when it was lost first.
+        assert client.next_deadline() == deadline
+
+    def test_a_resumption_that_nobody_answers_is_a_lost_link(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        tunnel.cut(2)
+        client.reconnected(tunnel.now)
+        client.handle_timeout(tunnel.now + REQUEST_SECONDS)
+        assert client.link.closed
+        assert [type(event) for event in client.events()] == [LinkLost]
+        assert not client.over
+
+    def test_patience_has_an_end(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        tunnel.pass_time(1.0)
+        tunnel.cut(2)
+        assert client.next_deadline() == tunnel.now + GIVE_UP_SECONDS
+        client.handle_timeout(tunnel.now + GIVE_UP_SECONDS - 1.0)
+        assert not client.over
+        client.handle_timeout(tunnel.now + GIVE_UP_SECONDS)
+        (failed,) = client.events()
+        assert isinstance(failed.error, CutOff)
+        assert client.over
+
+    @pytest.mark.parametrize(
+        "code", [ErrorCode.INTERNAL, ErrorCode.LIMIT, ErrorCode.BUSY, ErrorCode.TOO_LATE]
+    )
+    def test_what_a_new_link_mends_is_a_lost_link(
+        self, tunnel: MemoryTunnel, code: ErrorCode
+    ) -> None:
+        client = tunnel.enter()
+        report = request.encode(request.ErrorReport(code=code, text="no"))
+        tunnel.deliver(2, from_server(PacketType.ERROR, report))
+        (lost,) = tunnel.events_of(client, LinkLost)
+        assert "no" in str(lost.error)
+        assert not client.over
+
+    def test_a_server_that_goes_says_for_how_long(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        going = from_server(PacketType.EVENT, request.encode(request.GoingAway(retry_after_s=4)))
+        tunnel.deliver(2, going + from_server(PacketType.EVENT, b"not looked at"))
+        (lost,) = tunnel.events_of(client, LinkLost)
+        assert lost.retry_after_seconds == 4
+
+    def test_resume_has_one_answer(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        tunnel.cut(2)
+        client.reconnected(tunnel.now)
+        (header,) = heads(b"".join(client.data_to_send()))
+        body = request.encode(request.Done())
+        reply = from_server(PacketType.REPLY, body, number=header.number)
+        client.receive_data(memoryview(reply), tunnel.now)
+        (failed,) = [e for e in client.events() if isinstance(e, ConnectionFailed)]
+        assert isinstance(failed.error, RemoteProtocolError)
+
+    def test_what_was_told_is_told_again_behind_resume(self, tunnel: MemoryTunnel) -> None:
+        tunnel.enter()
+        tunnel.cut(MASTER)
+        tunnel.master.kick(2)
+        tunnel.master.reconnected(tunnel.now)
+        (header,) = heads(b"".join(tunnel.master.data_to_send()))
+        assert header.kind is PacketType.REQUEST
+        tunnel.lines[MASTER].up = True
+        tunnel.run()
+        assert 2 not in tunnel.lines
+
+    def test_what_stands_in_the_clear_is_dropped_meanwhile(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        tunnel.cut(2)
+        client.reconnected(tunnel.now)
+        client._send_clear(PacketType.C3, MASTER, bytes(64), 1)
+        # Before RESUMED the server would take it for the first packet of the new link.
+        kinds = [header.kind for header in heads(b"".join(client.data_to_send()))]
+        assert kinds == [PacketType.REQUEST]
+
+    def test_all_its_packets_share_their_slots(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        slot = client.pool.allocate()
+        client.pool.release(slot)
+        tunnel.cut(2)
+        tunnel.resume(2)
+        assert client.pool.allocate() is slot
+
+    def test_a_failure_is_told_once(self, tunnel: MemoryTunnel) -> None:
+        tunnel.master._fail(SessionEnded("first"))
+        tunnel.master._fail(SessionEnded("second"))
+        (failed,) = tunnel.master.events()
+        assert str(failed.error) == "first"
+
+    def test_the_end_while_it_is_away(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        tunnel.cut(2)
+        client.close()
+        assert client.next_deadline() is None
+        assert [type(event) for event in client.events()] == [SessionFinished]
+
+    def test_a_member_that_returns_is_no_stranger(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        stream = open_stream(tunnel, client)
+        peer = tunnel.master.peers[2]
+        for round_ in range(5):
+            tunnel.cut(2)
+            tunnel.pass_time(500.0)
+            tunnel.resume(2)
+            tunnel.run()
+            client.streams.write(stream, b"%d" % round_)
+            tunnel.run()
+        assert received(tunnel, 2) == b"01234"
+        assert tunnel.master.peers[2] is peer
+        # The same member on the same stream: nobody was asked again, nobody has left.
+        assert len(tunnel.events_of(tunnel.master, ConsentAsked)) == 1
+        assert tunnel.events_of(tunnel.master, MemberLeft) == []
+        assert len(tunnel.events_of(tunnel.master, StreamOffered)) == 1
+        assert len(tunnel.events_of(tunnel.master, MemberBack)) == 5
+
+
 class TestPeers:
     @pytest.mark.parametrize("place", [16, 36, -1])
     def test_a_forged_packet_ends_the_pair(self, tunnel: MemoryTunnel, place: int) -> None:
@@ -401,7 +594,7 @@ class TestPeers:
         client.close("good night")
         tunnel.run()
         assert tunnel.events_of(tunnel.master, MemberLeft) == [MemberLeft(2, "good night", False)]
-        assert not tunnel.master._peers
+        assert not len(tunnel.master.peers)
         assert tunnel.events_of(client, SessionFinished) == [SessionFinished("good night")]
 
 
