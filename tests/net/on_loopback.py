@@ -11,9 +11,10 @@ from typing import Any
 from twisted.internet import defer, reactor
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from porttunnel.net.certificate import load_or_create_identity
+from porttunnel.net.certificate import Identity, load_or_create_identity
 from porttunnel.net.client import JoinedSession, join
 from porttunnel.net.counters import ServerCounters
 from porttunnel.net.directory_thread import DirectoryThread
@@ -42,24 +43,12 @@ class TunnelOnLoopback:
     """
 
     def __init__(self, folder: Path) -> None:
-        identity = load_or_create_identity(folder)
+        self._identity = load_or_create_identity(folder)
         self._store = SQLiteStore(folder / "directory.sqlite")
         self._thread = DirectoryThread(reactor)
-        directory = Directory(
-            self._store, randbelow=secrets.randbelow, token_bytes=secrets.token_bytes
-        )
         self.counters = ServerCounters()
-        self.server = TunnelServerFactory(
-            reactor, directory, self._thread.run, counters=self.counters
-        )
-        self._shared_port = SharedPortFactory(
-            reactor,
-            {Branch.PACKETS: self.server},
-            tls=server_context(identity),
-            limiter=ConnectionLimiter(per_prefix=1_000, overall=1_000),
-            counters=self.counters,
-        )
-        self._pin = identity.pin
+        self.server: TunnelServerFactory
+        self._server_port: IListeningPort
         self._ports: list[IListeningPort] = []
         self._sessions: list[Session] = []
         self.address = ""
@@ -67,21 +56,53 @@ class TunnelOnLoopback:
 
     async def start(self) -> None:
         self._thread.start()
-        await self.server.start()
-        port = await self.listen(self._shared_port)
+        await self.start_server()
+        port = self._server_port.getHost().port
         self.address = f"ptun://127.0.0.1:{port}"
-        self.tls_address = f"ptuns://127.0.0.1:{port}#{self._pin}"
+        self.tls_address = f"ptuns://127.0.0.1:{port}#{self._identity.pin}"
+
+    async def start_server(self, listen: str = LISTEN, identity: Identity | None = None) -> None:
+        """A server that knows nothing but what is in the store."""
+        directory = Directory(
+            self._store, randbelow=secrets.randbelow, token_bytes=secrets.token_bytes
+        )
+        self.server = TunnelServerFactory(
+            reactor, directory, self._thread.run, counters=self.counters
+        )
+        await self.server.start()
+        shared_port = SharedPortFactory(
+            reactor,
+            {Branch.PACKETS: self.server},
+            tls=server_context(identity or self._identity),
+            limiter=ConnectionLimiter(per_prefix=1_000, overall=1_000),
+            counters=self.counters,
+        )
+        self._server_port = await serverFromString(reactor, listen).listen(shared_port)
+
+    async def kill_server(self) -> str:
+        """It goes without a word to anybody.
+
+        :returns: where it listened.
+        """
+        port = self._server_port.getHost().port
+        await defer.maybeDeferred(self._server_port.stopListening)
+        self.server.draining = True
+        for link in list(self.server.links):
+            link.abort()
+        while self.server.links:
+            await deferLater(reactor, 0)
+        await self.server.drain()
+        return f"tcp:{port}:interface=127.0.0.1"
 
     async def stop(self) -> None:
         """Everybody leaves, the server drains, all ports close."""
-        for port in self._ports:
+        for port in (*self._ports, self._server_port):
             await defer.maybeDeferred(port.stopListening)
         for session in reversed(self._sessions):
             session.when_done().addErrback(lambda _: None)
-            if session.carrier is not None:
-                closing = session.close()
-                closing.addErrback(lambda _: None)
-                await closing
+            closing = session.close()
+            closing.addErrback(lambda _: None)
+            await closing
         await self.server.drain()
         self._thread.stop()
         self._store.close()
