@@ -109,12 +109,12 @@ class Demonstration:
 
     def _start_share(self, folder: Path, server: str) -> Child:
         self._say(text.DEMO_SHARE)
-        options = ("--server", server, "--name", "Anna", "--json")
+        options = ("--server", server, "--name", "Anna", "--json", "--no-direct")
         return self._start("porttunnel", "porttunnel.cli", "share", f"web=dir:{folder}", *options)
 
     def _start_join(self, server: str) -> Child:
         self._say(text.DEMO_JOIN)
-        options = ("--server", server, "--name", "Ben", "--code", "-", "--json")
+        options = ("--server", server, "--name", "Ben", "--code", "-", "--json", "--no-direct")
         return self._start("porttunnel", "porttunnel.cli", "join", *options)
 
     def _start(self, name: str, module: str, *arguments: str) -> Child:

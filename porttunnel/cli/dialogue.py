@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
+from porttunnel.cli.member_list import MemberState
 from porttunnel.errors import PorttunnelError
 from porttunnel.session.code import SessionCode
+from porttunnel.session.event import PathKind
 from porttunnel.session.record import Service
 
 __all__ = ["Commands", "Dialogue"]
 
 
 class Commands(Protocol):
-    """What may be said unasked. Only programs do; a person has Ctrl-C."""
+    """What may be said unasked. Those of `share` fail in `join`, with LocalProtocolError."""
 
     def kick(self, member: int) -> None:
         """Put a member out; :raises LocalProtocolError: it is not in the session."""
+
+    def lock(self, locked: bool) -> None:
+        """Let nobody new in, or do again."""
+
+    def list_members(self) -> None:
+        """Tell who is in."""
 
     def close(self) -> None:
         """End or leave the session."""
@@ -40,6 +48,15 @@ class Dialogue(Protocol):
 
     def tell_wrong_digits(self, member: int, tries_left: int) -> None:
         """Another try is possible."""
+
+    def tell_link(self, *, up: bool, reason: str) -> None:
+        """The connection to the tunnel server is lost, or back; ``reason`` of the former."""
+
+    def tell_away(self, member: int, name: str, *, away: bool) -> None:
+        """Somebody has lost their connection, or is back."""
+
+    def tell_path(self, member: int, name: str, path: PathKind, reason: str) -> None:
+        """Packets go another way."""
 
     def tell_error(self, error: PorttunnelError) -> None:
         """Why the command ends."""
@@ -67,6 +84,18 @@ class Dialogue(Protocol):
     def tell_failed_run(self, member: int) -> None:
         """Somebody could not be verified."""
 
+    def tell_members(self, members: Iterable[MemberState], *, locked: bool) -> None:
+        """Who is in, because it was asked."""
+
+    def tell_locked(self, locked: bool) -> None:
+        """Nobody new may come in, or people may again."""
+
+    def tell_too_slow(self, member: int, name: str, error: PorttunnelError) -> None:
+        """A member gets nothing more of the broadcast."""
+
+    def tell_broadcast(self, *, ended: bool) -> None:
+        """The broadcast of standard input begins, or all have all of it."""
+
     def ask_resume(self, wrong_tries: int) -> Deferred[bool]:
         """After too many wrong tries: may people try again?"""
 
@@ -77,6 +106,9 @@ class Dialogue(Protocol):
 
     def ask_code(self, why: str, tries_left: int | None) -> Deferred[str | None]:
         """A code; ``why`` it is asked again, empty at first. None if nobody can answer."""
+
+    def tell_way(self, number: int, *, rejoin: bool) -> None:
+        """A number was given: whether we come back with a ticket, or digits are read out."""
 
     def tell_verified(self, name: str) -> None:
         """The other side knows the code; its user is being asked."""

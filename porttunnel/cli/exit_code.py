@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from porttunnel.cli.ticket_file import NotTakenBack
 from porttunnel.errors import (
     AuthenticationFailed,
     CodeUsedUp,
     ConfigurationError,
     ConsentRefused,
     CutOff,
+    LinkBroken,
     LocalProtocolError,
     MistypedCode,
     NoSuchNumber,
@@ -46,10 +48,12 @@ _WORDS: dict[type[PorttunnelError], str] = {
     ConfigurationError: "configuration",
     ConsentRefused: "consent-refused",
     CutOff: "cut-off",
+    LinkBroken: "cut-off",
     LocalProtocolError: "internal",
     MistypedCode: "mistyped-code",
     NoSuchNumber: "no-such-number",
     NotReachable: "not-reachable",
+    NotTakenBack: "not-taken-back",
     SessionEnded: "session-ended",
 }
 

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from porttunnel.cli import text
+from porttunnel.cli.broadcast_output import BroadcastOutput
+from porttunnel.cli.code_option import given_code
 from porttunnel.cli.dialogue import Dialogue
 from porttunnel.cli.exit_code import ExitCode, exit_code_of
 from porttunnel.cli.forward_option import LOOPBACK, Forward, parse_forward
 from porttunnel.cli.json_dialogue import JsonDialogue
+from porttunnel.cli.local_ports import LocalPorts
 from porttunnel.cli.program import run_program
-from porttunnel.cli.service_address import format_services, is_port
 from porttunnel.cli.setting import (
     data_dir_option,
+    default_data_dir,
+    direct_option,
     json_option,
     name_option,
     read_server,
@@ -33,28 +32,36 @@ from porttunnel.cli.setting import (
 )
 from porttunnel.cli.standard_streams import StandardStreams
 from porttunnel.cli.terminal_dialogue import TerminalDialogue
+from porttunnel.cli.ticket_file import NotTakenBack, RememberedSession, TicketFile
 from porttunnel.cli.wrong_use import CommandWithJson, WrongUse
 from porttunnel.errors import (
     AuthenticationFailed,
     ConfigurationError,
+    ConsentRefused,
+    CutOff,
     LocalProtocolError,
     MistypedCode,
+    NoSuchNumber,
     PorttunnelError,
+    SessionEnded,
 )
 from porttunnel.keys.hybrid import HybridPrivateKey
 from porttunnel.net.client import JoinedSession
 from porttunnel.net.client import join as join_session
-from porttunnel.net.forwarding import ForwardingFactory
 from porttunnel.net.server_address import DEFAULT_SERVER
 from porttunnel.session import event
 from porttunnel.session.code import SessionCode, parse_code
 from porttunnel.session.packet import MASTER
-from porttunnel.session.record import Service
+from porttunnel.session.rejoin import RejoinTicket
 
 __all__ = ["Joining", "join"]
 
-CODE_VARIABLE = "PORTTUNNEL_CODE"
 _log = Logger()
+
+
+# What a master's BYE says to a client that its user put out; docs/session-protocol, section 8.
+PUT_OUT_REASON = "put out by the other side"
+_VOID = (AuthenticationFailed, NoSuchNumber, SessionEnded)  # no ticket helps any more
 
 
 class Joining:
@@ -64,6 +71,9 @@ class Joining:
     :param code: of the command line (a number) or the environment; None: it is asked for.
     :param interactive: whether a person can type again what was mistyped.
     :param forwards: ports that are wished; none: each service gets a free one.
+    :param ticket: takes the code's place.
+    :param remember: the folder in which to keep a ticket, or None.
+    :param output: takes what is broadcast.
     """
 
     def __init__(
@@ -73,45 +83,62 @@ class Joining:
         code: str | None,
         interactive: bool,
         forwards: Sequence[Forward],
+        ticket: RejoinTicket | None = None,
+        remember: Path | None = None,
+        output: BroadcastOutput | None = None,
     ) -> None:
         self._dialogue = dialogue
         self._given = code
         self._interactive = interactive
-        self._forwards = forwards
+        self._ticket = ticket
+        self._remember = remember
+        self._output = output
+        self._server = ""
         self._session: JoinedSession | None = None
-        self._ports: list[IListeningPort] = []
+        self._number = 0 if ticket is None else ticket.number
+        self._ports = LocalPorts(dialogue, forwards)
         self._entering: Deferred[JoinedSession] | None = None
         self._in = False
         self._closing = False
         self._end_reason = ""
 
-    async def run(self, reactor: Any, server: str, name: str | None) -> ExitCode:
+    async def run(self, reactor: Any, server: str, **options: Any) -> ExitCode:
         """Join, forward, and stay until the session ends, or until cancelled.
 
+        :param options: of :func:`porttunnel.net.client.join`.
         :returns: how it ended.
         """
+        self._server = server
         try:
             # Before the code is there: who started us may think better of it at any time.
             self._dialogue.begin(self)
-            self._entering = Deferred.fromCoroutine(self._enter(reactor, server, name))
+            self._entering = Deferred.fromCoroutine(self._enter(reactor, server, options))
             session = await self._entering
-            await self._forward(reactor, session)
-            await session.when_done()
+            await self._ports.open(reactor, session)
+            done = await self._stay(session)
         except PorttunnelError as error:
-            self._dialogue.tell_error(error)
-            return exit_code_of(error)
+            return self._fail(error)
         except CancelledError:
             if not self._in and not self._closing:
                 raise
-            self._dialogue.tell_done(text.LEFT)
-        else:
-            self._dialogue.tell_done(text.SESSION_CLOSED.format(reason=self._end_reason))
+            if self._in and self._output is not None:
+                return self._fail(CutOff(text.BROADCAST_LEFT))
+            done = text.LEFT
         finally:
             await self._leave()
+        if self._output is not None:
+            await self._output.flush()
+        self._dialogue.tell_done(done)
         return ExitCode.DONE
 
     def kick(self, member: int) -> None:
-        raise LocalProtocolError("only who shares can put somebody out")
+        raise LocalProtocolError(text.ONLY_WHO_SHARES)
+
+    def lock(self, locked: bool) -> None:
+        raise LocalProtocolError(text.ONLY_WHO_SHARES)
+
+    def list_members(self) -> None:
+        raise LocalProtocolError(text.ONLY_WHO_SHARES)
 
     def close(self) -> None:
         self._closing = True
@@ -121,22 +148,72 @@ class Joining:
             # Whatever it waits for: a code, the server, the other user's yes.
             self._entering.cancel()
 
-    async def _enter(self, reactor: Any, server: str, name: str | None) -> JoinedSession:
+    async def _enter(self, reactor: Any, server: str, options: dict[str, Any]) -> JoinedSession:
         # Made while the user types.
         key = deferToThread(HybridPrivateKey.generate)
-        return await join_session(
-            reactor,
-            server,
-            await self._first_code(),
-            name=name,
-            ask_again=self._ask_again,
-            on_event=self._receive_event,
-            key=key,
-        )
+        try:
+            return await join_session(
+                reactor,
+                server,
+                await self._first_code(),
+                ask_again=self._ask_again,
+                on_event=self._receive_event,
+                key=key,
+                ticket=self._ticket,
+                **options,
+            )
+        except _VOID as error:
+            if self._ticket is None:
+                raise
+            self._forget_ticket()
+            raise NotTakenBack(text.NOT_TAKEN_BACK.format(number=self._ticket.number)) from error
+
+    async def _stay(self, session: JoinedSession) -> str:
+        """Until it ends; how it did.
+
+        :raises PorttunnelError: not as wished.
+        """
+        output = self._output
+        try:
+            await (session.when_done() if output is None else output.when_ended(session))
+        except SessionEnded:
+            self._forget_ticket()
+            raise
+        except CutOff:
+            if self._closing:
+                raise CutOff(text.BROADCAST_LEFT) from None
+            if not self._end_reason:
+                raise
+            self._forget_ticket()
+            if self._end_reason != PUT_OUT_REASON:
+                raise
+        if self._end_reason == PUT_OUT_REASON:
+            self._forget_ticket()
+            raise ConsentRefused(text.PUT_OUT)
+        if output is not None:
+            return text.BROADCAST_ENDED
+        if not self._closing:
+            self._forget_ticket()
+        return text.SESSION_CLOSED.format(reason=self._end_reason)
+
+    def _keep_ticket(self, folder: Path, ticket: RejoinTicket) -> None:
+        self._number = ticket.number
+        try:
+            TicketFile(folder, ticket.number).write(self._server, ticket)
+        except ConfigurationError as error:
+            # We are in all the same.
+            self._dialogue.tell_error(error)
+
+    def _forget_ticket(self) -> None:
+        if self._remember is not None and self._number:
+            TicketFile(self._remember, self._number).remove()
+
+    def _fail(self, error: PorttunnelError) -> ExitCode:
+        self._dialogue.tell_error(error)
+        return exit_code_of(error)
 
     async def _leave(self) -> None:
-        for port in self._ports:
-            await maybeDeferred(port.stopListening)
+        await self._ports.close()
         session = self._session
         if session is None:
             return
@@ -190,6 +267,20 @@ class Joining:
             case event.Welcomed(member=member, master_name=name, services=services):
                 self._in = True
                 self._dialogue.tell_welcome(member, name, services)
+                if self._remember is not None:
+                    self._keep_ticket(self._remember, session.ticket)
+                if self._output is not None:
+                    self._output.begin(session)
+            case event.PathChanged(member=member, path=path, reason=reason):
+                self._dialogue.tell_path(member, session.master_name, path, reason)
+            case event.LinkLost(error=error):
+                self._dialogue.tell_link(up=False, reason=str(error))
+            case event.LinkRestored():
+                self._dialogue.tell_link(up=True, reason="")
+            case event.MemberAway(member=member):
+                self._dialogue.tell_away(member, session.master_name, away=True)
+            case event.MemberBack(member=member):
+                self._dialogue.tell_away(member, session.master_name, away=False)
             case event.SessionFinished(reason=reason):
                 self._end_reason = reason
             case event.ConnectionFailed():
@@ -212,74 +303,6 @@ class Joining:
         except LocalProtocolError:
             return  # the run has ended while they were typed; that was told
 
-    # Ports
-
-    async def _forward(self, reactor: Any, session: JoinedSession) -> None:
-        for service, forward in self._chosen(session.services):
-            on_refused = partial(self._tell_refused, service.name)
-            factory = ForwardingFactory(session, MASTER, service.name, on_refused)
-            kind: Any = TCP6ServerEndpoint if ":" in forward.host else TCP4ServerEndpoint
-            endpoint = kind(reactor, forward.port, interface=forward.host)
-            try:
-                port: Any = await endpoint.listen(factory)
-            except (CannotListenError, OSError) as error:
-                reason = getattr(error, "socketError", error)
-                raise ConfigurationError(
-                    text.PORT_NOT_FREE.format(port=forward.port, host=forward.host, reason=reason)
-                ) from None
-            self._ports.append(port)
-            self._dialogue.tell_listening(service, forward.host, port.getHost().port)
-
-    def _chosen(self, services: Sequence[Service]) -> list[tuple[Service, Forward]]:
-        if not self._forwards:
-            for service in services:
-                if not is_port(service):
-                    self._dialogue.tell_not_forwarded(service)
-            return [(each, Forward(LOOPBACK, 0, each.name)) for each in services if is_port(each)]
-        return [(_find(services, forward), forward) for forward in self._forwards]
-
-    def _tell_refused(self, service: str, error: PorttunnelError) -> None:
-        self._dialogue.tell_refused(service, error)
-
-
-def _find(services: Sequence[Service], forward: Forward) -> Service:
-    shared = format_services(services)
-    for service in services:
-        if service.name == forward.service or (
-            forward.service is None and service.kind == "socks"
-        ):
-            return service
-    if forward.service is None:
-        raise ConfigurationError(text.NO_SOCKS.format(shared=shared))
-    raise ConfigurationError(text.UNKNOWN_SERVICE.format(service=forward.service, shared=shared))
-
-
-def _given_code(number: str | None, code: str | None, as_json: bool) -> str | None:
-    """The code that is there already; None if it comes from standard input.
-
-    :raises click.UsageError: none, two, or a secret on the command line.
-    """
-    if code is not None and code != "-":
-        raise click.UsageError(text.CODE_NOT_MINUS)
-    # Taken out: programs that we might start need not inherit it.
-    from_environment = os.environ.pop(CODE_VARIABLE, None)
-    if (number is not None) + (code is not None) + (from_environment is not None) > 1:
-        raise click.UsageError(text.TWO_CODES)
-    if number is not None and not _is_session_number(number):
-        raise click.UsageError(text.SECRET_ARGUMENT)
-    given = number or from_environment
-    if given is None and code is None and as_json:
-        raise click.UsageError(text.CODE_MISSING)
-    return given
-
-
-def _is_session_number(number: str) -> bool:
-    try:
-        parsed = parse_code(number)
-    except MistypedCode:
-        return False
-    return not parsed.password
-
 
 @click.command(cls=CommandWithJson, help=text.JOIN_HELP)
 @click.argument("number", required=False)
@@ -294,6 +317,9 @@ def _is_session_number(number: str) -> bool:
 )
 @click.option("--socks", metavar="PORT", type=click.IntRange(0, 65_535), help=text.SOCKS_OPTION)
 @click.option("--code", metavar="-", help=text.CODE_OPTION)
+@click.option("--remember", is_flag=True, help=text.REMEMBER_JOIN_OPTION)
+@click.option("--broadcast-stdout", is_flag=True, help=text.BROADCAST_STDOUT_OPTION)
+@direct_option
 @name_option
 @json_option
 @data_dir_option
@@ -304,6 +330,9 @@ def join(
     forwards: Sequence[Forward],
     socks: int | None,
     code: str | None,
+    remember: bool,
+    broadcast_stdout: bool,
+    no_direct: bool,
     name: str | None,
     as_json: bool,
     data_dir: Path | None,
@@ -314,16 +343,37 @@ def join(
         wanted.append(Forward(LOOPBACK, socks, None))
 
     async def run(reactor: Any, streams: StandardStreams) -> ExitCode:
-        dialogue: Dialogue = JsonDialogue(streams) if as_json else TerminalDialogue(streams, None)
-        interactive = streams.interactive and not as_json
-        joining = Joining(dialogue, code=given, interactive=interactive, forwards=wanted)
-        return await joining.run(reactor, address, name)
+        output = BroadcastOutput(streams) if broadcast_stdout else None
+        dialogue: Dialogue = (
+            JsonDialogue(streams) if as_json else TerminalDialogue(reactor, streams)
+        )
+        if number is not None:
+            dialogue.tell_way(parse_code(number).number, rejoin=remembered is not None)
+        joining = Joining(
+            dialogue,
+            code=given,
+            interactive=streams.interactive and not as_json,
+            forwards=wanted,
+            ticket=None if remembered is None else remembered.ticket,
+            # Who came back with a ticket has used it up: another one takes its place.
+            remember=folder if remember or remembered is not None else None,
+            output=output,
+        )
+        return await joining.run(reactor, address, name=name, direct=not no_direct)
 
-    given = _given_code(number, code, as_json)
+    given = given_code(number, code, as_json)
+    folder = data_dir or default_data_dir()
     try:
-        address = read_server(server, data_dir, DEFAULT_SERVER)
         if given is not None:
             parse_code(given)
+        remembered = None if number is None else _find_ticket(folder, number)
+        if remembered is not None:
+            server = server or remembered.server
+        address = read_server(server, data_dir, DEFAULT_SERVER)
     except PorttunnelError as error:
         raise WrongUse(error) from None
     return run_program(run)
+
+
+def _find_ticket(folder: Path, number: str) -> RememberedSession | None:
+    return TicketFile(folder, parse_code(number).number).read()

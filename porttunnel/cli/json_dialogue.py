@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -13,17 +13,18 @@ from twisted.logger import Logger
 from porttunnel.cli import text
 from porttunnel.cli.dialogue import Commands
 from porttunnel.cli.exit_code import word_of
+from porttunnel.cli.member_list import MemberState
 from porttunnel.cli.service_address import format_host_port, is_web
 from porttunnel.cli.standard_streams import StandardStreams
 from porttunnel.errors import LocalProtocolError, PorttunnelError
 from porttunnel.session.code import CodeKind, SessionCode, format_code, format_link
+from porttunnel.session.event import PathKind
 from porttunnel.session.packet import MASTER
 from porttunnel.session.record import Service
 
 __all__ = ["JsonDialogue", "format_event"]
 
-PATH = "relay"
-PATH_REASON = "through the tunnel server, the only way that this version knows"
+FIRST_REASON = "at first all goes through the tunnel server"
 NOBODY = 0  # a question that belongs to no member
 _log = Logger()
 _T = TypeVar("_T")
@@ -37,6 +38,8 @@ class _Command(msgspec.Struct, forbid_unknown_fields=True):
     sas: Annotated[str, Meta(max_length=32)] | None = None
     member: Member = MASTER
     kick: Member | None = None
+    lock: bool | None = None
+    members: bool = False
     resume: bool = False
     close: bool = False
 
@@ -75,6 +78,18 @@ class JsonDialogue:
         line = text.SAS_WRONG.format(tries_left=tries_left)
         self._tell("error", code="wrong-digits", text=line, member=member, tries_left=tries_left)
 
+    def tell_link(self, *, up: bool, reason: str) -> None:
+        if up:
+            self._tell("link", up=True)
+        else:
+            self._tell("link", up=False, reason=reason)
+
+    def tell_away(self, member: int, name: str, *, away: bool) -> None:
+        self._tell("member-away" if away else "member-back", member=member)
+
+    def tell_path(self, member: int, name: str, path: PathKind, reason: str) -> None:
+        self._tell("path", member=member, path=path, reason=reason)
+
     def tell_error(self, error: PorttunnelError) -> None:
         self._tell("error", code=word_of(error), text=str(error))
 
@@ -99,14 +114,26 @@ class JsonDialogue:
         """Nothing: what follows is told."""
 
     def tell_joined(self, member: int, name: str) -> None:
-        self._tell("joined", member=member, name=name, verified=True, path=PATH)
-        self._tell("path", member=member, path=PATH, reason=PATH_REASON)
+        self._tell("joined", member=member, name=name, verified=True, path=PathKind.RELAY)
+        self._tell("path", member=member, path=PathKind.RELAY, reason=FIRST_REASON)
 
     def tell_left(self, member: int, name: str | None, reason: str, *, cut_off: bool) -> None:
         self._tell("left", member=member, name=name, reason=reason, cut_off=cut_off)
 
     def tell_failed_run(self, member: int) -> None:
         self._tell("error", code="join-failed", text=text.RUN_FAILED, member=member)
+
+    def tell_members(self, members: Iterable[MemberState], *, locked: bool) -> None:
+        self._tell("members", members=list(members), locked=locked)
+
+    def tell_locked(self, locked: bool) -> None:
+        self._tell("locked", locked=locked)
+
+    def tell_too_slow(self, member: int, name: str, error: PorttunnelError) -> None:
+        self._tell("error", code=word_of(error), text=str(error), member=member)
+
+    def tell_broadcast(self, *, ended: bool) -> None:
+        self._tell("broadcast", ended=ended)
 
     def ask_resume(self, wrong_tries: int) -> Deferred[bool]:
         line = text.JOINING_PAUSED_JSON.format(wrong_tries=wrong_tries)
@@ -133,12 +160,15 @@ class JsonDialogue:
         self._begin_reading()
         return code
 
+    def tell_way(self, number: int, *, rejoin: bool) -> None:
+        self._tell("joining", number=number, mode="rejoin" if rejoin else "sas")
+
     def tell_verified(self, name: str) -> None:
         """Nothing: ``joined`` follows, or an error."""
 
     def tell_welcome(self, member: int, name: str, services: Sequence[Service]) -> None:
-        self._tell("joined", member=member, name=name, verified=True, path=PATH)
-        self._tell("path", member=MASTER, path=PATH, reason=PATH_REASON)
+        self._tell("joined", member=member, name=name, verified=True, path=PathKind.RELAY)
+        self._tell("path", member=MASTER, path=PathKind.RELAY, reason=FIRST_REASON)
 
     def tell_listening(self, service: Service, host: str, port: int) -> None:
         address = format_host_port(host, port)
@@ -194,15 +224,24 @@ class JsonDialogue:
             self._answer(self._consents, NOBODY, True)
         if command.sas is not None:
             self._answer(self._digits, command.member, "".join(command.sas.split()))
-        if self._commands is None:
-            return
+        if self._commands is not None:
+            self._obey(self._commands, command)
+
+    def _obey(self, commands: Commands, command: _Command) -> None:
         if command.kick is not None:
             try:
-                self._commands.kick(command.kick)
+                commands.kick(command.kick)
             except LocalProtocolError:
                 self._tell_usage(text.NO_SUCH_MEMBER.format(member=command.kick))
+        try:
+            if command.lock is not None:
+                commands.lock(command.lock)
+            if command.members:
+                commands.list_members()
+        except LocalProtocolError as error:
+            self._tell_usage(str(error))
         if command.close:
-            self._commands.close()
+            commands.close()
 
     def _answer(self, waiting: dict[int, Deferred[_T]], member: int, answer: _T) -> None:
         answered = waiting.pop(member, None)

@@ -17,6 +17,7 @@ __all__ = [
     "CONFIG_NAME",
     "data_dir_option",
     "default_data_dir",
+    "direct_option",
     "json_option",
     "name_option",
     "read_server",
@@ -48,6 +49,11 @@ def server_option(command: _Command) -> _Command:
 def name_option(command: _Command) -> _Command:
     """``--name``."""
     return click.option("--name", metavar="NAME", help=text.NAME_OPTION)(command)
+
+
+def direct_option(command: _Command) -> _Command:
+    """``--no-direct``."""
+    return click.option("--no-direct", is_flag=True, help=text.NO_DIRECT_OPTION)(command)
 
 
 def json_option(command: _Command) -> _Command:

@@ -15,10 +15,12 @@ from porttunnel.cli import text
 from porttunnel.cli.dialogue import Dialogue
 from porttunnel.cli.exit_code import ExitCode, exit_code_of
 from porttunnel.cli.json_dialogue import JsonDialogue
+from porttunnel.cli.member_list import MemberList
 from porttunnel.cli.program import run_program
 from porttunnel.cli.service_address import format_services
 from porttunnel.cli.setting import (
     data_dir_option,
+    direct_option,
     json_option,
     name_option,
     read_server,
@@ -45,35 +47,48 @@ class Sharing:
     :param dialogue: with whoever started it.
     :param yes: let everybody in.
     :param once: let one in, end when it leaves.
+    :param broadcast: standard input, if it is to be broadcast.
     """
 
-    def __init__(self, dialogue: Dialogue, *, yes: bool, once: bool) -> None:
+    def __init__(
+        self,
+        dialogue: Dialogue,
+        *,
+        yes: bool,
+        once: bool,
+        broadcast: StandardStreams | None = None,
+    ) -> None:
         self._dialogue = dialogue
         self._yes = yes
         self._once = once
+        self._broadcast = broadcast
         self._session: SharedSession | None = None
-        self._names: dict[int, str] = {}
+        self._members = MemberList()
+        self._locked = False
         self._taken: int | None = None  # --once: who was let in
 
     async def run(
-        self, reactor: Any, server: str, offers: Sequence[Offer], name: str | None, sas: bool
+        self, reactor: Any, server: str, offers: Sequence[Offer], **options: Any
     ) -> ExitCode:
         """Share until the session ends, or until cancelled.
 
+        :param options: of :func:`porttunnel.net.master.share`.
         :returns: how it ended.
         """
         try:
-            self._session = await open_session(
+            session = self._session = await open_session(
                 reactor,
                 server,
                 offers,
                 on_consent=self._decide,
                 on_event=self._receive_event,
-                name=name,
-                sas=sas,
+                **options,
             )
-            self._dialogue.begin(self)
-            await self._session.when_done()
+            if self._broadcast is None:
+                self._dialogue.begin(self)
+            else:
+                self._begin_broadcast(session, self._broadcast, and_end=not offers)
+            await session.when_done()
         except PorttunnelError as error:
             self._dialogue.tell_error(error)
             return exit_code_of(error)
@@ -88,8 +103,35 @@ class Sharing:
     def kick(self, member: int) -> None:
         self._opened().kick(member)
 
+    def lock(self, locked: bool) -> None:
+        self._opened().lock(locked)
+        self._locked = locked
+        self._dialogue.tell_locked(locked)
+
+    def list_members(self) -> None:
+        session = self._opened()
+        for state in self._members:
+            streams = session.streams_with(state.member)
+            state.sent_bytes = streams.sent_bytes
+            state.received_bytes = streams.received_bytes
+        self._dialogue.tell_members(self._members, locked=self._locked)
+
     def close(self) -> None:
         self._opened().close()
+
+    def _begin_broadcast(
+        self, session: SharedSession, streams: StandardStreams, *, and_end: bool
+    ) -> None:
+        def end(_: None) -> None:
+            self._dialogue.tell_broadcast(ended=True)
+            if and_end:
+                session.close()
+
+        writer = session.broadcast()
+        # If the session ends before it, that is told as the session's end.
+        writer.when_done().addCallbacks(end, lambda failure: failure.trap(PorttunnelError))
+        self._dialogue.tell_broadcast(ended=False)
+        streams.send_input_to(writer)
 
     async def _leave(self) -> None:
         if self._session is None:
@@ -134,10 +176,23 @@ class Sharing:
                 self._begin(self._ask_digits(member))
             case event.MemberJoined(member=member, name=name):
                 self._taken = member
-                self._names[member] = name
+                self._members.add(member, name)
                 dialogue.tell_joined(member, name)
             case event.MemberLeft(member=member, reason=reason, cut_off=cut_off):
                 self._receive_left(member, reason, cut_off=cut_off)
+            case event.MemberAway(member=member):
+                self._set_away(member, True)
+            case event.MemberBack(member=member):
+                self._set_away(member, False)
+            case event.PathChanged(member=member, path=path, reason=reason):
+                self._set_path(member, path, reason)
+            case event.LinkLost(error=error):
+                dialogue.tell_link(up=False, reason=str(error))
+            case event.LinkRestored():
+                dialogue.tell_link(up=True, reason="")
+            case event.BroadcastDropped(member=member, error=error):
+                state = self._members.find(member)
+                dialogue.tell_too_slow(member, "" if state is None else state.name, error)
             case event.RunFailed(member=member):
                 dialogue.forget(member)
                 dialogue.tell_failed_run(member)
@@ -145,13 +200,30 @@ class Sharing:
                 self._begin(self._ask_resume(wrong_tries))
 
     def _receive_left(self, member: int, reason: str, *, cut_off: bool) -> None:
-        name = self._names.pop(member, None)
+        name = self._members.remove(member)
         self._dialogue.forget(member)
         self._dialogue.tell_left(member, name, reason, cut_off=cut_off)
         if name is None and member == self._taken:
             self._taken = None  # it has gone before it was in: the place is free again
         if self._once and name is not None:
+            # Who comes back with a ticket is in anew before the events of this moment end.
+            self._opened().at_events_end(self._end_if_empty)
+
+    def _end_if_empty(self) -> None:
+        if not self._members:
             self.close()
+
+    def _set_away(self, member: int, away: bool) -> None:
+        state = self._members.find(member)
+        if state is not None:
+            state.away = away
+            self._dialogue.tell_away(member, state.name, away=away)
+
+    def _set_path(self, member: int, path: event.PathKind, reason: str) -> None:
+        state = self._members.find(member)
+        if state is not None:
+            state.path = path
+            self._dialogue.tell_path(member, state.name, path, reason)
 
     async def _ask_digits(self, member: int) -> None:
         digits = await self._dialogue.ask_digits(member, first=True)
@@ -174,11 +246,14 @@ class Sharing:
 
 
 @click.command(cls=CommandWithJson, help=text.SHARE_HELP)
-@click.argument("targets", nargs=-1, required=True, metavar="[NAME=]TARGET...")
+@click.argument("targets", nargs=-1, metavar="[NAME=]TARGET...")
 @server_option
 @click.option("--yes", is_flag=True, help=text.YES_OPTION)
 @click.option("--once", is_flag=True, help=text.ONCE_OPTION)
 @click.option("--sas", is_flag=True, help=text.SAS_OPTION)
+@click.option("--remember", is_flag=True, help=text.REMEMBER_SHARE_OPTION)
+@click.option("--broadcast-stdin", is_flag=True, help=text.BROADCAST_STDIN_OPTION)
+@direct_option
 @name_option
 @json_option
 @data_dir_option
@@ -189,6 +264,9 @@ def share(
     yes: bool,
     once: bool,
     sas: bool,
+    remember: bool,
+    broadcast_stdin: bool,
+    no_direct: bool,
     name: str | None,
     as_json: bool,
     data_dir: Path | None,
@@ -196,13 +274,29 @@ def share(
     """See text.SHARE_HELP."""
 
     async def run(reactor: Any, streams: StandardStreams) -> ExitCode:
+        if broadcast_stdin:
+            streams.reserve_input()
         shown = None if address == DEFAULT_SERVER else address
         shared = format_services(offer.service for offer in offers)
         dialogue: Dialogue = (
-            JsonDialogue(streams) if as_json else TerminalDialogue(streams, shown, shared)
+            JsonDialogue(streams) if as_json else TerminalDialogue(reactor, streams, shown, shared)
         )
-        return await Sharing(dialogue, yes=yes, once=once).run(reactor, address, offers, name, sas)
+        broadcast = streams if broadcast_stdin else None
+        sharing = Sharing(dialogue, yes=yes, once=once, broadcast=broadcast)
+        return await sharing.run(
+            reactor,
+            address,
+            offers,
+            name=name,
+            sas=sas,
+            direct=not no_direct,
+            remember=remember,
+        )
 
+    if broadcast_stdin and (sas or not yes):
+        raise click.UsageError(text.BROADCAST_NEEDS_YES)
+    if not targets and not broadcast_stdin:
+        raise click.UsageError(text.NOTHING_TO_SHARE)
     try:
         address = read_server(server, data_dir, DEFAULT_SERVER)
         offers = [parse_offer(target) for target in targets]

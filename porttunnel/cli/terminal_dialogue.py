@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import StringIO
+from typing import Any
 
 import click
 import segno
@@ -14,10 +15,13 @@ from twisted.internet.defer import Deferred
 
 from porttunnel.cli import text
 from porttunnel.cli.dialogue import Commands
+from porttunnel.cli.interruption import Interruptions
+from porttunnel.cli.member_list import MemberState
 from porttunnel.cli.service_address import format_address, format_services
 from porttunnel.cli.standard_streams import StandardStreams
-from porttunnel.errors import PorttunnelError
+from porttunnel.errors import LocalProtocolError, PorttunnelError
 from porttunnel.session.code import CodeKind, SessionCode, format_code, format_link
+from porttunnel.session.event import PathKind
 from porttunnel.session.record import Service
 
 __all__ = ["TerminalDialogue"]
@@ -26,6 +30,7 @@ NOBODY = 0  # a question that belongs to no member
 QUIET_ZONE_MODULES = 2  # around the QR code; phones read it with less than the standard's four
 
 _YES = frozenset(("y", "yes"))
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 @dataclass(eq=False)
@@ -39,13 +44,22 @@ class _Question:
 class TerminalDialogue:
     """See :class:`porttunnel.cli.dialogue.Dialogue`.
 
+    :param reactor: time.
     :param streams: standard input and output.
     :param server: what the other person must give as ``--server``; None if it is the default.
-    :param shared: what is shared, for `share`.
+    :param shared: what is shared; None for `join`, where no commands can be typed.
     """
 
-    def __init__(self, streams: StandardStreams, server: str | None, shared: str = "") -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        streams: StandardStreams,
+        server: str | None = None,
+        shared: str | None = None,
+    ) -> None:
         self._streams = streams
+        self._interruptions = Interruptions(reactor, self._say)
+        self._commands: Commands | None = None
         self._server = "" if server is None else f" --server {server}"
         self._shared = shared
         self._questions: deque[_Question] = deque()
@@ -59,7 +73,11 @@ class TerminalDialogue:
         )
 
     def begin(self, commands: Commands) -> None:
-        """Nothing: a person has Ctrl-C."""
+        """To leave, a person has Ctrl-C; who shares can type the rest."""
+        if self._shared is not None and self._streams.interactive:
+            self._commands = commands
+            self._say(self._dim(text.COMMANDS_HINT))
+            self._read()
 
     # of both
 
@@ -75,10 +93,29 @@ class TerminalDialogue:
     def tell_wrong_digits(self, member: int, tries_left: int) -> None:
         self._say(text.SAS_WRONG.format(tries_left=tries_left))
 
+    def tell_link(self, *, up: bool, reason: str) -> None:
+        if up:
+            self._interruptions.end(NOBODY, text.BACK)
+        else:
+            self._interruptions.begin(NOBODY, text.RECONNECTING.format(reason=printable(reason)))
+
+    def tell_away(self, member: int, name: str, *, away: bool) -> None:
+        name = printable(name)
+        if away:
+            self._interruptions.begin(member, text.MEMBER_AWAY.format(name=name))
+        else:
+            self._interruptions.end(member, text.MEMBER_BACK.format(name=name))
+
+    def tell_path(self, member: int, name: str, path: PathKind, reason: str) -> None:
+        line = text.PATH_DIRECT if path is PathKind.DIRECT else text.PATH_RELAY
+        self._say(line.format(name=printable(name), reason=printable(reason)))
+
     def tell_error(self, error: PorttunnelError) -> None:
+        self._interruptions.stop()
         self._say(self._red(printable(str(error))))
 
     def tell_done(self, reason: str) -> None:
+        self._interruptions.stop()
         self._say(printable(reason))
 
     # of `share`
@@ -114,6 +151,7 @@ class TerminalDialogue:
         self._say(text.MEMBER_JOINED.format(name=printable(name)))
 
     def tell_left(self, member: int, name: str | None, reason: str, *, cut_off: bool) -> None:
+        self._interruptions.forget(member)
         reason = printable(reason)
         if name is None:
             self._say(text.JOINER_GONE.format(reason=reason))
@@ -123,6 +161,21 @@ class TerminalDialogue:
 
     def tell_failed_run(self, member: int) -> None:
         self._say(self._red(text.RUN_FAILED))
+
+    def tell_members(self, members: Iterable[MemberState], *, locked: bool) -> None:
+        lines = [_format_member(state) for state in members]
+        if locked:
+            lines.append(text.LOCKED)
+        self._say("\n".join(lines or [text.NO_MEMBERS]))
+
+    def tell_locked(self, locked: bool) -> None:
+        self._say(text.LOCKED if locked else text.UNLOCKED)
+
+    def tell_too_slow(self, member: int, name: str, error: PorttunnelError) -> None:
+        self._say(self._red(text.MEMBER_TOO_SLOW.format(name=printable(name), text=error)))
+
+    def tell_broadcast(self, *, ended: bool) -> None:
+        self._say(text.BROADCAST_DONE if ended else text.BROADCASTING)
 
     def ask_resume(self, wrong_tries: int) -> Deferred[bool]:
         prompt = text.JOINING_PAUSED.format(wrong_tries=wrong_tries)
@@ -147,6 +200,9 @@ class TerminalDialogue:
         elif why:
             self._say(why)
         return self._ask(text.ASK_CODE if self._streams.interactive else "", NOBODY)
+
+    def tell_way(self, number: int, *, rejoin: bool) -> None:
+        self._say((text.COMING_BACK if rejoin else text.JOINING_SAS).format(number=number))
 
     def tell_verified(self, name: str) -> None:
         self._say(text.VERIFIED.format(name=printable(name)))
@@ -187,6 +243,9 @@ class TerminalDialogue:
             segno.make(link, micro=False).terminal(drawn, border=QUIET_ZONE_MODULES, compact=True)
             self._say(drawn.getvalue())
 
+    def _dim(self, words: str) -> str:
+        return click.style(words, dim=True) if self._colours else words
+
     def _bold(self, words: str) -> str:
         return click.style(words, bold=True) if self._colours else words
 
@@ -200,25 +259,69 @@ class TerminalDialogue:
         return question.answered
 
     def _put_next(self) -> None:
-        if self._current is not None or not self._questions:
-            return
-        question = self._current = self._questions.popleft()
-        if question.fresh:
-            self._streams.discard_typed()
-        self._streams.write(question.prompt)
-        if not self._reading:
+        if self._current is None and self._questions:
+            question = self._current = self._questions.popleft()
+            if question.fresh:
+                self._streams.discard_typed()
+            self._streams.write(question.prompt)
+        self._read()
+
+    def _read(self) -> None:
+        asked = self._current is not None
+        if self._reading:
+            if asked:
+                self._streams.insist()
+        elif asked or self._commands is not None:
             self._reading = True
-            self._streams.read_line().addCallback(self._receive_line)
+            self._streams.read_line(patient=not asked).addCallback(self._receive_line)
 
     def _receive_line(self, line: str | None) -> None:
         self._reading = False
         question, self._current = self._current, None
-        if question is None:
-            return  # it was void before the answer came
-        if line is None or not self._streams.interactive:
-            self._streams.write("\n")
-        question.answered.callback(line)
+        if question is not None:
+            if line is None or not self._streams.interactive:
+                self._streams.write("\n")
+            question.answered.callback(line)
+        elif line is None:
+            self._commands = None
+        elif self._commands is not None and line.strip():
+            self._obey(self._commands, line.strip())
         self._put_next()
+
+    def _obey(self, commands: Commands, line: str) -> None:
+        try:
+            match line.lower().split():
+                case ["members"]:
+                    commands.list_members()
+                case ["kick", member] if member.isdecimal():
+                    commands.kick(int(member))
+                case ["lock" | "unlock" as word]:
+                    commands.lock(word == "lock")
+                case ["help"]:
+                    self._say(text.COMMANDS_HELP)
+                case _:
+                    self._say(text.UNKNOWN_COMMAND.format(line=printable(line)))
+        except LocalProtocolError:
+            self._say(text.NO_SUCH_MEMBER.format(member=line.rsplit(maxsplit=1)[-1]))
+
+
+def _format_member(state: MemberState) -> str:
+    line = text.MEMBER_LINE.format(
+        member=state.member,
+        name=printable(state.name),
+        path=text.PATHS[state.path],
+        sent=_format_bytes(state.sent_bytes),
+        received=_format_bytes(state.received_bytes),
+    )
+    return text.MEMBER_LINE_AWAY.format(line=line) if state.away else line
+
+
+def _format_bytes(count: int) -> str:
+    """``512 B``, ``1.5 MiB``."""
+    size, unit = float(count), 0
+    while size >= 1024 and unit < len(_UNITS) - 1:
+        size, unit = size / 1024, unit + 1
+    return f"{size:.1f} {_UNITS[unit]}" if unit else f"{count} {_UNITS[0]}"
 
 
 def printable(words: str) -> str:

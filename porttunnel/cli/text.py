@@ -35,8 +35,13 @@ Examples:
   porttunnel share web=8000 db=tcp:10.0.0.7:5432 --server ptuns://tunnel.example.com
   porttunnel share docs=dir:. --yes --once
 
-You are asked about each person before they come in. Ctrl-C ends the session; its number is never
-used again.
+You are asked about each person before they come in. While no question is open you can type
+members, kick N, lock, unlock or help. Ctrl-C ends the session; its number is never used again.
+
+With --broadcast-stdin everybody who has joined gets what comes on standard input, from then on:
+
+\b
+  tail -f log | porttunnel share --broadcast-stdin --yes
 
 \b
 Exit codes: 0 ended on purpose, 1 failed, 2 wrong use, 4 no tunnel server.
@@ -53,10 +58,11 @@ Examples:
   porttunnel join
   porttunnel join --forward 8080=web --server ptuns://tunnel.example.com
   porttunnel join --socks 1080
+  porttunnel join --broadcast-stdout > log
   porttunnel join 48213
 
 Without --forward and --socks everything that is shared gets a free port of this machine, and you
-are told which. Ctrl-C leaves.
+are told which. With --remember, NUMBER alone brings you back later, without a code. Ctrl-C leaves.
 
 \b
 Exit codes: 0 left or ended on purpose, 1 failed, 2 wrong use, 3 refused, 4 no tunnel server.
@@ -91,6 +97,19 @@ SAS_OPTION = "No PIN: digits are read out both ways after joining. Say the numbe
 FORWARD_OPTION = "This machine's port for a service; repeat for more. 0 takes any free port."
 SOCKS_OPTION = "This machine's port for the SOCKS proxy that is shared."
 CODE_OPTION = "Take the code from standard input, its first line. Only - is possible."
+NO_DIRECT_OPTION = "Never connect straight to the other machine, even on one network."
+REMEMBER_SHARE_OPTION = (
+    "Let people come back without a code, and without a question, after their program ended."
+)
+REMEMBER_JOIN_OPTION = (
+    "Keep what is needed to come back without a code, in the data folder; later: join NUMBER."
+)
+BROADCAST_STDIN_OPTION = (
+    "Broadcast standard input to all members until it ends. Needs --yes, as nobody can be asked."
+)
+BROADCAST_STDOUT_OPTION = (
+    "Write what is broadcast to standard output, and all else to standard error; ends with it."
+)
 SECONDS_OPTION = "End by itself after so many seconds."
 CHECK_OPTION = "Fetch the page through the tunnel, compare, end: exit code 0 if it is the same."
 
@@ -98,8 +117,8 @@ CHECK_OPTION = "Fetch the page through the tunnel, compare, end: exit code 0 if 
 
 SECRET_ARGUMENT = (
     "A code is secret and must not be an argument, since others on this machine could see it. "
-    "Leave it out and type it when you are asked. Only a session number (5 to 8 digits) of a "
-    "session that was shared with --sas can stand here."
+    "Leave it out and type it when you are asked. Only a session number (5 to 8 digits) can stand "
+    "here, of a session that was shared with --sas or joined with --remember."
 )
 CODE_NOT_MINUS = "Only - is possible here: the code then comes from standard input."
 TWO_CODES = "Give NUMBER, --code - or PORTTUNNEL_CODE, not two of them."
@@ -114,6 +133,18 @@ UNKNOWN_SERVICE = "{service!r} is not shared here. Shared: {shared}."
 NO_SOCKS = "No SOCKS proxy is shared here. Shared: {shared}."
 NOTHING_SHARED = "nothing"
 PORT_NOT_FREE = "Port {port} of {host} can't be used ({reason}). Choose another."
+BROADCAST_NEEDS_YES = (
+    "With --broadcast-stdin nobody can be asked: standard input is what is broadcast. Add --yes, "
+    "and leave --sas out."
+)
+NOTHING_TO_SHARE = "Missing argument '[NAME=]TARGET...'. Or broadcast with --broadcast-stdin."
+BAD_TICKET = (
+    "{path} is not what porttunnel join --remember has written. Remove it and join with a new "
+    "code."
+)
+TICKET_NOT_WRITTEN = (
+    "{path} can't be written ({reason}). Choose another --data-dir, or leave --remember out."
+)
 OUTPUT_LOST = "Nobody reads the output any more; leaving."
 
 # share
@@ -130,6 +161,9 @@ CONSENT = "{name} wants to join (code verified). Allow? [y/N] "
 ALLOWED = "{name} may join, as --yes says."
 ONLY_ONE = "{name} wanted to join too; --once lets only one in."
 MEMBER_JOINED = "{name} has joined. Path: through the tunnel server."
+MEMBER_AWAY = "{name} is away: the connection is interrupted, and may come back."
+MEMBER_BACK = "{name} is back."
+MEMBER_TOO_SLOW = "{name}: {text}"
 MEMBER_LEFT = "{name} has left."
 MEMBER_CUT_OFF = "{name} is gone without a goodbye: {reason}."
 JOINER_GONE = "Whoever wanted to join is gone: {reason}."
@@ -147,6 +181,22 @@ SAS_CLIENT_ASKS = "Type the six digits that the person reads out to you: "
 SAS_READ_OUT = "Right. Read out to the person: {digits}"
 SAS_READ_OUT_FIRST = "Read out to the person who shares: {digits}"
 SAS_WRONG = "These are not the digits. Tries left: {tries_left}."
+COMMANDS_HINT = "You can type: members, kick N, lock, unlock, help."
+COMMANDS_HELP = """\
+members   who is in, which way their packets go, and how much has gone
+kick N    put member N out
+lock      let nobody new in; who is in stays
+unlock    let people in again
+Ctrl-C    ends the session"""
+UNKNOWN_COMMAND = "{line!r} is no command. You can type: members, kick N, lock, unlock, help."
+LOCKED = "Locked: nobody new comes in."
+UNLOCKED = "Unlocked: people with the code may ask to come in."
+NO_MEMBERS = "Nobody is in."
+MEMBER_LINE = "{member:>5}  {name}  {path}  {sent} sent, {received} received"
+MEMBER_LINE_AWAY = "{line}  (away)"
+ONLY_WHO_SHARES = "Only who shares can do that."
+BROADCASTING = "Broadcasting standard input; it begins when somebody has joined."
+BROADCAST_DONE = "The broadcast has ended: all who are in have all of it."
 SHARE_ENDED = "The session has ended. Its number is never used again."
 
 # join
@@ -155,6 +205,27 @@ ASK_CODE = "Code: "
 TYPE_AGAIN = "{text} Tries left with this code: {tries_left}."
 VERIFIED = "{name} is verified. Waiting for their yes ..."
 JOINED = "You are in. {name} shares: {shared}. Path: through the tunnel server."
+PATHS = {"relay": "through the tunnel server", "direct": "straight"}
+PATH_DIRECT = "{name}: now straight, without the tunnel server: {reason}."
+PATH_RELAY = "{name}: now through the tunnel server: {reason}."
+RECONNECTING = "{reason} Reconnecting ... nothing is lost."
+BACK = "Back."
+PUT_OUT = "The other side has put you out. Ask there, and for a new code, to come in again."
+COMING_BACK = "Coming back to session {number} without a code ..."
+JOINING_SAS = "Digits will be read out: nothing to come back to session {number} is kept here."
+NOT_TAKEN_BACK = (
+    "Session {number} does not take you back without a code: it has ended, is locked, was not "
+    "shared with --remember, or you were put out. Ask for a new code and give no NUMBER."
+)
+BROADCAST_ENDED = "The broadcast has ended."
+BROADCAST_CUT = (
+    "The session ended before the broadcast did: what came is incomplete. Ask for a new code."
+)
+BROADCAST_LEFT = "You left before the broadcast ended: what came is incomplete."
+OUTPUT_TOO_SLOW = (
+    "Whoever reads the output is too slow for the broadcast: what came is incomplete. Join again "
+    "with a faster reader."
+)
 LISTENING = "{service}: {address}"
 NOT_FORWARDED = "{service} is shared too, but is no plain port; use --socks PORT for it."
 STREAM_REFUSED = "{service}: {text}"

@@ -21,14 +21,16 @@ class SpokenStreams:
         self.output_is_terminal = terminal
         self.written = ""
         self.discarded = 0
+        self.patient = False
         self._wanted: Deferred[str | None] | None = None
         self._ended = False
 
     def write(self, text: str) -> None:
         self.written += text
 
-    def read_line(self) -> Deferred[str | None]:
+    def read_line(self, *, patient: bool = False) -> Deferred[str | None]:
         assert self._wanted is None, "one at a time"
+        self.patient = patient
         if self._ended:
             return succeed(None)
         self._wanted = Deferred()
@@ -36,6 +38,9 @@ class SpokenStreams:
 
     def discard_typed(self) -> None:
         self.discarded += 1
+
+    def insist(self) -> None:
+        self.patient = False
 
     # What the test does
 

@@ -9,6 +9,7 @@ import pytest
 
 from porttunnel import errors
 from porttunnel.cli.exit_code import ExitCode, exit_code_of, word_of
+from porttunnel.cli.ticket_file import NotTakenBack
 from porttunnel.errors import (
     AuthenticationFailed,
     CodeUsedUp,
@@ -38,6 +39,7 @@ from porttunnel.errors import (
         (LimitExceeded("x"), ExitCode.FAILED, "limit"),
         (MistypedCode(), ExitCode.USAGE, "mistyped-code"),
         (NoSuchNumber(), ExitCode.FAILED, "no-such-number"),
+        (NotTakenBack(), ExitCode.FAILED, "not-taken-back"),
         (NotReachable(), ExitCode.NOT_REACHABLE, "not-reachable"),
         (RemoteProtocolError("x", ErrorCode.BUSY), ExitCode.FAILED, "busy"),
         (StreamRefused("x", StreamCode.TIMED_OUT), ExitCode.FAILED, "timed-out"),

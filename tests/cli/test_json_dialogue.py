@@ -8,13 +8,16 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from porttunnel.cli.json_dialogue import JsonDialogue
+from porttunnel.cli.member_list import MemberState
 from porttunnel.errors import (
     AuthenticationFailed,
     LocalProtocolError,
     StreamCode,
     StreamRefused,
+    StreamReset,
 )
 from porttunnel.session.code import SessionCode
+from porttunnel.session.event import PathKind
 from porttunnel.session.record import Service
 from tests.cli.spoken import SpokenStreams
 
@@ -24,12 +27,22 @@ LINK = SessionCode(48213, link_secret="ABCDEFGHIJKLMNOPQRSTUVWXYA")
 class Commands:
     def __init__(self) -> None:
         self.kicked: list[int] = []
+        self.locked: list[bool] = []
+        self.listed = 0
         self.closed = 0
 
     def kick(self, member: int) -> None:
         if member != 2:
             raise LocalProtocolError("nobody has this number")
         self.kicked.append(member)
+
+    def lock(self, locked: bool) -> None:
+        self.locked.append(locked)
+
+    def list_members(self) -> None:
+        if self.listed:
+            raise LocalProtocolError("Only who shares can do that.")
+        self.listed += 1
 
     def close(self) -> None:
         self.closed += 1
@@ -76,7 +89,7 @@ class TestEvents:
         talk.dialogue.tell_refused("web", StreamRefused("Down.", StreamCode.UNREACHABLE))
         talk.dialogue.tell_error(AuthenticationFailed())
         talk.dialogue.tell_done("closed")
-        reason = "through the tunnel server, the only way that this version knows"
+        reason = "at first all goes through the tunnel server"
         assert talk.streams.events() == [
             {
                 "event": "session",
@@ -223,3 +236,56 @@ class TestCommands:
         dialogue.ask_code("", None)
         streams.say({"close": True})
         assert streams.events() == []
+
+
+def test_members_and_locks(talk: Conversation) -> None:
+    talk.streams.say({"members": True})
+    talk.streams.say({"lock": True})
+    talk.streams.say({"lock": False})
+    assert (talk.commands.listed, talk.commands.locked) == (1, [True, False])
+    assert talk.streams.events() == []
+    talk.streams.say({"members": True})
+    assert talk.streams.events() == [
+        {"event": "error", "code": "usage", "text": "Only who shares can do that."}
+    ]
+    talk.dialogue.tell_members([MemberState(2, "Ben", away=True, sent_bytes=5)], locked=False)
+    talk.dialogue.tell_locked(True)
+    listed, locked = talk.streams.events()
+    assert listed == {
+        "event": "members",
+        "locked": False,
+        "members": [
+            {
+                "member": 2,
+                "name": "Ben",
+                "path": "relay",
+                "away": True,
+                "sent_bytes": 5,
+                "received_bytes": 0,
+            }
+        ],
+    }
+    assert locked == {"event": "locked", "locked": True}
+
+
+def test_news_of_links_paths_and_broadcasts(talk: Conversation) -> None:
+    talk.dialogue.tell_link(up=False, reason="It was cut.")
+    talk.dialogue.tell_link(up=True, reason="")
+    talk.dialogue.tell_away(2, "Ben", away=True)
+    talk.dialogue.tell_away(2, "Ben", away=False)
+    talk.dialogue.tell_path(2, "Ben", PathKind.DIRECT, "one network")
+    talk.dialogue.tell_too_slow(2, "Ben", StreamReset("Too slow.", StreamCode.TIMED_OUT))
+    talk.dialogue.tell_broadcast(ended=True)
+    talk.dialogue.tell_way(48213, rejoin=True)
+    talk.dialogue.tell_way(48213, rejoin=False)
+    assert talk.streams.events() == [
+        {"event": "link", "up": False, "reason": "It was cut."},
+        {"event": "link", "up": True},
+        {"event": "member-away", "member": 2},
+        {"event": "member-back", "member": 2},
+        {"event": "path", "member": 2, "path": "direct", "reason": "one network"},
+        {"event": "error", "code": "timed-out", "text": "Too slow.", "member": 2},
+        {"event": "broadcast", "ended": True},
+        {"event": "joining", "number": 48213, "mode": "rejoin"},
+        {"event": "joining", "number": 48213, "mode": "sas"},
+    ]

@@ -55,6 +55,9 @@ class TestWrongUse:
         ("arguments", "words"),
         [
             (("share",), "Missing argument"),
+            (("share", "--broadcast-stdin"), "Add --yes"),
+            (("share", "--broadcast-stdin", "--json"), "Add --yes"),
+            (("share", "--broadcast-stdin", "--yes", "--sas"), "leave --sas out"),
             (("share", "nonsense"), "is nothing to share"),
             (("share", "8000", "--color"), "No such option"),
             (("join", "--forward", "web"), "such as 8080=web"),

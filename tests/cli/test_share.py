@@ -31,6 +31,9 @@ class OpenSession:
             self.ended.callback(None)
         return self.when_done()
 
+    def at_events_end(self, call: Any) -> None:
+        call()
+
     def when_disconnected(self) -> Deferred[None]:
         return self.when_done()
 
@@ -49,7 +52,7 @@ class OnceTests(SynchronousTestCase):
         self.streams = SpokenStreams()
         streams: Any = self.streams
         sharing = Sharing(JsonDialogue(streams), yes=yes, once=True)
-        self.running = ensureDeferred(sharing.run(None, "", [], None, False))
+        self.running = ensureDeferred(sharing.run(None, "", []))
         self.addCleanup(self.streams.end)
         self.addCleanup(session.close)
 

@@ -6,10 +6,19 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
+from porttunnel.cli.member_list import MemberState
 from porttunnel.cli.terminal_dialogue import TerminalDialogue, printable
-from porttunnel.errors import NotReachable, StreamCode, StreamRefused
+from porttunnel.errors import (
+    LocalProtocolError,
+    NotReachable,
+    StreamCode,
+    StreamRefused,
+    StreamReset,
+)
 from porttunnel.session.code import SessionCode
+from porttunnel.session.event import PathKind
 from porttunnel.session.record import Service
 from tests.cli.spoken import SpokenStreams
 
@@ -27,7 +36,7 @@ def dialogue_with(
     *, terminal: bool = False, server: str | None = None
 ) -> tuple[TerminalDialogue, SpokenStreams]:
     streams: Any = SpokenStreams(terminal=terminal)
-    return TerminalDialogue(streams, server, "web, db"), streams
+    return TerminalDialogue(Clock(), streams, server, "web, db"), streams
 
 
 def result_of(answer: Deferred[Any]) -> Any:
@@ -247,3 +256,184 @@ def test_too_many_wrong_tries_are_a_question() -> None:
     assert "10 tries" in streams.take()
     streams.say("y")
     assert result_of(answer) is True
+
+
+class Obedient:
+    """Does what is typed, and writes it down."""
+
+    def __init__(self) -> None:
+        self.obeyed: list[Any] = []
+
+    def kick(self, member: int) -> None:
+        if member != 2:
+            raise LocalProtocolError("nobody has this number")
+        self.obeyed.append(("kick", member))
+
+    def lock(self, locked: bool) -> None:
+        self.obeyed.append(("lock", locked))
+
+    def list_members(self) -> None:
+        self.obeyed.append("members")
+
+    def close(self) -> None:
+        self.obeyed.append("close")
+
+
+class TestCommands:
+    def begin(self) -> tuple[TerminalDialogue, SpokenStreams, Obedient]:
+        dialogue, streams = dialogue_with(terminal=True)
+        commands = Obedient()
+        dialogue.begin(commands)
+        return dialogue, streams, commands
+
+    def test_are_named_once_and_obeyed(self) -> None:
+        _, streams, commands = self.begin()
+        assert streams.take() == (
+            "\x1b[2mYou can type: members, kick N, lock, unlock, help.\x1b[0m\n"
+        )
+        for line in ("members", " Kick 2 ", "lock", "UNLOCK", ""):
+            streams.say(line)
+        assert commands.obeyed == ["members", ("kick", 2), ("lock", True), ("lock", False)]
+        assert streams.take() == ""
+
+    @pytest.mark.parametrize(
+        ("line", "answer"),
+        [
+            ("help", "kick N    put member N out"),
+            ("kick 3", "Member 3 is not in the session."),
+            ("kick", "'kick' is no command."),
+            ("kick \x1b", "'kick ?' is no command."),
+            ("y", "'y' is no command. You can type: members"),
+        ],
+    )
+    def test_are_answered_in_words(self, line: str, answer: str) -> None:
+        _, streams, commands = self.begin()
+        streams.say(line)
+        assert answer in streams.take()
+        assert commands.obeyed == []
+        assert streams.reading
+
+    def test_give_way_to_a_question(self) -> None:
+        dialogue, streams, commands = self.begin()
+        assert streams.patient
+        answer = dialogue.ask_consent(2, "Ben")
+        assert not streams.patient
+        streams.say("members")
+        assert result_of(answer) is False
+        assert commands.obeyed == []
+        assert streams.patient
+        streams.say("members")
+        assert commands.obeyed == ["members"]
+
+    def test_end_with_the_input(self) -> None:
+        dialogue, streams, _ = self.begin()
+        streams.end()
+        assert not streams.reading
+        assert result_of(dialogue.ask_consent(2, "Ben")) is False
+
+    def test_are_not_read_from_a_pipe(self) -> None:
+        dialogue, streams = dialogue_with()
+        dialogue.begin(Obedient())
+        assert not streams.reading
+        assert streams.take() == ""
+
+    def test_are_not_for_who_joins(self) -> None:
+        streams: Any = SpokenStreams(terminal=True)
+        TerminalDialogue(Clock(), streams).begin(Obedient())
+        assert not streams.reading
+
+
+class TestMembers:
+    def test_are_listed_with_their_path_and_bytes(self) -> None:
+        dialogue, streams = dialogue_with()
+        ben = MemberState(2, "Ben\n", PathKind.DIRECT, sent_bytes=3 << 20, received_bytes=12)
+        eve = MemberState(3, "Eve", away=True, sent_bytes=1 << 50, received_bytes=1536)
+        dialogue.tell_members([ben, eve], locked=True)
+        assert streams.take().splitlines() == [
+            "    2  Ben?  straight  3.0 MiB sent, 12 B received",
+            "    3  Eve  through the tunnel server  1024.0 TiB sent, 1.5 KiB received  (away)",
+            "Locked: nobody new comes in.",
+        ]
+        dialogue.tell_members([], locked=False)
+        assert streams.take() == "Nobody is in.\n"
+
+    def test_are_let_in_or_not(self) -> None:
+        dialogue, streams = dialogue_with()
+        dialogue.tell_locked(True)
+        dialogue.tell_locked(False)
+        locked, unlocked = streams.take().splitlines()
+        assert locked.startswith("Locked")
+        assert unlocked.startswith("Unlocked")
+
+    def test_that_are_too_slow_for_a_broadcast_are_named(self) -> None:
+        dialogue, streams = dialogue_with()
+        dialogue.tell_too_slow(2, "Ben", StreamReset("Too slow.", StreamCode.TIMED_OUT))
+        assert streams.take() == "Ben: Too slow.\n"
+
+
+class TestPaths:
+    def test_are_told_with_the_reason(self) -> None:
+        dialogue, streams = dialogue_with()
+        dialogue.tell_path(2, "Ben", PathKind.DIRECT, "both are on one network")
+        dialogue.tell_path(2, "Ben", PathKind.RELAY, "it was cut\x07")
+        assert streams.take().splitlines() == [
+            "Ben: now straight, without the tunnel server: both are on one network.",
+            "Ben: now through the tunnel server: it was cut?.",
+        ]
+
+
+class TestInterruptions:
+    def begin(self) -> tuple[TerminalDialogue, SpokenStreams, Clock]:
+        streams: Any = SpokenStreams()
+        clock = Clock()
+        return TerminalDialogue(clock, streams, None, ""), streams, clock
+
+    def test_of_a_moment_are_not_told(self) -> None:
+        dialogue, streams, clock = self.begin()
+        dialogue.tell_link(up=False, reason="It was cut.")
+        dialogue.tell_away(2, "Ben", away=True)
+        clock.advance(0.9)
+        dialogue.tell_link(up=True, reason="")
+        dialogue.tell_away(2, "Ben", away=False)
+        clock.advance(9)
+        assert streams.take() == ""
+
+    def test_that_last_are_told_and_their_end_too(self) -> None:
+        dialogue, streams, clock = self.begin()
+        for _ in range(2):
+            dialogue.tell_link(up=False, reason="It was cut.")
+        dialogue.tell_away(2, "Ben", away=True)
+        clock.advance(1)
+        dialogue.tell_link(up=False, reason="It was cut again.")
+        clock.advance(1)
+        dialogue.tell_away(2, "Ben", away=False)
+        dialogue.tell_link(up=True, reason="")
+        dialogue.tell_link(up=True, reason="")
+        assert streams.take().splitlines() == [
+            "It was cut. Reconnecting ... nothing is lost.",
+            "Ben is away: the connection is interrupted, and may come back.",
+            "Ben is back.",
+            "Back.",
+        ]
+
+    def test_are_no_news_once_it_is_over(self) -> None:
+        dialogue, streams, clock = self.begin()
+        dialogue.tell_away(2, "Ben", away=True)
+        dialogue.tell_left(2, "Ben", "cut", cut_off=True)
+        dialogue.tell_link(up=False, reason="It was cut.")
+        dialogue.tell_done("Over.")
+        dialogue.tell_link(up=False, reason="It was cut.")
+        dialogue.tell_error(NotReachable("No."))
+        streams.take()
+        clock.advance(9)
+        assert streams.take() == ""
+
+
+def test_what_else_is_told() -> None:
+    dialogue, streams = dialogue_with()
+    dialogue.tell_broadcast(ended=False)
+    dialogue.tell_broadcast(ended=True)
+    dialogue.tell_way(48213, rejoin=True)
+    dialogue.tell_way(48213, rejoin=False)
+    shown = streams.take().splitlines()
+    assert [line.split()[0] for line in shown] == ["Broadcasting", "The", "Coming", "Digits"]

@@ -56,7 +56,7 @@ def share(start: Start, tunnel_server: TunnelServer) -> Start:
     """``share(*arguments)``: starts `porttunnel share` at the tunnel server."""
 
     def share(*arguments: str, cwd: Path | None = None) -> Program:
-        server = ("--server", tunnel_server.address)
+        server = ("--no-direct", "--server", tunnel_server.address)
         return start(*PORTTUNNEL, "share", *server, *arguments, cwd=cwd)
 
     return share
@@ -67,7 +67,7 @@ def join(start: Start, tunnel_server: TunnelServer) -> Start:
     """``join(*arguments, code=...)``: starts `porttunnel join`; the code goes to its input."""
 
     def join(*arguments: str, code: str | None = None) -> Program:
-        server = ("--server", tunnel_server.address)
+        server = ("--no-direct", "--server", tunnel_server.address)
         minus = () if code is None else ("--code", "-")
         program = start(*PORTTUNNEL, "join", *server, *minus, *arguments)
         if code is not None:

@@ -27,7 +27,9 @@ def sit(tmp_path: Path, tunnel_server: TunnelServer) -> Iterator[Sit]:
 
     def sit(*arguments: str) -> Terminal:
         environment = clean_environment(tmp_path) | {"PORTTUNNEL_SERVER": tunnel_server.address}
-        terminal = Terminal((*PORTTUNNEL, *arguments), environment, tmp_path)
+        command, *rest = arguments
+        no_direct = () if command == "demo" else ("--no-direct",)
+        terminal = Terminal((*PORTTUNNEL, command, *no_direct, *rest), environment, tmp_path)
         terminals.append(terminal)
         return terminal
 
@@ -75,6 +77,51 @@ def test_two_people(sit: Sit, folder: Path) -> None:
     anna.type(CTRL_C)
     assert anna.wait() == 0
     assert "The session has ended." in anna.shown
+
+
+def test_who_shares_types_commands(sit: Sit, join: Start, folder: Path) -> None:
+    anna = sit("share", f"web=dir:{folder}", "--yes")
+    anna.wait_for("│  ")
+    code = code_of(anna.wait_for("│\n"))
+    anna.wait_for("You can type: members, kick N, lock, unlock, help.")
+    anna.type("members\n")
+    anna.wait_for("Nobody is in.")
+    ben = join("--json", "--name", "Ben", code=code)
+    ben.event("listening")
+    anna.type("members\n")
+    anna.wait_for("2  Ben  through the tunnel server  0 B sent, 0 B received")
+    anna.type("lock\n")
+    anna.wait_for("Locked: nobody new comes in.")
+    anna.type("kick 3\n")
+    anna.wait_for("Member 3 is not in the session.")
+    anna.type("kick 2\n")
+    anna.wait_for("Ben has left.")
+    assert ben.wait() == 3
+    anna.type("unlock\n")
+    anna.wait_for("Unlocked")
+    anna.type("who?\n")
+    anna.wait_for("'who?' is no command.")
+    anna.type(CTRL_C)
+    assert anna.wait() == 0
+
+
+def test_a_share_in_the_background_does_not_read_what_the_shell_is_told(
+    tmp_path: Path, tunnel_server: TunnelServer, folder: Path
+) -> None:
+    environment = clean_environment(tmp_path) | {"PORTTUNNEL_SERVER": tunnel_server.address}
+    shell = Terminal(("bash", "--norc", "--noediting", "-i"), environment, tmp_path)
+    try:
+        shell.type(" ".join((*PORTTUNNEL, "share", "--no-direct", f"dir:{folder}", "--yes &\n")))
+        shell.wait_for("You can type")
+        shell.type("jobs\n")
+        shell.wait_for("Running")
+        shell.type("fg\n")
+        shell.wait_for("share")
+        # Whoever comes back to it finds it listening again with the next news.
+        shell.type(CTRL_C)
+        shell.wait_for("The session has ended.")
+    finally:
+        shell.stop()
 
 
 def test_a_yes_that_was_typed_before_the_question_is_none(

@@ -1,0 +1,94 @@
+"""What is broadcast, on standard output: `join --broadcast-stdout`."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from porttunnel.cli import text
+from porttunnel.cli.standard_streams import StandardStreams
+from porttunnel.errors import CutOff, PorttunnelError, StreamCode, StreamReset
+from porttunnel.net.broadcast import DEFAULT_CHANNEL
+from porttunnel.net.client import JoinedSession
+
+__all__ = ["BroadcastOutput"]
+
+# Twice what an honest master sends to a member that acknowledges nothing.
+MAX_WAITING_BYTES = 16 * 1024 * 1024
+
+
+class BroadcastOutput:
+    """A :class:`porttunnel.net.broadcast.BroadcastListener`.
+
+    :param streams: standard output, from now on for data only.
+    """
+
+    def __init__(self, streams: StandardStreams) -> None:
+        self._streams = streams
+        self._session: JoinedSession | None = None
+        self._full = False
+        self._waiting_bytes = 0
+        self._over = False
+        self._ended: Deferred[None] = Deferred()
+        streams.reserve_output(self._set_full)
+
+    def begin(self, session: JoinedSession) -> None:
+        """We are in."""
+        self._session = session
+        session.on_broadcast(self)
+
+    def when_ended(self, session: JoinedSession) -> Deferred[None]:
+        """Fires when all has come; fails if it can't any more."""
+        session.when_done().addCallbacks(self._session_ended, self._session_failed)
+        return self._ended
+
+    async def flush(self) -> None:
+        """Wait until whoever reads the output has it all, however long that takes."""
+        await self._streams.finish_output()
+
+    # BroadcastListener
+
+    def broadcast_received(self, channel: int, data: memoryview) -> None:
+        if channel != DEFAULT_CHANNEL or self._over:
+            return
+        if self._full:
+            self._waiting_bytes += len(data)
+            if self._waiting_bytes > MAX_WAITING_BYTES:
+                self._fail(StreamReset(text.OUTPUT_TOO_SLOW, StreamCode.TIMED_OUT))
+                return
+        self._streams.write_data(bytes(data))
+
+    def broadcast_ended(self, channel: int) -> None:
+        if channel == DEFAULT_CHANNEL and not self._over:
+            self._over = True
+            if self._session is not None and self._full:
+                self._session.resume_broadcast()  # what is kept here is safe
+            self._ended.callback(None)
+
+    def broadcast_lost(self, error: PorttunnelError) -> None:
+        self._fail(error)
+
+    # Inside
+
+    def _set_full(self, full: bool) -> None:
+        self._full = full
+        self._waiting_bytes = 0
+        if self._session is None or self._over:
+            return
+        if full:
+            self._session.pause_broadcast()
+        else:
+            self._session.resume_broadcast()
+
+    def _session_ended(self, _: None) -> None:
+        self._fail(CutOff(text.BROADCAST_CUT))
+
+    def _session_failed(self, reason: Failure) -> None:
+        if not self._over:
+            self._over = True
+            self._ended.errback(reason)
+
+    def _fail(self, error: PorttunnelError) -> None:
+        if not self._over:
+            self._over = True
+            self._ended.errback(error)
