@@ -90,7 +90,8 @@ class PeerBook:
             if header.kind is PacketType.ACK:
                 if peer.pair.receive_ack(header, packet, path, now):
                     self._report_path(peer, path)
-                if peer.is_away:
+                # Not by any old ACK, which is dropped unread: its question or answer leads to it.
+                if peer.is_away and peer.pair.path is not None:
                     peer.is_away = False
                     self._events.append(MemberBack(peer.member))
             else:

@@ -12,7 +12,7 @@ from porttunnel.session.event import PathKind, StreamOffered
 from porttunnel.session.outbox import SlotPool
 from porttunnel.session.packet import FLAG_RESYNC, MASTER, decode_header
 from porttunnel.session.path import Path
-from porttunnel.session.peer import PairSecrets, Peer
+from porttunnel.session.peer import LEFT_BY_THE_OTHER, PairSecrets, Peer
 from tests.keys.runs import make_client, make_master
 from tests.session.pairs import drain
 
@@ -80,7 +80,8 @@ def test_begins_on_the_relay_with_nothing_reported(link: Path) -> None:
     peer = make_peer(2, MASTER, path=link)
     assert peer.pair.path is link
     assert peer.direct is None
-    assert (peer.path_kind, peer.relay_reason) == (PathKind.RELAY, "")
+    assert (peer.path_kind, peer.relay_reason) == (PathKind.RELAY, LEFT_BY_THE_OTHER)
+    assert not peer.is_away
     assert peer.acknowledged_before != peer.pair.acknowledged
 
 

@@ -12,7 +12,14 @@ from porttunnel.errors import (
     PorttunnelError,
     RemoteProtocolError,
 )
-from porttunnel.session.event import PathChanged, PathKind, StreamDataReceived, StreamOffered
+from porttunnel.session.event import (
+    MemberAway,
+    MemberBack,
+    PathChanged,
+    PathKind,
+    StreamDataReceived,
+    StreamOffered,
+)
 from porttunnel.session.outbox import SlotPool
 from porttunnel.session.packet import (
     FLAG_RESYNC,
@@ -23,7 +30,7 @@ from porttunnel.session.packet import (
 )
 from porttunnel.session.pair import ACK_AFTER_SECONDS, GAP_SECONDS
 from porttunnel.session.path import Path
-from porttunnel.session.peer import Peer
+from porttunnel.session.peer import LEFT_BY_THE_OTHER, Peer
 from porttunnel.session.peer_book import LOOK_SECONDS, PeerBook
 from porttunnel.session.question import RESYNC_SECONDS
 from porttunnel.session.record import RecordKind, encode_record
@@ -375,6 +382,50 @@ class TestPaths:
         assert two.client.sent()[1:] == lost
         assert two.client.events[-1] == PathChanged(MASTER, PathKind.RELAY, "it was cut")
         assert two.master.events[-1] == PathChanged(CLIENT, PathKind.RELAY, "it was cut here too")
+
+    def test_who_is_led_back_to_the_relay_hears_a_reason_too(self, two: Two) -> None:
+        _, theirs = two.meet()
+        two.client.book.lose_direct(two.theirs, theirs, "it was cut", NOW)
+        two.exchange()
+        assert two.client.events[-1] == PathChanged(MASTER, PathKind.RELAY, "it was cut")
+        assert two.master.events[-1] == PathChanged(CLIENT, PathKind.RELAY, LEFT_BY_THE_OTHER)
+        two.meet()
+        assert two.theirs.relay_reason == LEFT_BY_THE_OTHER
+
+    def test_a_member_is_away_until_it_has_answered(self, two: Two) -> None:
+        book = two.master.book
+        two.client.book.ask_on_link(two.theirs, NOW)
+        old = two.client.sent()
+        two.master.receive(two.ours, old)
+        two.master.sent()
+        for _ in range(2):
+            book.move(two.ours, up=False, now=NOW)
+        assert two.master.events == [MemberAway(CLIENT)]
+        assert two.ours.pair.path is None
+        # What it said before it went is no sign of life.
+        two.master.receive(two.ours, old)
+        book.move(two.ours, up=True, now=NOW)
+        assert two.master.events == [MemberAway(CLIENT)]
+        two.client.receive(two.theirs, two.master.sent())
+        two.master.receive(two.ours, two.client.sent())
+        assert two.master.events == [MemberAway(CLIENT), MemberBack(CLIENT)]
+        two.exchange()
+        assert two.master.events == [MemberAway(CLIENT), MemberBack(CLIENT)]
+
+    def test_a_member_with_a_direct_path_is_not_away(self, two: Two) -> None:
+        ours, _ = two.meet()
+        two.master.events.clear()
+        two.master.book.move(two.ours, up=False, now=NOW)
+        assert two.ours.pair.path is ours
+        two.master.book.move(two.ours, up=True, now=NOW)
+        assert two.master.sent() == []
+        assert two.master.events == []
+
+    def test_of_who_is_not_admitted_nobody_hears(self, two: Two) -> None:
+        two.ours.streams.admitted = False
+        two.master.book.move(two.ours, up=False, now=NOW)
+        assert two.ours.pair.path is None
+        assert two.master.events == []
 
     def test_a_newer_direct_path_takes_the_place_of_the_former(self, two: Two) -> None:
         _, former = two.meet()
