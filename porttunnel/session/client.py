@@ -8,6 +8,7 @@ sent: who wants another must let the user type again and make a new ``ClientMach
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Never
 
 from porttunnel.errors import (
     AuthenticationFailed,
@@ -234,7 +235,6 @@ class ClientMachine(Member):
         if header.kind is PacketType.ERROR:
             check_handshake_header(header)
             self._receive_refusal(request.decode_error(body))
-            return
         result = self._entrance.receive(header, body)
         if isinstance(result, Established):
             peer = self._make_peer(MASTER, result)
@@ -250,7 +250,7 @@ class ClientMachine(Member):
         if header.sender != MASTER:
             raise RemoteProtocolError("a sealed packet that is not the master's")
 
-    def _receive_refusal(self, report: request.ErrorReport) -> None:
+    def _receive_refusal(self, report: request.ErrorReport) -> Never:
         self._refused = True
         if report.code is ErrorCode.BUSY:
             raise RemoteProtocolError(
@@ -330,7 +330,10 @@ class ClientMachine(Member):
             self._broadcast.receive_group(header, packet, now)
 
     def _receive_group_control(
-        self, broadcast: BroadcastReceiver, message: record.Control, now: float
+        self,
+        broadcast: BroadcastReceiver,
+        message: record.Epoch | record.GroupEnd | record.Resent | record.GroupDropped,
+        now: float,
     ) -> None:
         if isinstance(message, record.Epoch):
             broadcast.receive_epoch(message, now)
@@ -338,7 +341,7 @@ class ClientMachine(Member):
             broadcast.receive_end(message, now)
         elif isinstance(message, record.Resent):
             broadcast.receive_resent(message, now)
-        elif isinstance(message, record.GroupDropped):
+        else:
             broadcast.receive_dropped(message)
 
     def _tell_master(self, ack: record.GroupAck) -> None:
@@ -374,10 +377,8 @@ class ClientMachine(Member):
         self._state_deadline = None if patience is None else now + patience
 
     def _next_own_deadline(self) -> float | None:
-        due = None if self._broadcast is None else self._broadcast.next_deadline()
-        if due is None or self._state_deadline is None:
-            return self._state_deadline if due is None else due
-        return min(due, self._state_deadline)
+        # Only members have a broadcast, and a member's state has no deadline.
+        return self._state_deadline if self._broadcast is None else self._broadcast.next_deadline()
 
     def _meet_own_deadline(self, now: float) -> None:
         if self._broadcast is not None:

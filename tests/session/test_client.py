@@ -15,27 +15,36 @@ from porttunnel.errors import (
     LocalProtocolError,
     NoSuchNumber,
     RemoteProtocolError,
+    SessionEnded,
 )
 from porttunnel.session import record, request
 from porttunnel.session.client import (
+    MAX_RUNS_PER_CODE,
+    MAX_WRONG_DIGITS,
+    ClientMachine,
+)
+from porttunnel.session.client_state import (
     CONFIRM_SECONDS,
     CONSENT_SECONDS,
     DIGITS_SECONDS,
     EXCHANGE_SECONDS,
     KEY_SECONDS,
-    MAX_RUNS_PER_CODE,
-    MAX_WRONG_DIGITS,
-    ClientMachine,
     ClientState,
 )
 from porttunnel.session.code import SessionCode
 from porttunnel.session.event import (
+    BroadcastEnded,
+    BroadcastLost,
+    BroadcastReceived,
     ConnectionFailed,
     ConsentAsked,
     DigitsAsked,
     DigitsShown,
     DigitsWrong,
+    DirectOffered,
     KeyWanted,
+    MemberAway,
+    MemberBack,
     MemberLeft,
     MembersChanged,
     RunFailed,
@@ -44,6 +53,9 @@ from porttunnel.session.event import (
     Welcomed,
 )
 from porttunnel.session.packet import (
+    ALL_MEMBERS,
+    FLAG_GROUP,
+    HEADER_BYTES,
     MASTER,
     NO_MEMBER,
     SERVER,
@@ -51,6 +63,7 @@ from porttunnel.session.packet import (
     Header,
     PacketType,
     decode_header,
+    encode_header_into,
     encode_packet,
 )
 from porttunnel.session.record import MemberName, Service
@@ -98,10 +111,17 @@ def bring(tunnel: MemoryTunnel, state: ClientState) -> ClientMachine:
     return client
 
 
+def state_of(client: ClientMachine) -> ClientState:
+    return client.state
+
+
 def failure(tunnel: MemoryTunnel, client: ClientMachine) -> Exception:
     (failed,) = tunnel.events_of(client, ConnectionFailed)
     error: Exception = failed.error
     return error
+
+
+GROUP = (record.Epoch, record.GroupEnd, record.GroupDropped)
 
 
 def kinds_of(tunnel: MemoryTunnel, client: ClientMachine) -> list[type[Any]]:
@@ -110,7 +130,7 @@ def kinds_of(tunnel: MemoryTunnel, client: ClientMachine) -> list[type[Any]]:
 
 def from_master(tunnel: MemoryTunnel, message: Any, member: int = 2) -> None:
     """A control record out of turn."""
-    tunnel.master._peers[member].streams.send_control(record.encode_control(message))
+    tunnel.master.peers[member].streams.send_control(record.encode_control(message))
     tunnel.run()
 
 
@@ -122,7 +142,7 @@ class TestRun:
         assert tunnel.events[NO_MEMBER] == [KeyWanted()]
         assert tunnel.events[2] == [Verified("Anna")]
         assert client.state is ClientState.ASKING
-        with pytest.raises(LocalProtocolError, match="WELCOME"):
+        with pytest.raises(LocalProtocolError, match="not a member"):
             client.streams.open("web")
         tunnel.master.admit(2, tunnel.now)
         tunnel.run()
@@ -133,7 +153,7 @@ class TestRun:
             (Service(name="web", kind="tcp"),),
             (MemberName(member=1, name="Anna"), MemberName(member=2, name="Ben")),
         )
-        assert client.state is ClientState.MEMBER
+        assert state_of(client) is ClientState.MEMBER
         assert (client.member, client.session_id) == (2, tunnel.session_id)
         assert client.streams.open("web") == 1
 
@@ -157,7 +177,7 @@ class TestRun:
         assert client.state is ClientState.PREPARING
         client.provide_key(shared_key(), tunnel.now)
         tunnel.run()
-        assert client.state is ClientState.ASKING
+        assert state_of(client) is ClientState.ASKING
 
     def test_a_key_that_comes_too_late_is_of_no_use(self, tunnel: MemoryTunnel) -> None:
         client = bring(tunnel, ClientState.PREPARING)
@@ -261,7 +281,7 @@ class TestCode:
         assert bring(tunnel, state).was_verified == verified
 
     @pytest.mark.parametrize("state", [ClientState.EXCHANGING, ClientState.CONFIRMING])
-    @pytest.mark.parametrize("how", ["error", "cut", "time", "rubbish"])
+    @pytest.mark.parametrize("how", ["error", "time", "rubbish"])
     def test_a_broken_run(self, tunnel: MemoryTunnel, state: ClientState, how: str) -> None:
         client = bring(tunnel, state)
         if how == "error":
@@ -269,9 +289,6 @@ class TestCode:
             body = request.encode(report)
             tunnel.deliver(2, encode_packet(PacketType.ERROR, MASTER, 2, body))
             assert isinstance(failure(tunnel, client), AuthenticationFailed)
-        elif how == "cut":
-            tunnel.cut(2)
-            assert isinstance(failure(tunnel, client), CutOff)
         elif how == "time":
             tunnel.pass_time(EXCHANGE_SECONDS + 1)
             assert client.over
@@ -481,6 +498,11 @@ class TestControl:
             ),
             record.Refused(reason=""),
             record.Members(members=[]),
+            record.Direct(addresses=[]),
+            record.Epoch(epoch=2, key=bytes(32), previous_end=0),
+            record.GroupEnd(epoch=1, next=0),
+            record.GroupDropped(reason=""),
+            record.GroupAck(epoch=1, next=0, missing=False),
         ],
     )
     def test_each_message_has_its_state(
@@ -488,7 +510,7 @@ class TestControl:
     ) -> None:
         allowed = {
             ClientState.ASKING: (record.Welcome, record.Refused),
-            ClientState.MEMBER: (record.Members,),
+            ClientState.MEMBER: (record.Members, record.Direct, *GROUP),
         }
         client = bring(tunnel, state)
         from_master(tunnel, message)
@@ -498,7 +520,7 @@ class TestControl:
 
     def test_no_stream_before_welcome(self, tunnel: MemoryTunnel) -> None:
         client = tunnel.join()
-        tunnel.master._peers[2].streams.open("web")
+        tunnel.master.peers[2].streams.open("web")
         tunnel.run()
         assert isinstance(failure(tunnel, client), RemoteProtocolError)
 
@@ -515,16 +537,38 @@ class TestARefusal:
 
 
 class TestTheMastersLink:
-    @pytest.mark.parametrize("state", [ClientState.ASKING, ClientState.MEMBER])
-    def test_whose_master_lost_it_is_cut_off(
-        self, tunnel: MemoryTunnel, state: ClientState
-    ) -> None:
-        client = bring(tunnel, state)
-        tunnel.tell(2, request.Link(member=MASTER, up=True))
+    def test_what_is_said_of_it_is_told_to_members(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
         tunnel.tell(2, request.Link(member=3, up=False))
-        assert not client.over
+        tunnel.tell(2, request.Joining(member=3))
+        assert tunnel.events_of(client, MemberAway) == []
         tunnel.tell(2, request.Link(member=MASTER, up=False))
-        assert isinstance(failure(tunnel, client), CutOff)
+        assert tunnel.events_of(client, MemberAway) == [MemberAway(MASTER)]
+        tunnel.tell(2, request.Link(member=MASTER, up=True))
+        # The server's word brings the question; who is back has answered it.
+        assert tunnel.events_of(client, MemberBack) == []
+        tunnel.run()
+        assert tunnel.events_of(client, MemberBack) == [MemberBack(MASTER)]
+        assert not client.over
+
+    def test_who_is_being_asked_about_waits_on(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.join()
+        tunnel.tell(2, request.Link(member=MASTER, up=False))
+        tunnel.tell(2, request.Link(member=MASTER, up=True))
+        assert kinds_of(tunnel, client) == [Verified]
+        tunnel.master.admit(2, tunnel.now)
+        tunnel.run()
+        assert client.state is ClientState.MEMBER
+
+    def test_who_shakes_hands_says_its_last_word_again(self, tunnel: MemoryTunnel) -> None:
+        client = bring(tunnel, ClientState.EXCHANGING)
+        (first,) = [p for h, p in tunnel.relayed if h.kind is PacketType.C1]
+        tunnel.tell(2, request.Link(member=MASTER, up=False))
+        tunnel.liar = drop()
+        tunnel.tell(2, request.Link(member=MASTER, up=True))
+        tunnel.run()
+        assert [p for h, p in tunnel.relayed if h.kind is PacketType.C1] == [first, first]
+        assert client.state is ClientState.ASKING
 
 
 class TestHandshake:
@@ -534,8 +578,6 @@ class TestHandshake:
             (ClientState.PREPARING, PacketType.M2, 1419),
             (ClientState.EXCHANGING, PacketType.M4, 32),
             (ClientState.EXCHANGING, PacketType.C1, 1572),
-            (ClientState.ASKING, PacketType.M4, 32),
-            (ClientState.MEMBER, PacketType.M2, 1419),
         ],
     )
     def test_messages_have_their_order(
@@ -548,12 +590,25 @@ class TestHandshake:
         assert isinstance(error, RemoteProtocolError)
         assert "order" in str(error)
 
-    @pytest.mark.parametrize("kind", [PacketType.DATA, PacketType.ACK, PacketType.M2])
+    @pytest.mark.parametrize(
+        ("state", "kind"),
+        [(ClientState.ASKING, PacketType.M4), (ClientState.MEMBER, PacketType.M2)],
+    )
+    def test_what_stands_in_the_clear_cannot_hurt_a_pair(
+        self, tunnel: MemoryTunnel, state: ClientState, kind: PacketType
+    ) -> None:
+        client = bring(tunnel, state)
+        body = bytes({PacketType.M4: 32, PacketType.M2: 1419}[kind])
+        tunnel.deliver(2, encode_packet(kind, MASTER, 2, body, number=int(len(body) == 32)))
+        assert client.state is state
+        assert not client.over
+
+    @pytest.mark.parametrize("kind", [PacketType.M2, PacketType.C1])
     def test_after_the_proof_every_mistake_is_a_code_that_was_not_right(
         self, tunnel: MemoryTunnel, kind: PacketType
     ) -> None:
         client = bring(tunnel, ClientState.CONFIRMING)
-        body = bytes(1419 if kind is PacketType.M2 else TAG_BYTES)
+        body = bytes(1419 if kind is PacketType.M2 else 1572)
         tunnel.deliver(2, encode_packet(kind, MASTER, 2, body))
         assert isinstance(failure(tunnel, client), AuthenticationFailed)
         assert client.code_used_up
@@ -571,15 +626,24 @@ class TestHandshake:
         assert isinstance(failure(tunnel, client), RemoteProtocolError)
 
     @pytest.mark.parametrize("kind", [PacketType.DATA, PacketType.ACK])
-    @pytest.mark.parametrize(
-        ("state", "sender"), [(ClientState.EXCHANGING, MASTER), (ClientState.MEMBER, 3)]
-    )
-    def test_sealed_packets_need_keys_and_the_master(
-        self, tunnel: MemoryTunnel, state: ClientState, sender: int, kind: PacketType
+    @pytest.mark.parametrize("state", [ClientState.EXCHANGING, ClientState.MEMBER])
+    def test_sealed_packets_are_the_masters(
+        self, tunnel: MemoryTunnel, state: ClientState, kind: PacketType
     ) -> None:
         client = bring(tunnel, state)
-        tunnel.deliver(2, encode_packet(kind, sender, 2, bytes(TAG_BYTES)))
+        tunnel.deliver(2, encode_packet(kind, 3, 2, bytes(TAG_BYTES)))
         assert isinstance(failure(tunnel, client), RemoteProtocolError)
+
+    @pytest.mark.parametrize("kind", [PacketType.DATA, PacketType.ACK])
+    @pytest.mark.parametrize("state", [ClientState.EXCHANGING, ClientState.CONFIRMING])
+    def test_those_that_overtake_m4_are_dropped(
+        self, tunnel: MemoryTunnel, state: ClientState, kind: PacketType
+    ) -> None:
+        """M4 may be lost with a link; what is dropped here is sent again."""
+        client = bring(tunnel, state)
+        tunnel.deliver(2, encode_packet(kind, MASTER, 2, bytes(TAG_BYTES)))
+        assert client.state is state
+        assert not client.over
 
     def test_an_error_in_the_clear_cannot_hurt_a_pair(self, tunnel: MemoryTunnel) -> None:
         client = tunnel.enter()
@@ -614,10 +678,24 @@ class TestEnds:
 
     def test_the_servers_word_is_no_goodbye(self, tunnel: MemoryTunnel) -> None:
         client = tunnel.enter()
-        tunnel.tell(2, request.GoingAway(retry_after_s=5))
-        assert not client.over
         tunnel.tell(2, request.Closed(reason="the master closed it"))
-        assert isinstance(failure(tunnel, client), CutOff)
+        error = failure(tunnel, client)
+        assert isinstance(error, SessionEnded)
+        assert "the master closed it" in str(error)
+
+    def test_a_failure_is_told_once(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        client._fail(SessionEnded("first"))
+        client._fail(SessionEnded("second"))
+        (failed,) = client.events()
+        assert str(failed.error) == "first"
+
+    def test_put_out_by_the_servers_word(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        tunnel.tell(2, request.Left(member=2, reason="lapsed"))
+        error = failure(tunnel, client)
+        assert isinstance(error, SessionEnded)
+        assert "lapsed" in str(error)
 
     def test_a_forged_packet_ends_it_and_is_told(self, tunnel: MemoryTunnel) -> None:
         client = tunnel.enter()
@@ -629,7 +707,7 @@ class TestEnds:
         packet[16:24] = (header.number + 1).to_bytes(8)
         tunnel.deliver(2, bytes(packet))
         assert isinstance(failure(tunnel, client), AuthenticationFailed)
-        assert not client._peers
+        assert not len(client.peers)
         tunnel.run()
         assert tunnel.events_of(tunnel.master, MemberLeft)
 
@@ -645,3 +723,293 @@ class TestEnds:
         client.close("done")
         tunnel.run()
         assert tunnel.events_of(tunnel.master, MemberLeft) == [MemberLeft(2, "done", False)]
+
+
+class CutAt:
+    """A relay over which a member's link breaks with the first packet of a type."""
+
+    def __init__(self, tunnel: MemoryTunnel, kind: PacketType, who: int, arrives: bool) -> None:
+        self.tunnel = tunnel
+        self.kind = kind
+        self.who = who
+        self.arrives = arrives
+        self.happened = False
+
+    def __call__(self, header: Header, packet: bytes) -> list[bytes]:
+        if self.happened or header.kind is not self.kind:
+            return [packet]
+        self.happened = True
+        if self.arrives:
+            self.tunnel.deliver(header.target, packet)
+        self.tunnel.cut(self.who)
+        return []
+
+
+HANDSHAKE = (PacketType.C1, PacketType.M2, PacketType.C3, PacketType.M4)
+
+
+class TestResume:
+    """A run goes on where a broken link left it, with the very same messages."""
+
+    @pytest.mark.parametrize("kind", HANDSHAKE)
+    @pytest.mark.parametrize("arrives", [False, True])
+    @pytest.mark.parametrize("who", [2, MASTER])
+    def test_in_the_handshake(
+        self, tunnel: MemoryTunnel, kind: PacketType, arrives: bool, who: int
+    ) -> None:
+        cut = CutAt(tunnel, kind, who, arrives)
+        tunnel.liar = cut
+        client = tunnel.join()
+        assert cut.happened
+        assert client.code_used_up == (kind in HANDSHAKE[2:] or (arrives and kind is HANDSHAKE[1]))
+        tunnel.pass_time(3.0)
+        tunnel.resume(who)
+        tunnel.pass_time(5.0)
+        assert client.state is ClientState.ASKING
+        for each in HANDSHAKE:
+            same = {packet for header, packet in tunnel.relayed if header.kind is each}
+            assert len(same) == 1
+        admission = tunnel.master._admission
+        assert admission is not None
+        assert admission._invitations.wrong_tries == 0
+        assert tunnel.events_of(tunnel.master, RunFailed) == []
+        assert len(tunnel.events_of(tunnel.master, ConsentAsked)) == 1
+        tunnel.master.admit(2, tunnel.now)
+        tunnel.run()
+        assert client.streams.open("web") == 1
+
+    @pytest.mark.parametrize("who", [2, MASTER])
+    def test_many_times_in_one_handshake(self, tunnel: MemoryTunnel, who: int) -> None:
+        """Each new link carries one message more."""
+        sent = 0
+
+        def lose_the_last(_header: Header, packet: bytes) -> list[bytes]:
+            nonlocal sent
+            sent += 1
+            if sent % 2:
+                tunnel.cut(who)
+                return []
+            return [packet]
+
+        tunnel.liar = lose_the_last
+        client = tunnel.join()
+        for _ in range(12):
+            if not tunnel.lines[who].up:
+                tunnel.resume(who)
+            tunnel.run()
+        tunnel.liar = drop()
+        if not tunnel.lines[who].up:
+            tunnel.resume(who)
+        tunnel.pass_time(5.0)
+        assert client.state is ClientState.ASKING
+        assert tunnel.events_of(tunnel.master, RunFailed) == []
+
+    def test_after_joined(self, tunnel: MemoryTunnel) -> None:
+        client = bring(tunnel, ClientState.PREPARING)
+        tunnel.cut(2)
+        # The key comes while the link is away: C1 waits for the next one.
+        client.provide_key(shared_key(), tunnel.now)
+        tunnel.run()
+        assert [header.kind for header, _ in tunnel.relayed] == []
+        tunnel.resume(2)
+        tunnel.run()
+        assert client.state is ClientState.ASKING
+
+    def test_while_digits_are_compared(self, sas: MemoryTunnel) -> None:
+        client = sas.join()
+        (shown,) = sas.events_of(client, DigitsShown)
+        sas.cut(2)
+        sas.master.enter_digits(2, shown.digits, sas.now)
+        sas.run()
+        (read_back,) = sas.events_of(sas.master, DigitsShown)
+        client.enter_digits(read_back.digits, sas.now)
+        sas.pass_time(3.0)
+        assert sas.events_of(sas.master, ConsentAsked) == []
+        sas.resume(2)
+        sas.run()
+        assert sas.events_of(sas.master, ConsentAsked) == [ConsentAsked(2, "Ben", (), True)]
+
+    @pytest.mark.parametrize("who", [2, MASTER])
+    def test_while_consent_is_asked(self, tunnel: MemoryTunnel, who: int) -> None:
+        client = tunnel.join()
+        tunnel.cut(who)
+        tunnel.pass_time(30.0)
+        tunnel.master.admit(2, tunnel.now)
+        tunnel.pass_time(3.0)
+        assert client.state is ClientState.ASKING
+        tunnel.resume(who)
+        tunnel.pass_time(3.0)
+        assert state_of(client) is ClientState.MEMBER
+
+    def test_a_no_comes_late(self, tunnel: MemoryTunnel) -> None:
+        """The master forgets at once whom it refused; the server's word is what is left."""
+        client = tunnel.join()
+        tunnel.cut(2)
+        tunnel.master.refuse(2, "not today")
+        tunnel.run()
+        assert client in tunnel.put_out
+        assert not tunnel.master.is_deciding(2)
+
+    @pytest.mark.parametrize(
+        ("state", "seconds", "error"),
+        [
+            (ClientState.PREPARING, KEY_SECONDS, CutOff),
+            (ClientState.EXCHANGING, EXCHANGE_SECONDS, CutOff),
+            (ClientState.CONFIRMING, CONFIRM_SECONDS, AuthenticationFailed),
+            (ClientState.INTRODUCING, CONFIRM_SECONDS, CutOff),
+            (ClientState.ASKING, CONSENT_SECONDS, ConsentRefused),
+        ],
+    )
+    def test_no_wait_grows_while_the_link_is_away(
+        self, tunnel: MemoryTunnel, state: ClientState, seconds: float, error: type[Exception]
+    ) -> None:
+        client = bring(tunnel, state)
+        used_up = client.code_used_up
+        tunnel.cut(2)
+        tunnel.pass_time(seconds - 1.0)
+        assert not client.over
+        tunnel.pass_time(1.0)
+        assert type(failure(tunnel, client)) is error
+        assert client.code_used_up == used_up
+
+    def test_nor_do_the_digits(self, sas: MemoryTunnel) -> None:
+        client = sas.join()
+        sas.cut(2)
+        sas.pass_time(DIGITS_SECONDS)
+        assert isinstance(failure(sas, client), CutOff)
+
+    def test_who_comes_back_with_another_opening_is_refused(self, tunnel: MemoryTunnel) -> None:
+        client = bring(tunnel, ClientState.EXCHANGING)
+        (first,) = [packet for header, packet in tunnel.relayed if header.kind is PacketType.C1]
+        tunnel.cut(2)
+        tunnel.liar = lambda header, packet: (
+            [packet[:-1] + bytes([packet[-1] ^ 1])] if header.kind is PacketType.C1 else [packet]
+        )
+        tunnel.resume(2)
+        tunnel.run()
+        assert isinstance(failure(tunnel, client), AuthenticationFailed)
+        (failed,) = tunnel.events_of(tunnel.master, RunFailed)
+        assert isinstance(failed.error, RemoteProtocolError)
+        # The right one is too late then.
+        tunnel.deliver(MASTER, first)
+        assert len(tunnel.events_of(tunnel.master, RunFailed)) == 1
+
+    def test_a_packet_of_nobody_in_particular(self, tunnel: MemoryTunnel) -> None:
+        client = bring(tunnel, ClientState.CONFIRMING)
+        (m2,) = {packet for header, packet in tunnel.relayed if header.kind is PacketType.M2}
+        tunnel.deliver(2, m2)
+        # The answer to a C1 that came twice.
+        assert client.state is ClientState.CONFIRMING
+
+
+class TestTicket:
+    def test_is_a_members(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.join()
+        with pytest.raises(LocalProtocolError, match="not a member"):
+            _ = client.ticket
+        tunnel.master.admit(2, tunnel.now)
+        tunnel.run()
+        ticket = client.ticket
+        assert (ticket.number, ticket.session_id, ticket.member) == (48213, tunnel.session_id, 2)
+        assert ticket.secret == tunnel.master.peers[2].secrets.rejoin
+
+
+class TestDirect:
+    def test_addresses_are_offered_within_a_budget(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        inside = record.DirectAddress(host="192.168.1.5", port=4663)
+        outside = record.DirectAddress(host="203.0.113.5", port=4663)
+        tunnel.master.offer_direct([inside, outside])
+        tunnel.run()
+        assert tunnel.events_of(client, DirectOffered) == [DirectOffered((inside,))]
+
+    def test_only_members_dial(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.join()
+        with pytest.raises(LocalProtocolError, match="not a member"):
+            client.dial("192.168.1.5 answered", tunnel.now)
+        tunnel.master.admit(2, tunnel.now)
+        tunnel.run()
+        path = client.dial("192.168.1.5 answered", tunnel.now)
+        (proof,) = path.data_to_send()
+        assert bytes(proof[:4]) == b"PTD1"
+        assert path.reason == "192.168.1.5 answered"
+
+
+class TestBroadcast:
+    def test_comes_in_order_and_ends(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        broadcast = tunnel.master.broadcast
+        for text in (b"one ", b"two ", b"three"):
+            broadcast.write(7, text, tunnel.now)
+            tunnel.run()
+        broadcast.end(7, tunnel.now)
+        tunnel.pass_time(1.0)
+        assert broadcasted(tunnel, client) == b"one two three"
+        assert tunnel.events_of(client, BroadcastEnded) == [BroadcastEnded(7)]
+        assert broadcast.settled
+
+    def test_what_is_lost_comes_again_in_the_pair(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        tunnel.liar = lambda header, packet: [] if header.flags & FLAG_GROUP else [packet]
+        tunnel.master.broadcast.write(7, b"lost", tunnel.now)
+        tunnel.run()
+        assert broadcasted(tunnel, client) == b""
+        # The master says where it ends; the client asks, and gets it resent.
+        tunnel.pass_time(2.0)
+        assert broadcasted(tunnel, client) == b"lost"
+
+    def test_who_is_given_up_is_told(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        from_master(tunnel, record.GroupDropped(reason="too slow"))
+        assert len(tunnel.events_of(client, BroadcastLost)) == 1
+        assert not client.over
+
+    @pytest.mark.parametrize("state", [ClientState.EXCHANGING, ClientState.ASKING])
+    def test_before_welcome_there_is_none(self, tunnel: MemoryTunnel, state: ClientState) -> None:
+        client = bring(tunnel, state)
+        packet = bytearray(HEADER_BYTES + TAG_BYTES)
+        encode_header_into(
+            packet, PacketType.DATA, MASTER, ALL_MEMBERS, TAG_BYTES, flags=FLAG_GROUP
+        )
+        tunnel.deliver(2, bytes(packet))
+        tunnel.liar = drop()
+        tunnel.run()
+        assert not client.over
+        assert not any(isinstance(e, BroadcastReceived) for e in tunnel.events.get(2, []))
+
+    def test_a_slow_reader_acknowledges_nothing(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        broadcast = tunnel.master.broadcast
+        client.hold_broadcast(True)
+        broadcast.write(7, b"slowly", tunnel.now)
+        tunnel.pass_time(1.0)
+        assert not broadcast.settled
+        client.hold_broadcast(False)
+        tunnel.pass_time(1.0)
+        assert broadcast.settled
+
+    def test_only_members_have_a_pace(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.join()
+        client.hold_broadcast(True)
+        client.hold_broadcast(False)
+        tunnel.master.admit(2, tunnel.now)
+        tunnel.run()
+        client.close()
+        client.hold_broadcast(False)
+        assert client.over
+
+    def test_another_clients_is_dropped(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        tunnel.master.broadcast.write(7, b"the master's", tunnel.now)
+        tunnel.run()
+        (packet,) = [bytearray(p) for h, p in tunnel.relayed if h.flags & FLAG_GROUP]
+        packet[12:14] = (3).to_bytes(2)
+        packet[16:24] = (1).to_bytes(8)
+        tunnel.deliver(2, bytes(packet))
+        tunnel.pass_time(1.0)
+        assert not client.over
+        assert broadcasted(tunnel, client) == b"the master's"
+
+
+def broadcasted(tunnel: MemoryTunnel, client: ClientMachine) -> bytes:
+    return b"".join(bytes(event.data) for event in tunnel.events_of(client, BroadcastReceived))
