@@ -74,7 +74,7 @@ class Session(ABC):
         self._on_event = on_event
         self._driver = MachineDriver(reactor, machine, self._report)
         machine.link.wake = self._wake_link
-        self._directs: set[MachineDriver] = set()
+        self._directs: dict[MachineDriver, DirectPath] = {}
         self._endpoint: IStreamClientEndpoint | None = None
         self._reconnector = Reconnector(reactor, self._reconnect)
         self._reporting = False
@@ -171,8 +171,9 @@ class Session(ABC):
         return done
 
     def when_disconnected(self) -> defer.Deferred[None]:
-        """Fires once the link is gone, and with it all that was to be sent has been."""
-        return self._driver.when_gone()
+        """Fires once all connections are gone, and with them all that was to be sent has been."""
+        gone = [driver.when_gone() for driver in (*self._directs, self._driver)]
+        return defer.gatherResults(gone).addCallback(lambda _: None)
 
     def make_protocol(self) -> CarrierProtocol:
         """The protocol of the link."""
@@ -210,7 +211,7 @@ class Session(ABC):
     def run_direct(self, path: DirectPath) -> CarrierProtocol:
         """The protocol of a connection straight to another member."""
         driver = MachineDriver(self._reactor, path, self._report, lambda: self._drop(driver))
-        self._directs.add(driver)
+        self._directs[driver] = path
         path.wake = partial(self._wake_direct, driver)
         # Not at once: the path may be in the middle of reading.
         path.on_closed = partial(self._reactor.callLater, 0, self._close_direct, driver)
@@ -223,7 +224,7 @@ class Session(ABC):
             driver.close()
 
     def _drop(self, driver: MachineDriver) -> None:
-        self._directs.discard(driver)
+        self._directs.pop(driver, None)
         self._woken.discard(driver)
 
     def _wake_link(self) -> None:
@@ -358,8 +359,12 @@ class Session(ABC):
             handle.stream_lost(error or CutOff("The session was closed."))
         self._check_streams()
         self._reconnector.stop()
-        for driver in (*self._directs, self._driver):
-            driver.close()
+        self._driver.close()
+        for driver, path in list(self._directs.items()):
+            if path.peer is None:
+                driver.abort()  # nothing is left to say to strangers, who could have us wait
+            else:
+                driver.close()
         waiting, self._waiting = self._waiting, []
         for deferred in waiting:
             if error is None:
