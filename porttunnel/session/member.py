@@ -178,6 +178,7 @@ class Member(ABC):
         # Nothing but RESUME before its answer: by the first other packet the server knows that
         # the new token has come, and forgets the old one.
         self._link.hold(lost.untold)
+        self._peers.link = self._link
         self._link.start(now)
         self._link.ask(self._resumption.ask(lost.member), now)
 
@@ -197,7 +198,7 @@ class Member(ABC):
         self._link.release()
         self._events.append(LinkRestored())
         self._repeat_handshakes()
-        self._peers.use_link(self._link, now)
+        self._peers.use_link(now)
 
     # For direct paths
 
@@ -280,12 +281,14 @@ class Member(ABC):
 
     def _finish(self, reason: str) -> None:
         self._over = True
+        self._resumption.erase()
         self._events.append(SessionFinished(reason))
 
     def _fail(self, error: PorttunnelError) -> None:
         if self._over:
             return
         self._over = True
+        self._resumption.erase()
         if isinstance(error, ProtocolError):
             self._link.say_goodbye()
         self._events.append(ConnectionFailed(error))

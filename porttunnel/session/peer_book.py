@@ -152,9 +152,8 @@ class PeerBook:
         for peer in self._peers.values():
             peer.pair.leave(self.link)
 
-    def use_link(self, link: Path, now: float) -> None:
-        """The server has taken a new link."""
-        self.link = link
+    def use_link(self, now: float) -> None:
+        """The server has taken the new link."""
         for peer in self:
             self.ask_on_link(peer, now)
 

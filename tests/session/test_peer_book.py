@@ -333,7 +333,8 @@ class TestPaths:
         two.client.book.ask_on_link(two.theirs, NOW)
         assert two.client.sent() == []
         new = two.client.make_path(PathKind.RELAY)
-        two.client.book.use_link(new, NOW)
+        two.client.book.link = new
+        two.client.book.use_link(NOW)
         assert two.client.book.link is new
         assert two.client.woken[-1] is new
         assert two.client.book.next_deadline(NOW) == NOW + RESYNC_SECONDS
@@ -362,7 +363,8 @@ class TestPaths:
         two.client.link.close()
         two.client.book.leave_link()
         assert two.theirs.pair.path is theirs
-        two.client.book.use_link(two.client.make_path(PathKind.RELAY), NOW)
+        two.client.book.link = two.client.make_path(PathKind.RELAY)
+        two.client.book.use_link(NOW)
         assert two.client.sent() == []
         assert two.theirs.pair.path is theirs
 

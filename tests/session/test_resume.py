@@ -6,6 +6,7 @@ import pytest
 
 from porttunnel.errors import CutOff, SessionEnded
 from porttunnel.session import request
+from porttunnel.session.client import ClientMachine
 from porttunnel.session.event import (
     BroadcastEnded,
     BroadcastReceived,
@@ -17,7 +18,7 @@ from porttunnel.session.event import (
     StreamDataReceived,
     StreamOffered,
 )
-from porttunnel.session.client import ClientMachine
+from porttunnel.session.member import Member
 from porttunnel.session.packet import MASTER
 from tests.tunnel import MemoryTunnel
 
@@ -31,8 +32,8 @@ def open_stream(tunnel: MemoryTunnel, client: ClientMachine) -> int:
     return stream
 
 
-def received(tunnel: MemoryTunnel, core: object) -> bytes:
-    return b"".join(bytes(e.data) for e in tunnel.events_of(core, StreamDataReceived))  # type: ignore[arg-type]
+def received(tunnel: MemoryTunnel, core: Member) -> bytes:
+    return b"".join(bytes(e.data) for e in tunnel.events_of(core, StreamDataReceived))
 
 
 @pytest.mark.parametrize("who", ["client", "master"])
