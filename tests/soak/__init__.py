@@ -1,0 +1,1 @@
+"""Hours of faults in minutes: ``python -m tests.soak``."""
