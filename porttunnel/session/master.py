@@ -169,9 +169,7 @@ class MasterMachine(Member):
 
     def lock(self, locked: bool) -> None:
         """Let nobody new in, or do again. The server is asked to refuse them too."""
-        if self._admission is None:
-            raise LocalProtocolError("there is no session yet")
-        self._admission.locked = locked
+        self._opened_admission().locked = locked
         self._link.tell(request.Lock(locked=locked))
 
     def offer_direct(self, addresses: list[record.DirectAddress]) -> None:
@@ -348,8 +346,12 @@ class MasterMachine(Member):
 
     def _forget(self, joiner: Joiner) -> None:
         self._book.remove(joiner)
-        if self._admission is not None:
-            self._admission.settle(joiner.member)
+        self._opened_admission().settle(joiner.member)
+
+    def _opened_admission(self) -> Admission:
+        if self._admission is None:
+            raise LocalProtocolError("there is no session yet")
+        return self._admission
 
     # What goes to all
 

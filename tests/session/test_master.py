@@ -8,25 +8,31 @@ import pytest
 
 from porttunnel.errors import (
     AuthenticationFailed,
-    CutOff,
     ErrorCode,
     LocalProtocolError,
     RemoteProtocolError,
+    SessionEnded,
     StreamCode,
 )
 from porttunnel.keys.hybrid import encapsulate
+from porttunnel.keys.primitives import SigningKey
 from porttunnel.session import record, request
 from porttunnel.session.admission import HANDSHAKE_SECONDS
 from porttunnel.session.client import ClientMachine, ClientState
 from porttunnel.session.code import SessionCode
+from porttunnel.session.direct import DialledPath
 from porttunnel.session.event import (
+    BroadcastReceived,
     ConnectionFailed,
     ConsentAsked,
     DigitsAsked,
     DigitsShown,
     DigitsWrong,
+    DirectOffered,
     InvitationMade,
     JoiningPaused,
+    MemberAway,
+    MemberBack,
     MemberJoined,
     MemberLeft,
     RunFailed,
@@ -40,12 +46,12 @@ from porttunnel.session.joiner import (
     INTRODUCTION_SECONDS,
     MAX_WRONG_DIGITS,
 )
-from porttunnel.session.master import (
-    MAX_SERVICES_BYTES,
-    SERVICE_OVERHEAD_BYTES,
-    MasterMachine,
-)
+from porttunnel.session.master import MasterMachine
+from porttunnel.session.member_book import MAX_SERVICES_BYTES, SERVICE_OVERHEAD_BYTES
 from porttunnel.session.packet import (
+    ALL_MEMBERS,
+    FLAG_GROUP,
+    HEADER_BYTES,
     MASTER,
     NO_MEMBER,
     SERVER,
@@ -55,6 +61,7 @@ from porttunnel.session.packet import (
     encode_packet,
 )
 from porttunnel.session.record import Service
+from porttunnel.session.rejoin import RejoinTicket
 from tests.session.test_member import heads
 from tests.tunnel import MemoryTunnel
 
@@ -74,7 +81,7 @@ def make_master(**changes: Any) -> MasterMachine:
         "create": request.Create(lifetime_s=3600, max_clients=8, join_window_s=0),
         "name": "Anna",
         "sas": False,
-        "signing_key": bytes(32),
+        "signing_key": SigningKey.generate(),
         "token_bytes": bytes,
         "randbelow": lambda bound: bound - 1,
         "encapsulate": encapsulate,
@@ -96,7 +103,7 @@ def failure(core_events: list[Any]) -> Exception:
 
 def from_client(client: ClientMachine, message: Any) -> None:
     """A control record out of turn."""
-    client._peers[MASTER].streams.send_control(record.encode_control(message))
+    client.peers[MASTER].streams.send_control(record.encode_control(message))
 
 
 class TestSession:
@@ -113,11 +120,6 @@ class TestSession:
         assert request.decode_request(sent[36:]) == request.Create(
             lifetime_s=60, max_clients=1, join_window_s=9
         )
-
-    @pytest.mark.parametrize("length", [0, 31, 33])
-    def test_the_signing_key_has_its_length(self, length: int) -> None:
-        with pytest.raises(ValueError, match="32"):
-            make_master(signing_key=bytes(length))
 
     def test_an_answer_that_no_master_gets(self) -> None:
         master = make_master()
@@ -151,11 +153,9 @@ class TestSession:
             assert tunnel.events_of(client, SessionFinished) == [SessionFinished("enough")]
 
     def test_ended_by_the_server(self, tunnel: MemoryTunnel) -> None:
-        tunnel.tell(MASTER, request.GoingAway(retry_after_s=1))
-        assert not tunnel.master.over
         tunnel.tell(MASTER, request.Closed(reason="expired"))
         error = failure(tunnel.events[MASTER])
-        assert isinstance(error, CutOff)
+        assert isinstance(error, SessionEnded)
         assert "expired" in str(error)
 
 
@@ -167,7 +167,7 @@ class TestConsent:
         with pytest.raises(LocalProtocolError):
             tunnel.master.streams(2)
         # Not even for a client that does not keep to the rules.
-        client._peers[MASTER].streams.open("web")
+        client.peers[MASTER].streams.open("web")
         tunnel.run()
         (failed,) = tunnel.events_of(tunnel.master, RunFailed)
         assert isinstance(failed.error, RemoteProtocolError)
@@ -188,7 +188,7 @@ class TestConsent:
         tunnel.master.refuse(2, "not today")
         tunnel.run()
         assert client.over
-        assert not tunnel.master._peers
+        assert not len(tunnel.master.peers)
         assert not tunnel.master.over
         assert tunnel.enter().state is ClientState.MEMBER
 
@@ -294,7 +294,7 @@ class TestTries:
         (failed,) = tunnel.events_of(tunnel.master, RunFailed)
         assert failed.member == 2
         assert str(failed.error) == AuthenticationFailed.MESSAGE
-        assert not tunnel.master._peers
+        assert not len(tunnel.master.peers)
 
     def test_the_third_burns_the_code_and_ten_pause_joining(self, tunnel: MemoryTunnel) -> None:
         member = tunnel.enter("Cleo")
@@ -323,7 +323,7 @@ class TestTries:
         tunnel.join()
         tunnel.liar = lambda header, packet: [packet]
         waiting = tunnel.join(code)
-        assert waiting.state is ClientState.EXCHANGING
+        assert not waiting.code_used_up
         tunnel.pass_time(HANDSHAKE_SECONDS)
         assert waiting.state is ClientState.ASKING
 
@@ -392,7 +392,7 @@ class TestDigits:
         assert not client.over
         sas.tell(2, request.Closed(reason="the master closed it"))
         (failed,) = sas.events_of(client, ConnectionFailed)
-        assert isinstance(failed.error, CutOff)
+        assert isinstance(failed.error, SessionEnded)
 
     def test_two_may_compare_at_once(self, sas: MemoryTunnel) -> None:
         clients = [sas.join(), sas.join()]
@@ -414,7 +414,7 @@ class TestMembers:
         tunnel.run()
         assert stream
         tunnel.master.kick(2)
-        assert not tunnel.master._peers
+        assert not len(tunnel.master.peers)
         tunnel.run()
         assert tunnel.events_of(client, SessionFinished)
         assert tunnel.events_of(tunnel.master, MemberLeft) == [MemberLeft(2, "put out", False)]
@@ -449,15 +449,54 @@ class TestMembers:
         tunnel.deliver(MASTER, encode_packet(kind, sender, MASTER, body))
         assert isinstance(failure(tunnel.events[MASTER]), RemoteProtocolError)
 
-    def test_whose_link_is_lost_was_cut_off(self, tunnel: MemoryTunnel) -> None:
+    def test_whose_link_is_lost_is_away_and_no_stranger(self, tunnel: MemoryTunnel) -> None:
         tunnel.enter()
+        peer = tunnel.master.peers[2]
         tunnel.tell(MASTER, request.Link(member=9, up=False))
-        tunnel.tell(MASTER, request.Link(member=2, up=True))
         tunnel.tell(MASTER, request.Joining(member=3))
+        tunnel.cut(2)
+        assert tunnel.events_of(tunnel.master, MemberAway) == [MemberAway(2)]
+        assert not tunnel.master.streams(2).has_work
+        tunnel.resume(2)
+        tunnel.run()
+        assert tunnel.events_of(tunnel.master, MemberBack) == [MemberBack(2)]
+        assert tunnel.master.peers[2] is peer
         assert tunnel.events_of(tunnel.master, MemberLeft) == []
-        tunnel.tell(MASTER, request.Link(member=2, up=False))
+        assert len(tunnel.events_of(tunnel.master, ConsentAsked)) == 1
+
+    def test_who_left_while_the_master_was_away(self, tunnel: MemoryTunnel) -> None:
+        clients = [tunnel.enter(name) for name in ("Ben", "Cleo")]
+        tunnel.cut(MASTER)
+        clients[0].close()
+        tunnel.run()
+        assert tunnel.events_of(tunnel.master, MemberLeft) == []
+        tunnel.resume(MASTER)
+        tunnel.run()
+        # Its goodbye was lost with the link; the server knows that it is gone.
         (left,) = tunnel.events_of(tunnel.master, MemberLeft)
         assert (left.member, left.cut_off) == (2, True)
+        assert not tunnel.master.streams(3).has_work
+
+    def test_a_list_that_may_be_cut_short_says_nothing_of_who_left(
+        self, tunnel: MemoryTunnel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clients = [tunnel.enter(name) for name in ("Ben", "Cleo")]
+        monkeypatch.setattr(request, "MAX_STATUS_MEMBERS", 2)
+        tunnel.cut(MASTER)
+        clients[0].close()
+        tunnel.run()
+        tunnel.resume(MASTER)
+        tunnel.run()
+        assert tunnel.events_of(tunnel.master, MemberLeft) == []
+
+    def test_status_has_one_answer(self, tunnel: MemoryTunnel) -> None:
+        tunnel.master.link.ask(request.Status(), tunnel.now)
+        sent = heads(b"".join(tunnel.master.data_to_send()))
+        body = request.encode(request.Done())
+        tunnel.deliver(
+            MASTER, encode_packet(PacketType.REPLY, SERVER, MASTER, body, number=sent[-1].number)
+        )
+        assert isinstance(failure(tunnel.events[MASTER]), RemoteProtocolError)
 
     def test_with_a_goodbye_it_left_on_purpose(self, tunnel: MemoryTunnel) -> None:
         for client in (tunnel.enter(), tunnel.join()):
@@ -532,3 +571,136 @@ def test_the_last_packets_go_out_before_the_server_is_asked(tunnel: MemoryTunnel
     tunnel.master.kick(2)
     kinds = [head.kind for head in heads(b"".join(tunnel.master.data_to_send()))]
     assert kinds == [PacketType.DATA, PacketType.REQUEST]
+
+
+class TestLock:
+    def test_lets_nobody_new_in_until_it_is_opened(self, tunnel: MemoryTunnel) -> None:
+        member = tunnel.enter()
+        tunnel.master.lock(True)
+        refused = tunnel.join()
+        assert refused.over
+        assert not refused.code_used_up
+        assert not member.over
+        tunnel.master.lock(False)
+        assert tunnel.enter("Cleo").state is ClientState.MEMBER
+
+    def test_is_asked_of_the_server_too(self, tunnel: MemoryTunnel) -> None:
+        tunnel.master.lock(True)
+        sent = b"".join(tunnel.master.data_to_send())
+        assert request.decode_request(sent[HEADER_BYTES:]) == request.Lock(locked=True)
+
+    def test_needs_a_session(self) -> None:
+        with pytest.raises(LocalProtocolError, match="no session"):
+            make_master().lock(True)
+
+
+class TestBroadcast:
+    def test_needs_a_session(self) -> None:
+        with pytest.raises(LocalProtocolError, match="not open"):
+            _ = make_master().broadcast
+
+    def test_goes_to_all_at_once(self, tunnel: MemoryTunnel) -> None:
+        clients = [tunnel.enter(name) for name in ("Ben", "Cleo", "Dora")]
+        tunnel.relayed.clear()
+        tunnel.master.broadcast.write(1, b"to all", tunnel.now)
+        tunnel.pass_time(1.0)
+        sent = [header for header, _ in tunnel.relayed if header.flags & FLAG_GROUP]
+        assert [header.target for header in sent] == [ALL_MEMBERS]
+        for client in clients:
+            (came,) = tunnel.events_of(client, BroadcastReceived)
+            assert bytes(came.data) == b"to all"
+        assert tunnel.master.broadcast.settled
+
+    def test_a_report_is_a_members_only(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.join()
+        from_client(client, record.GroupAck(epoch=1, next=0, missing=False))
+        tunnel.run()
+        (failed,) = tunnel.events_of(tunnel.master, RunFailed)
+        assert isinstance(failed.error, RemoteProtocolError)
+
+    @pytest.mark.parametrize("epoch", [1, 2])
+    def test_a_report_of_what_was_never_sent_ends_its_pair(
+        self, tunnel: MemoryTunnel, epoch: int
+    ) -> None:
+        client, other = tunnel.enter("Ben"), tunnel.enter("Cleo")
+        from_client(client, record.GroupAck(epoch=epoch, next=99, missing=False))
+        tunnel.run()
+        assert [event.member for event in tunnel.events_of(tunnel.master, RunFailed)] == [2]
+        assert not other.over
+
+    def test_waits_while_the_link_is_away(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        tunnel.cut(MASTER)
+        tunnel.master.broadcast.write(1, b"later", tunnel.now)
+        tunnel.run()
+        assert tunnel.master.data_to_send() == ()
+        tunnel.resume(MASTER)
+        tunnel.pass_time(3.0)
+        (came,) = tunnel.events_of(client, BroadcastReceived)
+        assert bytes(came.data) == b"later"
+
+    def test_is_over_with_the_session(self, tunnel: MemoryTunnel) -> None:
+        tunnel.enter()
+        tunnel.master.broadcast.write(1, b"too late", tunnel.now)
+        tunnel.master.close()
+        packets = heads(b"".join(tunnel.master.data_to_send()))
+        assert not any(header.flags & FLAG_GROUP for header in packets)
+
+
+class TestDirect:
+    def test_is_offered_to_all_and_to_those_that_come(self, tunnel: MemoryTunnel) -> None:
+        first = tunnel.enter("Ben")
+        address = record.DirectAddress(host="10.0.0.1", port=4663)
+        tunnel.master.offer_direct([address])
+        second = tunnel.enter("Cleo")
+        for client in (first, second):
+            assert tunnel.events_of(client, DirectOffered) == [DirectOffered((address,))]
+
+    def test_only_who_is_in_is_answered(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.join()
+        peer = client.peers[MASTER]
+        for admitted in (False, True):
+            if admitted:
+                tunnel.master.admit(2, tunnel.now)
+            dialled = DialledPath(client, peer, "", tunnel.now, nonce=bytes(16))
+            accepted = tunnel.master.accept_direct("a cable", tunnel.now)
+            assert accepted.reason == "a cable"
+            accepted.receive_data(memoryview(b"".join(dialled.data_to_send())), tunnel.now)
+            assert bool(accepted.data_to_send()) == admitted
+            assert accepted.closed != admitted
+
+
+class TestRejoin:
+    def test_who_was_remembered_and_gone_before_is_welcome(self) -> None:
+        tunnel = MemoryTunnel()
+        tunnel.master._remember = True
+        client = tunnel.enter()
+        secrets = client.ticket
+        ticket = RejoinTicket(
+            secrets.number, secrets.session_id, secrets.member, bytes(secrets.secret)
+        )
+        again = ClientMachine(
+            tunnel.code,
+            ticket=ticket,
+            name="Ben",
+            token_bytes=tunnel.random.randbytes,
+            jitter=0.5,
+        )
+        tunnel.add(again)
+        tunnel.run()
+        assert again.state is ClientState.MEMBER
+        assert client in tunnel.put_out
+        assert [event.member for event in tunnel.events_of(tunnel.master, MemberLeft)] == [2]
+        # And once more, though the one before has left meanwhile.
+        last = ClientMachine(
+            tunnel.code,
+            ticket=RejoinTicket(secrets.number, tunnel.session_id, 3, bytes(again.ticket.secret)),
+            name="Ben",
+            token_bytes=tunnel.random.randbytes,
+            jitter=0.5,
+        )
+        tunnel.tell(MASTER, request.Left(member=3, reason="lapsed"))
+        tunnel.add(last)
+        tunnel.run()
+        assert last.state is ClientState.MEMBER
+        assert [event.member for event in tunnel.events_of(tunnel.master, MemberLeft)] == [2, 3]
