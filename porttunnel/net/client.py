@@ -139,7 +139,7 @@ class JoinedSession(Session):
 
     def _finish(self, error: PorttunnelError | None) -> None:
         if self._dialler is not None:
-            self._dialler.stop()
+            self._dialler.offer(())
         super()._finish(error)
 
     def _try_direct(self, dialler: DirectDialler, happened: Any) -> None:

@@ -21,6 +21,7 @@ from porttunnel.net.carriers.protocol import CarrierProtocol
 from porttunnel.net.local_address import local_addresses
 from porttunnel.net.reconnect import Reconnector
 from porttunnel.session.direct import AcceptedPath, DialledPath, DirectPath
+from porttunnel.session.event import PathKind
 from porttunnel.session.record import DirectAddress
 
 __all__ = ["DirectDialler", "DirectListener"]
@@ -144,7 +145,7 @@ class DirectDialler:
         self.stop()
         if self._offered:
             self._trying = Deferred.fromCoroutine(self._try(self._offered))
-            self._trying.addErrback(_explain)
+            self._trying.addErrback(self._failed)
 
     def lost(self) -> None:
         """The direct path is gone; if its address is still there, it comes back."""
@@ -157,6 +158,11 @@ class DirectDialler:
         trying, self._trying = self._trying, None
         if trying is not None:
             trying.cancel()
+
+    def _failed(self, failure: Any) -> None:
+        if failure.trap(CancelledError, NotReachable) is NotReachable:
+            _log.debug("no direct connection: {reason}", reason=failure.value)
+            self.lost()
 
     async def _try_again(self) -> None:
         if self._worked is not None:
@@ -190,6 +196,8 @@ class DirectDialler:
             close()
             if not proven.called:
                 proven.callback(False)
+            elif path.peer is not None and path.peer.path_kind is not PathKind.DIRECT:
+                self.lost()  # before it was used, so nothing else tells of it
 
         path.on_closed = closed
         path.on_proven = lambda: proven.callback(True)
@@ -209,8 +217,3 @@ class DirectDialler:
         except CancelledError:
             path.close()
             raise
-
-
-def _explain(failure: Any) -> None:
-    failure.trap(CancelledError, NotReachable)
-    _log.debug("no direct connection: {reason}", reason=failure.value)

@@ -8,12 +8,13 @@ from typing import Any
 from twisted.internet import reactor as real_reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint
 
-from porttunnel.net import master, reconnect
+from porttunnel.net import client, direct, master, reconnect
 from porttunnel.net.client import JoinedSession
 from porttunnel.net.direct import DirectListener
 from porttunnel.net.master import SharedSession
 from porttunnel.net.session import Session
 from porttunnel.session import direct_address, event
+from porttunnel.session.direct import DialledPath
 from porttunnel.session.event import PathKind
 from porttunnel.session.record import DirectAddress
 from tests.conformance import End, digest, factory_of, pattern, turn
@@ -38,6 +39,7 @@ class OnOneNetwork:
 
     async def setUp(self) -> None:
         self.patch(direct_address, "may_connect", lambda host, port: True)
+        self.patch(direct, "DIRECT_PORT", 0)  # 4663 may be somebody else's
         self.patch(reconnect, "MAX_DELAY_SECONDS", 0.2)
         self.ports: list[int] = []  # where masters listen
         self.hosts = ["127.0.0.1"]
@@ -48,6 +50,14 @@ class OnOneNetwork:
             return DirectListener(session, accept, self.find_addresses)
 
         self.patch(master, "DirectListener", make)
+        self.tried: list[str] = []  # what clients dialled
+        dial = client.JoinedSession._dial
+
+        def note(session: JoinedSession, reason: str) -> DialledPath:
+            self.tried.append(reason)
+            return dial(session, reason)
+
+        self.patch(client.JoinedSession, "_dial", note)
         await super().setUp()  # type: ignore[misc]  # a mixin of test cases
 
     def find_addresses(self, port: int) -> list[DirectAddress]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet import reactor as real_reactor
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import CannotListenError, ConnectionRefusedError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
@@ -82,6 +83,36 @@ class PathTests(DirectTestCase):
         for end in (server, client):
             await end.until_received(10 * CHUNK_BYTES)
             self.assertEqual(digest(end.data), digest(pattern(CHUNK_BYTES) * 10))
+        await self.until_path(PathKind.DIRECT)
+
+    async def test_what_has_worked_is_tried_until_it_works_again(self) -> None:
+        # The server is often back before the network that both are on.
+        shared, joined = await self.pair()
+        port = self.ports[-1]
+        listener: Any = shared._listener
+        for listening in listener._ports:
+            await maybeDeferred(listening.stopListening)
+        for carrier in self.carriers(joined):
+            carrier.abort()
+        await self.until_path(PathKind.RELAY)
+        assert joined.carrier is not None
+        joined.carrier.abort()
+        await until(lambda: event.LinkRestored in map(type, self.told[2]))
+        tries = len(self.tried)
+        await until(lambda: len(self.tried) > tries + 2)
+        again = reactor.listenTCP(port, listener._factory)
+        self.addCleanup(again.stopListening)
+        await self.until_path(PathKind.DIRECT)
+        await self.assert_works(shared, joined)
+
+    async def test_lost_as_soon_as_it_is_there(self) -> None:
+        _shared, joined = await self.meet()
+        dialler: Any = joined._dialler
+        await until(lambda: dialler._worked is not None)
+        for carrier in self.carriers(joined):
+            carrier.abort()
+        self.assertEqual(self.paths(2), [])
+        await until(lambda: len(self.tried) > 1)
         await self.until_path(PathKind.DIRECT)
 
     async def test_ends_with_the_session(self) -> None:
