@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -27,15 +29,17 @@ class BroadcastOutput:
         self._streams = streams
         self._session: JoinedSession | None = None
         self._full = False
+        self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._over = False
         self._ended: Deferred[None] = Deferred()
+        self._written: Deferred[None] | None = None
         streams.reserve_output(self._set_full)
 
     def begin(self, session: JoinedSession) -> None:
         """We are in."""
         self._session = session
-        session.on_broadcast(self)
+        session.on_broadcast(self, counts_consumed=True)
 
     def when_ended(self, session: JoinedSession) -> Deferred[None]:
         """Fires when all has come; fails if it can't any more."""
@@ -44,25 +48,27 @@ class BroadcastOutput:
 
     async def flush(self) -> None:
         """Wait until whoever reads the output has it all, however long that takes."""
+        if self._waiting:
+            self._written = Deferred()
+            await self._written
         await self._streams.finish_output()
 
     # BroadcastListener
 
     def broadcast_received(self, channel: int, data: memoryview) -> None:
         if channel != DEFAULT_CHANNEL or self._over:
+            self._consume(len(data))
             return
-        if self._full:
-            self._waiting_bytes += len(data)
-            if self._waiting_bytes > MAX_WAITING_BYTES:
-                self._fail(StreamReset(text.OUTPUT_TOO_SLOW, StreamCode.TIMED_OUT))
-                return
-        self._streams.write_data(bytes(data))
+        self._waiting.append(bytes(data))
+        self._waiting_bytes += len(data)
+        self._write()
+        if self._waiting_bytes > MAX_WAITING_BYTES:
+            self._fail(StreamReset(text.OUTPUT_TOO_SLOW, StreamCode.TIMED_OUT))
 
     def broadcast_ended(self, channel: int) -> None:
         if channel == DEFAULT_CHANNEL and not self._over:
             self._over = True
-            if self._session is not None and self._full:
-                self._session.resume_broadcast()  # what is kept here is safe
+            self._consume(self._waiting_bytes)  # what is kept here is safe
             self._ended.callback(None)
 
     def broadcast_lost(self, error: PorttunnelError) -> None:
@@ -72,13 +78,23 @@ class BroadcastOutput:
 
     def _set_full(self, full: bool) -> None:
         self._full = full
-        self._waiting_bytes = 0
-        if self._session is None or self._over:
-            return
-        if full:
-            self._session.pause_broadcast()
-        else:
-            self._session.resume_broadcast()
+        self._write()
+
+    def _write(self) -> None:
+        while self._waiting and not self._full:
+            data = self._waiting.popleft()
+            self._waiting_bytes -= len(data)
+            if not self._over:
+                self._consume(len(data))
+            self._streams.write_data(data)  # may say that it is full now
+        written = self._written
+        if written is not None and not self._waiting:
+            self._written = None
+            written.callback(None)
+
+    def _consume(self, count: int) -> None:
+        if self._session is not None:
+            self._session.broadcast_consumed(count)
 
     def _session_ended(self, _: None) -> None:
         self._fail(CutOff(text.BROADCAST_CUT))

@@ -84,22 +84,25 @@ class JoinedSession(Session):
         self._client.enter_digits(digits, self._reactor.seconds())
         self.flush()
 
-    def on_broadcast(self, listener: BroadcastListener) -> None:
+    def on_broadcast(self, listener: BroadcastListener, *, counts_consumed: bool = False) -> None:
         """Who gets what the master broadcasts. Say it as soon as :func:`join` has returned, or in
         ``Welcomed``: what came before nobody gets.
+
+        :param counts_consumed: the listener says :meth:`broadcast_consumed` for all that it got,
+            sooner or later: so much later it is. Without it a listener that keeps bytes in its
+            memory keeps any number of them.
         """
         self._listener = listener
+        broadcast = self._client.broadcast
+        if counts_consumed and broadcast is not None:
+            broadcast.count_consumed()
 
-    def pause_broadcast(self) -> None:
-        """Who gets it can't take more: the master waits, or goes on without us. At most another
-        8 MiB still come.
-        """
-        self._client.hold_broadcast(True)
-
-    def resume_broadcast(self) -> None:
-        """Undo :meth:`pause_broadcast`."""
-        self._client.hold_broadcast(False)
-        self.flush()
+    def broadcast_consumed(self, count: int) -> None:
+        """The listener has got rid of ``count`` more bytes."""
+        broadcast = self._client.broadcast
+        if broadcast is not None:
+            broadcast.consumed(count, self._reactor.seconds())
+            self.flush_soon()
 
     def close(self, reason: str = "closed") -> defer.Deferred[None]:
         """Leave the session; fires when we have left."""

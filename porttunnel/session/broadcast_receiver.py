@@ -88,7 +88,11 @@ class BroadcastReceiver:
         self._epochs = deque([_KnownEpoch(session_id, epoch, key)])
         self._next = 0
         self._is_lost = False
-        self._is_held = False
+        self._is_counting = False
+        self._received_bytes = 0  # of data, all that ever came
+        self._consumed_bytes = 0
+        # Of packets that are not consumed: epoch, number, received bytes behind it, size.
+        self._unconsumed: deque[tuple[int, int, int, int]] = deque()
         self._unreported_bytes = 0
         self._unreported_packets = 0
         self._ack_deadline: float | None = None
@@ -168,6 +172,7 @@ class BroadcastReceiver:
         return records
 
     def _accept(self, records: memoryview, size: int, now: float) -> None:
+        position = self._epochs[0].number, self._next
         offset, end = 0, len(records)
         while offset < end:
             if end - offset < RECORD_HEADER_BYTES:
@@ -177,22 +182,19 @@ class BroadcastReceiver:
             stop = offset + length
             if kind == RecordKind.DATA and channel and length and stop <= end:
                 self._events.append(BroadcastReceived(channel=channel, data=records[offset:stop]))
+                self._received_bytes += length
             elif kind == RecordKind.END and channel and not length:
                 self._events.append(BroadcastEnded(channel=channel))
             else:
                 raise RemoteProtocolError("a group packet holds a record that it can't hold")
             offset = stop
         self._next += 1
-        self._unreported_bytes += size
-        self._unreported_packets += 1
         self._turn_epochs()
-        if (
-            self._unreported_bytes >= ACK_AFTER_BYTES
-            or self._unreported_packets >= ACK_AFTER_PACKETS
-        ):
-            self._report(missing=False)
+        if self._is_counting:
+            self._unconsumed.append((*position, self._received_bytes, size))
+            self._report_consumed(now)
         else:
-            self._schedule_report(now)
+            self._count(size, now)
 
     # What the master says in the pair
 
@@ -259,19 +261,33 @@ class BroadcastReceiver:
 
     # Reports and time
 
-    def hold(self) -> None:
-        """Acknowledge nothing from now on: who takes the bytes is behind, and so is this member.
-
-        At most a window of more comes; then the master waits for it, or goes on without it.
+    def count_consumed(self) -> None:
+        """Acknowledge only what :meth:`consumed` was said of, from now on: whose application is
+        slow is then slow for the master too, and has at most a window of bytes in its memory.
         """
-        self._is_held = True
+        self._is_counting = True
+        self._consumed_bytes = self._received_bytes
 
-    def release(self) -> None:
-        """Who takes the bytes has them all: acknowledge what came."""
-        if self._is_held:
-            self._is_held = False
-            if not self._is_lost:
-                self._report(missing=False)
+    def consumed(self, count: int, now: float) -> None:
+        """The application has taken ``count`` more bytes of data."""
+        self._consumed_bytes += count
+        if not self._is_lost:
+            self._report_consumed(now)
+
+    def _report_consumed(self, now: float) -> None:
+        while self._unconsumed and self._unconsumed[0][2] <= self._consumed_bytes:
+            self._count(self._unconsumed.popleft()[3], now)
+
+    def _count(self, size: int, now: float) -> None:
+        self._unreported_bytes += size
+        self._unreported_packets += 1
+        if (
+            self._unreported_bytes >= ACK_AFTER_BYTES
+            or self._unreported_packets >= ACK_AFTER_PACKETS
+        ):
+            self._report(missing=False)
+        else:
+            self._schedule_report(now)
 
     def _want(self, now: float) -> None:
         """Ask for what is missing, once in a while: each lost packet shows in all that follow."""
@@ -293,9 +309,10 @@ class BroadcastReceiver:
         self._unreported_bytes = 0
         self._unreported_packets = 0
         self._ack_deadline = None
-        if self._is_held and not missing:
-            return
-        self._tell(GroupAck(epoch=self._epochs[0].number, next=self._next, missing=missing))
+        epoch, number = self._epochs[0].number, self._next
+        if self._unconsumed and not missing:
+            epoch, number, *_ = self._unconsumed[0]
+        self._tell(GroupAck(epoch=epoch, next=number, missing=missing))
 
     def next_deadline(self) -> float | None:
         """When :meth:`handle_timeout` is due (seconds, absolute)."""

@@ -320,10 +320,10 @@ class ClientMachine(Member):
 
     # Broadcasts
 
-    def hold_broadcast(self, held: bool) -> None:
-        """Let the master wait, or not any more: see :meth:`BroadcastReceiver.hold`."""
-        if self._broadcast is not None and not self._over:
-            self._broadcast.hold() if held else self._broadcast.release()
+    @property
+    def broadcast(self) -> BroadcastReceiver | None:
+        """Takes what is sent to all, as long as this is a member."""
+        return None if self._over else self._broadcast
 
     def _receive_group(self, header: Header, packet: memoryview, now: float) -> None:
         if header.sender == MASTER and self._broadcast is not None and not self._over:

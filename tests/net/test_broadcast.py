@@ -134,11 +134,10 @@ class WriterTests(InMemoryTestCase):
 
     def test_a_push_producer_waits_for_who_is_slow(self) -> None:
         shared, joined = self.pair()
-        Listener(joined)
+        joined.on_broadcast(Listener(joined), counts_consumed=True)
         writer = shared.broadcast()
         producer = Producer()
         writer.registerProducer(producer, True)
-        joined.pause_broadcast()
         written = 0
         # Our own link makes it wait too, but not for long.
         while producer.told[-1:] != ["pause"] and written < 4 * WINDOW_BYTES:
@@ -147,7 +146,7 @@ class WriterTests(InMemoryTestCase):
             self.run_lines()
         self.assertEqual(producer.told[-1], "pause")
         self.assertLess(written, 2 * WINDOW_BYTES)
-        joined.resume_broadcast()
+        joined.broadcast_consumed(WINDOW_BYTES // 2)
         self.run_lines()
         self.assertEqual(producer.told[-1], "resume")
 

@@ -424,29 +424,70 @@ def test_data_of_an_event_is_what_was_sent(client: Client) -> None:
     assert event == BroadcastReceived(channel=7, data=memoryview(content))
 
 
-class TestHold:
-    def test_lets_nothing_be_acknowledged_before_the_release(self) -> None:
+class TestConsumption:
+    def test_is_what_is_acknowledged(self) -> None:
         client = Client()
-        client.receiver.hold()
+        client.group(group_packet(0))
+        client.receiver.count_consumed()
+        for number in range(1, 5):
+            client.group(group_packet(number, data(b"abc") + data(b"d")))
+        client.receiver.handle_timeout(NOW + ACK_AFTER_SECONDS)
+        assert client.told == [ack(1)]
+        client.receiver.consumed(3, NOW)
+        assert client.receiver.next_deadline() is None
+        # Packets count as a whole.
+        client.receiver.consumed(6, NOW)
+        client.receiver.handle_timeout(NOW + ACK_AFTER_SECONDS)
+        assert client.told == [ack(1), ack(3)]
+        client.receiver.receive_end(GroupEnd(epoch=FIRST_EPOCH, next=5), NOW)
+        assert client.told[2:] == [ack(3)]
+        client.receiver.consumed(7, NOW)
+        client.receiver.handle_timeout(NOW + ACK_AFTER_SECONDS)
+        assert client.told[3:] == [ack(5)]
+
+    def test_of_much_is_acknowledged_at_once(self) -> None:
+        client = Client()
+        client.receiver.count_consumed()
         for number in range(ACK_AFTER_PACKETS):
             client.group(group_packet(number))
+        assert client.told == []
+        client.receiver.consumed(ACK_AFTER_PACKETS, NOW)
+        assert client.told == [ack(ACK_AFTER_PACKETS)]
+
+    def test_of_an_end_needs_nobody(self) -> None:
+        client = Client()
+        client.receiver.count_consumed()
+        client.group(group_packet(0, encode_record(RecordKind.END, 7)))
         client.receiver.handle_timeout(NOW + ACK_AFTER_SECONDS)
-        client.receiver.receive_end(GroupEnd(epoch=FIRST_EPOCH, next=ACK_AFTER_PACKETS), NOW)
-        assert client.told == []
-        assert len(client.events) == ACK_AFTER_PACKETS
-        client.receiver.release()
-        client.receiver.release()
-        assert client.told == [GroupAck(epoch=FIRST_EPOCH, next=ACK_AFTER_PACKETS, missing=False)]
+        assert client.told == [ack(1)]
 
-    def test_still_asks_for_what_is_missing(self) -> None:
+    def test_lags_behind_an_epoch(self) -> None:
         client = Client()
-        client.receiver.hold()
-        client.group(group_packet(1))
-        assert client.told == [GroupAck(epoch=FIRST_EPOCH, next=0, missing=True)]
+        client.receiver.count_consumed()
+        client.group(group_packet(0))
+        epoch = Epoch(epoch=FIRST_EPOCH + 1, key=key_of(FIRST_EPOCH + 1), previous_end=1)
+        client.receiver.receive_epoch(epoch, NOW)
+        client.receiver.handle_timeout(NOW + ACK_AFTER_SECONDS)
+        assert client.told == [ack(0)]
+        client.receiver.consumed(1, NOW)
+        client.receiver.handle_timeout(NOW + ACK_AFTER_SECONDS)
+        assert client.told[1:] == [GroupAck(epoch=FIRST_EPOCH + 1, next=0, missing=False)]
 
-    def test_ends_silently_when_the_broadcast_is_lost(self) -> None:
+    def test_holds_up_no_question_for_what_is_missing(self) -> None:
         client = Client()
-        client.receiver.hold()
+        client.receiver.count_consumed()
+        client.group(group_packet(0))
+        client.group(group_packet(2))
+        assert client.told == [GroupAck(epoch=FIRST_EPOCH, next=1, missing=True)]
+
+    def test_after_the_loss_is_told_nobody(self) -> None:
+        client = Client()
+        client.receiver.count_consumed()
+        client.group(group_packet(0))
         client.receiver.receive_dropped(GroupDropped(reason=""))
-        client.receiver.release()
+        client.receiver.consumed(1, NOW)
         assert client.told == []
+
+
+def ack(number: int) -> GroupAck:
+    return GroupAck(epoch=FIRST_EPOCH, next=number, missing=False)
