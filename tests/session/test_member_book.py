@@ -128,13 +128,13 @@ class TestWho:
         joiner = office.begin(2)
         assert book.find(2) is book.joining(2) is book.deciding(2) is joiner
         assert book.admitted(2) is None
-        assert not joiner.peer.streams.admitted
+        before = joiner.peer.streams.admitted
         book.admit(joiner, 200.0)
         assert book.find(2) is joiner
         assert book.joining(2) is None
         assert book.admitted(2) is joiner.peer
         assert book.joiner_of(joiner.peer) is joiner
-        assert joiner.peer.streams.admitted
+        assert (before, joiner.peer.streams.admitted) == (False, True)
         assert (joiner.state, joiner.deadline) == (JoinerState.MEMBER, None)
         other = office.begin(3)
         assert book.joiner_of(other.peer) is other
