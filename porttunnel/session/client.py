@@ -211,7 +211,7 @@ class ClientMachine(Member):
         if isinstance(event, request.Closed):
             # Without the master's BYE this is only the server's word.
             raise SessionEnded(f"The session has ended: {event.reason}. Ask for a new code.")
-        if isinstance(event, request.Left):
+        if isinstance(event, request.Left) and event.member == self._link.member:
             raise SessionEnded(f"You are not in the session any more: {event.reason}.")
         if isinstance(event, request.Link) and event.member == MASTER:
             self._master_moved(event.up, now)

@@ -692,6 +692,8 @@ class TestEnds:
 
     def test_put_out_by_the_servers_word(self, tunnel: MemoryTunnel) -> None:
         client = tunnel.enter()
+        tunnel.tell(2, request.Left(member=3, reason="another one"))
+        assert not client.over
         tunnel.tell(2, request.Left(member=2, reason="lapsed"))
         error = failure(tunnel, client)
         assert isinstance(error, SessionEnded)
