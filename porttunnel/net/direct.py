@@ -20,6 +20,7 @@ from porttunnel.errors import NotReachable, PorttunnelError
 from porttunnel.net.carriers.protocol import CarrierProtocol
 from porttunnel.net.local_address import local_addresses
 from porttunnel.net.reconnect import Reconnector
+from porttunnel.session import direct_address
 from porttunnel.session.direct import AcceptedPath, DialledPath, DirectPath
 from porttunnel.session.event import PathKind
 from porttunnel.session.record import DirectAddress
@@ -58,6 +59,9 @@ class _AcceptingFactory(Factory):
         if len(self._unproven) >= MAX_UNPROVEN:
             return None
         host = getattr(addr, "host", "").removeprefix("::ffff:")
+        # The port is open on every interface, the one to the internet too.
+        if not direct_address.may_connect(host, DIRECT_PORT):
+            return None
         path = self._accept(_REASON.format(host=host))
         self._unproven.add(path)
         return self._session.run_direct(path)
