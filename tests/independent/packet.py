@@ -8,7 +8,11 @@ import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 __all__ = [
@@ -29,7 +33,9 @@ __all__ = [
     "encode_record",
     "expand",
     "extract",
+    "open_group",
     "open_packet",
+    "seal_group",
     "seal_packet",
     "sha256",
 ]
@@ -188,6 +194,37 @@ def open_packet(keys: tuple[bytes, bytes], packet: bytes) -> bytes:
         return AESGCM(keys[0]).decrypt(_nonce(keys[1], number), body, head)
     except InvalidTag:
         raise PacketError("does not open") from None
+
+
+def open_group(
+    keys: tuple[bytes, bytes], session_id: bytes, master: bytes, packet: bytes
+) -> list[Record]:
+    """The records of a group packet that the master has signed, section 8.
+
+    :param keys: of the group epoch.
+    :param master: its public Ed25519 key, from WELCOME.
+    """
+    plaintext = open_packet(keys, packet)
+    signature, body = plaintext[:64], plaintext[64:]
+    covered = b"ptun1 group" + session_id + packet[:HEADER_BYTES] + sha256(body)
+    try:
+        Ed25519PublicKey.from_public_bytes(master).verify(signature, covered)
+    except InvalidSignature:
+        raise PacketError("not the master's") from None
+    return decode_records(body)
+
+
+def seal_group(
+    keys: tuple[bytes, bytes],
+    session_id: bytes,
+    master: Ed25519PrivateKey,
+    header: Header,
+    body: bytes,
+) -> bytes:
+    """A whole group packet."""
+    head = _encode_header(header, 64 + len(body) + 16)
+    signature = master.sign(b"ptun1 group" + session_id + head + sha256(body))
+    return seal_packet(keys, header, signature + body)
 
 
 def encode_record(kind: str, stream: int = 0, payload: bytes = b"") -> bytes:

@@ -981,24 +981,25 @@ class TestBroadcast:
 
     def test_a_slow_reader_acknowledges_nothing(self, tunnel: MemoryTunnel) -> None:
         client = tunnel.enter()
-        broadcast = tunnel.master.broadcast
-        client.hold_broadcast(True)
-        broadcast.write(7, b"slowly", tunnel.now)
+        sender, receiver = tunnel.master.broadcast, client.broadcast
+        assert receiver is not None
+        receiver.count_consumed()
+        sender.write(7, b"slowly", tunnel.now)
         tunnel.pass_time(1.0)
-        assert not broadcast.settled
-        client.hold_broadcast(False)
+        before = sender.settled
+        receiver.consumed(len(b"slowly"), tunnel.now)
         tunnel.pass_time(1.0)
-        assert broadcast.settled
+        assert (before, sender.settled) == (False, True)
 
-    def test_only_members_have_a_pace(self, tunnel: MemoryTunnel) -> None:
+    def test_there_is_one_while_it_is_a_member(self, tunnel: MemoryTunnel) -> None:
         client = tunnel.join()
-        client.hold_broadcast(True)
-        client.hold_broadcast(False)
+        found = [client.broadcast is None]
         tunnel.master.admit(2, tunnel.now)
         tunnel.run()
+        found.append(client.broadcast is None)
         client.close()
-        client.hold_broadcast(False)
-        assert client.over
+        found.append(client.broadcast is None)
+        assert found == [True, False, True]
 
     def test_another_clients_is_dropped(self, tunnel: MemoryTunnel) -> None:
         client = tunnel.enter()

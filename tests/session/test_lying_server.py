@@ -378,7 +378,7 @@ class TestManInTheMiddle:
 
         def meet(self, body: bytes) -> None:
             opening = decode_c1(body)
-            values = {name: self.tunnel.random.randbytes(32) for name in ("scalar", "nonce")}
+            values: Any = {n: self.tunnel.random.randbytes(32) for n in ("scalar", "nonce")}
             number, session_id = self.tunnel.number, self.tunnel.session_id
             self.as_master = MasterHandshake(
                 number,
@@ -637,7 +637,7 @@ class TestSealed:
     def test_reflected(self, kind: PacketType, sender: int) -> None:
         conversation = Conversation.begin()
         tunnel = conversation.tunnel
-        reflected = []
+        reflected: list[bytes] = []
 
         def lie(header: Header, packet: bytes) -> list[bytes]:
             if header.kind is kind and header.sender == sender and not reflected:
