@@ -15,8 +15,8 @@ from porttunnel.net.client import JoinedSession
 
 __all__ = ["BroadcastOutput"]
 
-# Twice what an honest master sends to a member that acknowledges nothing.
-MAX_WAITING_BYTES = 16 * 1024 * 1024
+# A master drops who is 32 MiB behind: more comes only from one that doesn't keep to that.
+MAX_WAITING_BYTES = 48 * 1024 * 1024
 
 
 class BroadcastOutput:

@@ -89,8 +89,8 @@ class JoinedSession(Session):
         ``Welcomed``: what came before nobody gets.
 
         :param counts_consumed: the listener says :meth:`broadcast_consumed` for all that it got,
-            sooner or later: so much later it is. Without it a listener that keeps bytes in its
-            memory keeps any number of them.
+            sooner or later, and is dropped from the broadcast when it stays behind. A listener
+            that keeps bytes in its memory keeps any number of them without it.
         """
         self._listener = listener
         broadcast = self._client.broadcast

@@ -263,7 +263,8 @@ class BroadcastReceiver:
 
     def count_consumed(self) -> None:
         """Acknowledge only what :meth:`consumed` was said of, from now on: whose application is
-        slow is then slow for the master too, and has at most a window of bytes in its memory.
+        slow is then slow for the master too, which waits for it, or drops it from the broadcast
+        before much is in its memory.
         """
         self._is_counting = True
         self._consumed_bytes = self._received_bytes

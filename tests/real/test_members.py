@@ -8,8 +8,9 @@ from contextlib import suppress
 
 import pytest
 
+from tests.real.fault_proxy import FaultProxy
 from tests.real.meeting import Background, exchange, port_of, serve_echo
-from tests.real.program import Program, Start
+from tests.real.program import PORTTUNNEL, Program, Start, start_server
 
 pytestmark = pytest.mark.real
 
@@ -25,14 +26,16 @@ def echo() -> Iterator[str]:
         serving.result()
 
 
-def enter(master: Program, join: Start, code: str, name: str) -> tuple[Program, int]:
+def enter(master: Program, join: Start, code: str, name: str) -> tuple[Program, int, str]:
+    """The client, its number, and the code for the next one."""
     client = join("--json", "--name", name, code=code)
-    return client, master.event("joined", name=name)["member"]
+    code = master.event("session")["code"]
+    return client, master.event("joined", name=name)["member"], code
 
 
 def test_are_listed_with_path_and_bytes(share: Start, join: Start, echo: str) -> None:
     master = share(echo, "--json", "--yes")
-    ben, number = enter(master, join, master.event("session")["code"], "Ben")
+    ben, number, _ = enter(master, join, master.event("session")["code"], "Ben")
     address = port_of(ben)
     assert exchange(address, b"x" * 100_000) == b"x" * 100_000
     master.send({"members": True})
@@ -63,9 +66,8 @@ def test_stay_in_a_locked_session_that_nobody_else_enters(
     share: Start, join: Start, echo: str
 ) -> None:
     master = share(echo, "--json", "--yes")
-    ben, _ = enter(master, join, master.event("session")["code"], "Ben")
+    ben, _, code = enter(master, join, master.event("session")["code"], "Ben")
     address = port_of(ben)
-    code = master.event("session")["code"]
     master.send({"lock": True})
     assert master.event("locked")["locked"] is True
     late = join("--json", code=code)
@@ -79,8 +81,8 @@ def test_stay_in_a_locked_session_that_nobody_else_enters(
 
 def test_that_are_put_out_have_no_stream_any_more(share: Start, join: Start, echo: str) -> None:
     master = share(echo, "--json", "--yes")
-    ben, number = enter(master, join, master.event("session")["code"], "Ben")
-    eve, _ = enter(master, join, master.event("session")["code"], "Eve")
+    ben, number, code = enter(master, join, master.event("session")["code"], "Ben")
+    eve, _, _ = enter(master, join, code, "Eve")
     with socket.create_connection(port_of(ben), 30) as connection:
         connection.sendall(b"hello")
         assert connection.recv(5, socket.MSG_WAITALL) == b"hello"
@@ -96,10 +98,6 @@ def test_that_are_put_out_have_no_stream_any_more(share: Start, join: Start, ech
 def test_that_lose_their_link_are_away_until_they_are_back(
     share: Start, join: Start, start: Start, echo: str
 ) -> None:
-    """Told to programs at once."""
-    from tests.real.fault_proxy import FaultProxy
-    from tests.real.program import PORTTUNNEL, start_server
-
     server = start_server(start)
     with FaultProxy(server.port, seed=3) as link:
         master = start(
