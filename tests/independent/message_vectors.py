@@ -19,6 +19,7 @@ __all__ = ["codes", "messages", "refused_codes", "refused_messages"]
 BIN16, BIN32 = bytes(range(16)), bytes(range(32))
 MEMBER = {"type": "member", "member": 2, "name": "Ben"}
 SERVICE = {"type": "service", "name": "web", "kind": "http"}
+ADDRESS = {"type": "address", "host": "192.168.1.5", "port": 4663}
 LIMITS = {"type": "limits", "waiting_bytes": 8_650_752, "master_grace_s": 0, "client_grace_s": 0}
 
 # In which packet or record each stands: see section 3's tables, and section 6's.
@@ -90,6 +91,13 @@ MESSAGES: dict[str, list[dict[str, Any]]] = {
         {"type": "refused", "reason": "no"},
         {"type": "members", "members": [MEMBER, MEMBER | {"member": 3}]},
         {"type": "bye", "reason": "x" * 200},
+        {"type": "epoch", "epoch": 2, "key": BIN32, "previous_end": (1 << 63) - 1},
+        {"type": "direct", "addresses": [ADDRESS] * 8},
+        {"type": "direct", "addresses": []},
+        {"type": "group-ack", "epoch": 0xFFFF_FFFF, "next": 0, "missing": True},
+        {"type": "group-end", "epoch": 1, "next": 7},
+        {"type": "resent", "packet": BIN32},
+        {"type": "group-dropped", "reason": "too slow"},
     ],
 }
 
@@ -139,6 +147,25 @@ CHANGES: dict[str, list[tuple[str, str, Any]]] = {
     ],
     "refused": [("reason", "long", "x" * 201)],
     "bye": [("reason", "long", "x" * 201)],
+    "epoch": [
+        ("epoch", "zero", 0),
+        ("epoch", "above", 1 << 32),
+        ("key", "short", BIN32[1:]),
+        ("key", "text", "x" * 32),
+        ("previous_end", "negative", -1),
+        ("previous_end", "above", 1 << 63),
+    ],
+    "direct": [
+        ("addresses", "many", [ADDRESS] * 9),
+        ("addresses", "text", ["192.168.1.5"]),
+        ("addresses", "port 0", [ADDRESS | {"port": 0}]),
+        ("addresses", "port above", [ADDRESS | {"port": 65_536}]),
+        ("addresses", "long host", [ADDRESS | {"host": "1" * 46}]),
+    ],
+    "group-ack": [("epoch", "zero", 0), ("next", "negative", -1), ("missing", "int", 1)],
+    "group-end": [("epoch", "zero", 0), ("next", "above", 1 << 63)],
+    "resent": [("packet", "text", "x")],
+    "group-dropped": [("reason", "long", "x" * 201)],
 }
 
 
