@@ -66,7 +66,6 @@ class ServerLink(Path):
         self._requests: dict[int, tuple[request.Request, float]] = {}
         self._told: dict[int, request.Request] = {}
         self._to_tell: deque[request.Request] = deque()  # one for each client at most
-        self._holding = False
 
     def ask(self, message: request.Request, now: float) -> None:
         """Send a request; its answer comes with :meth:`answered`."""
@@ -79,7 +78,7 @@ class ServerLink(Path):
         """Send a request whose answer nobody waits for: the server's help only, no key and no
         packet depends on it.
         """
-        if self._holding or self.closed or len(self._told) >= MAX_TOLD:
+        if self.held or self.closed or len(self._told) >= MAX_TOLD:
             self._to_tell.append(message)
             return
         self._told[self._next_request] = message
@@ -96,12 +95,12 @@ class ServerLink(Path):
         """Tell nothing before :meth:`release`, then this first: what a lost link did not get
         through. Each request means the same twice as once.
         """
-        self._holding = True
+        self.held = True
         self._to_tell.extend(untold)
 
     def release(self) -> None:
         """The server knows whose link this is."""
-        self._holding = False
+        self.held = False
         for _ in range(min(len(self._to_tell), MAX_TOLD)):
             self.tell(self._to_tell.popleft())
 

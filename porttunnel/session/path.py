@@ -36,6 +36,7 @@ class Path:
     :param pool: the slots of the packets that go out here.
     :ivar member: our number, in what we send here.
     :ivar turns: peers that have something to send here, in turn.
+    :ivar held: whether no pair may send here yet: whose path it is has not been settled.
     :ivar reason: why packets go this way, for people.
     :ivar wake: called when there is something to send; set by whoever runs the connection.
     """
@@ -47,6 +48,7 @@ class Path:
         self.turns: dict[int, Peer] = {}
         self.wake: Callable[[], None] = _nobody
         self.closed = False
+        self.held = False
         self.reason = ""
         self._splitter = PacketSplitter()
         self._quiet_since: float | None = None  # heard from the other end, or pinged it

@@ -89,7 +89,7 @@ class PeerBook:
         try:
             if header.kind is PacketType.ACK:
                 if peer.pair.receive_ack(header, packet, path, now):
-                    self._report_path(peer, path)
+                    self._follow(peer, path, now)
                 # Not by any old ACK, which is dropped unread: its question or answer leads to it.
                 if peer.is_away and peer.pair.path is not None:
                     peer.is_away = False
@@ -159,9 +159,10 @@ class PeerBook:
 
     def ask_on_link(self, peer: Peer, now: float) -> None:
         """Go by the relay, unless a direct path works: a question would lead away from it."""
-        path = peer.pair.path
-        if not self.link.closed and (path is None or path.kind is PathKind.RELAY):
-            self._ask(peer, self.link, now)
+        path, link = peer.pair.path, self.link
+        # A link that waits for the answer to RESUME asks everybody once it is there.
+        if not (link.closed or link.held) and (path is None or path.kind is PathKind.RELAY):
+            self._ask(peer, link, now)
 
     def move(self, peer: Peer, up: bool, now: float) -> None:
         """The server says that a peer's link came or went: what was under way to it is lost."""
@@ -196,12 +197,18 @@ class PeerBook:
         path.wake()
         self.watch(peer)
 
-    def _report_path(self, peer: Peer, path: Path) -> None:
-        if path.kind is not peer.path_kind:
-            peer.path_kind = path.kind
-            reason = peer.relay_reason if path.kind is PathKind.RELAY else path.reason
-            peer.relay_reason = LEFT_BY_THE_OTHER
-            self._events.append(PathChanged(peer.member, path.kind, reason))
+    def _follow(self, peer: Peer, path: Path, now: float) -> None:
+        """The packets for a peer go another way, as it asked or answered there."""
+        if path.kind is peer.path_kind:
+            return
+        peer.path_kind = path.kind
+        reason = peer.relay_reason if path.kind is PathKind.RELAY else path.reason
+        peer.relay_reason = LEFT_BY_THE_OTHER
+        self._events.append(PathChanged(peer.member, path.kind, reason))
+        if peer.direct is not None and path is not peer.direct:
+            # It has lost the direct path and we don't know yet; or it has not, and asked here
+            # before that path was there: then its answer leads back.
+            self._ask(peer, peer.direct, now)
 
     # Time
 
@@ -215,7 +222,11 @@ class PeerBook:
         return bool(self.link.turns)
 
     def watch(self, peer: Peer) -> None:
-        """The pair's deadline may have changed."""
+        """The pair's deadline may have changed; and it may have sealed what must be acknowledged,
+        though nothing was written: a generation begins with a packet, empty if need be.
+        """
+        if peer.pair.unacked_bytes:
+            self._unsettled[peer.member] = peer
         due = peer.pair.next_deadline()
         if due is not None:
             self._timed[peer.member] = peer

@@ -261,7 +261,8 @@ class TestReceiving:
         two.client.receive(two.theirs, [question], two.client.link)
         # The question leads to the relay, where the answer is put.
         assert two.theirs.pair.path is two.client.link
-        assert two.client.woken == []
+        assert two.client.woken == [theirs]
+        two.client.woken.clear()
         two.client.receive(two.theirs, [question], theirs)
         assert two.client.woken == [two.client.link]
 
@@ -367,6 +368,35 @@ class TestPaths:
         two.client.book.use_link(NOW)
         assert two.client.sent() == []
         assert two.theirs.pair.path is theirs
+
+    def test_an_old_question_on_the_relay_does_not_lead_away_for_long(self, two: Two) -> None:
+        ours, theirs = two.meet()
+        # As if asked before there was a direct path.
+        two.theirs.pair.resync(two.client.link, NOW)
+        two.master.receive(two.ours, two.client.sent())
+        assert two.ours.pair.path is two.master.link
+        two.exchange(ours, theirs)
+        assert two.ours.pair.path is ours
+        assert two.theirs.pair.path is theirs
+        assert [event.path for event in two.master.events] == ["direct", "relay", "direct"]
+
+    def test_what_was_sealed_without_a_turn_is_seen_to(self, two: Two) -> None:
+        # As an acknowledgement does, when it must begin a generation.
+        book, pair = two.master.book, two.ours.pair
+        pair.append(encode_record(RecordKind.CONTROL, 0, b"x"))
+        pair.flush()
+        assert not book.is_busy()
+        book.watch(two.ours)
+        assert book.is_busy()
+
+    def test_a_link_that_waits_for_its_resumption_is_not_asked_on(self, two: Two) -> None:
+        _, theirs = two.meet()
+        two.client.link.held = True
+        two.client.book.lose_direct(two.theirs, theirs, "it was cut", NOW)
+        assert two.client.sent() == []
+        two.client.link.held = False
+        two.client.book.use_link(NOW)
+        assert flags(two.client.sent()) == [FLAG_RESYNC]
 
     def test_a_lost_direct_path_leads_back_to_the_relay(self, two: Two) -> None:
         ours, theirs = two.meet()
