@@ -25,6 +25,7 @@ __all__ = ["StandardStreams"]
 
 MAX_LINE_BYTES = 4_096  # a code, a yes, or a JSON command
 MAX_WAITING_BYTES = 1 << 20  # of output that nobody reads; then this program ends
+MAX_READ_BYTES = 256 * 1024  # of data at a time; a pipe holds 64 KiB
 CLOSE_SECONDS = 2.0  # for the last lines to be read
 
 
@@ -211,7 +212,7 @@ class StandardStreams(LineReceiver):
         self._deliver(line.rstrip(b"\r").decode(errors="replace"))
 
     def rawDataReceived(self, data: bytes) -> None:
-        self._consumer.write(data)
+        self._consumer.write(data + _read_more())
 
     def lineLengthExceeded(self, line: bytes) -> None:
         self._end_input()
@@ -295,6 +296,18 @@ class _InputProducer:
 
     def stopProducing(self) -> None:
         LineReceiver.pauseProducing(self._streams)
+
+
+def _read_more() -> bytes:
+    """What else of the input is there. The reactor reads 8 KiB at a time, each of which would
+    become a packet of its own.
+    """
+    if os.name != "posix":  # standard input waits there
+        return b""
+    try:
+        return os.read(0, MAX_READ_BYTES)
+    except OSError:  # nothing, or what the reactor will find out as well
+        return b""
 
 
 def _is_in_foreground() -> bool:
