@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from porttunnel.errors import NotReachable, PorttunnelError
 from porttunnel.net.carriers.protocol import CarrierProtocol
+from porttunnel.net.link_connection import connect_link
 from porttunnel.net.local_address import local_addresses
 from porttunnel.net.reconnect import Reconnector
 from porttunnel.session import direct_address
@@ -205,19 +206,14 @@ class DirectDialler:
 
         path.on_closed = closed
         path.on_proven = lambda: proven.callback(True)
-        factory = Factory.forProtocol(lambda: protocol)
-        factory.noisy = False
         try:
-            await endpoint.connect(factory)
-        except CancelledError:
-            path.close()
-            raise
-        except Exception as error:
-            _log.debug("{host} can't be reached: {error}", host=address.host, error=error)
+            await connect_link(lambda: protocol, endpoint)
+            return await proven
+        except NotReachable as error:
+            reason = error.__cause__
+            _log.debug("{host} can't be reached: {reason}", host=address.host, reason=reason)
             path.close()
             return False
-        try:
-            return await proven
         except CancelledError:
             path.close()
             raise

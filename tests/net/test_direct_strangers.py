@@ -6,8 +6,11 @@ import os
 from typing import Any
 
 from twisted.internet import reactor as real_reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import Factory, Protocol
 
+from porttunnel.net import direct, reconnect
 from porttunnel.net.client import JoinedSession
 from porttunnel.net.direct import MAX_UNPROVEN
 from porttunnel.net.master import SharedSession
@@ -114,6 +117,36 @@ class WrongHostTests(DirectTestCase):
         await joined.listen("back").listen(factory_of(end))
         await shared.endpoint(2, "back").connect(factory_of(End()))
         self.assertEqual(end.calls, ["made"])
+
+    async def test_is_not_tried_any_more_once_the_session_is_over(self) -> None:
+        # Given up while it connects: what the endpoint makes of that is no failed try.
+        connecting: list[Deferred[Any]] = []
+
+        class Silent:
+            def __init__(self, *arguments: Any, **options: Any) -> None:
+                pass
+
+            def connect(self, factory: Any) -> Deferred[Any]:
+                connecting.append(
+                    Deferred(lambda late: late.errback(ConnectingCancelledError(None)))
+                )
+                return connecting[-1]
+
+        shared, joined = await self.meet()
+        await self.until_path(PathKind.DIRECT)
+        self.patch(direct, "HostnameEndpoint", Silent)
+        for carrier in self.carriers(joined):
+            carrier.abort()
+        await until(lambda: len(connecting) == 1)
+        delays: list[int] = []
+        self.patch(
+            reconnect, "draw_delay", lambda failures, random: delays.append(failures) or 9.0
+        )
+        dialler: Any = joined._dialler
+        dialler.stop()
+        self.assertTrue(connecting[0].called)
+        self.assertEqual(delays, [])
+        await self.assert_works(shared, joined)
 
     async def test_comes_first_and_then_the_master(self) -> None:
         self.hosts = ["127.0.0.2", "127.0.0.1"]
