@@ -132,13 +132,11 @@ class FlowEnd(Protocol):
             if len(self._number) < _NUMBER.size:
                 return
             self.flow = self._find(_NUMBER.unpack(self._number)[0])
-        into = self.flow.to_client if self._is_client else self.flow.to_master
-        into.receive(data)
+        self._incoming(self.flow).receive(data)
 
     def readConnectionLost(self) -> None:
         if self.flow is not None:
-            into = self.flow.to_client if self._is_client else self.flow.to_master
-            into.has_ended = True
+            self._incoming(self.flow).has_ended = True
         self.finish()
 
     def writeConnectionLost(self) -> None:
@@ -147,8 +145,12 @@ class FlowEnd(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._ends.discard(self)
         self._paused = True
-        if self.flow is not None and not self.flow.is_intact:
+        # What went out may still be on its way: the other end will know.
+        if self.flow is not None and not self._incoming(self.flow).has_ended:
             self.flow.has_broken = True
+
+    def _incoming(self, flow: Flow) -> Way:
+        return flow.to_client if self._is_client else flow.to_master
 
     def pauseProducing(self) -> None:
         self._paused = True

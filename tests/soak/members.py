@@ -115,8 +115,11 @@ class _Orders(LineReceiver):
         await self._company.finish()
         gc.collect()  # what failed and nobody asked about is told by its end
         books = self._company.books
-        result = {"problems": books.problems[:KEPT_PROBLEMS], "seen": books.seen}
-        result |= {"problem_count": len(books.problems)}
+        result = {
+            "problems": books.problems[:KEPT_PROBLEMS],
+            "problem_count": len(books.problems),
+            "seen": books.seen,
+        }
         print("result", json.dumps(result), flush=True)
         reactor.callLater(0, reactor.stop)
 
