@@ -113,6 +113,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--sessions", type=int, default=50)
     parser.add_argument("--processes", type=int, default=2, help="that the members are in")
+    parser.add_argument("--restarts", type=int, default=4, help="of the server")
     parser.add_argument("--seed", type=int, default=1, help="of the faults")
     options = parser.parse_args()
     seconds = round(options.minutes * 60)
@@ -122,8 +123,11 @@ def main() -> int:
         counts = _shares(options.sessions, options.processes)
         members = [_start_members(Path(folder), stack, server.port, *each) for each in counts]
         print(f"{options.sessions} sessions, {seconds} s, seed {options.seed}", flush=True)
-        plan = FaultPlan(options.seed, seconds)
-        growths = _run(server, members, [count for _, count in counts], plan, seconds)
+        plan = FaultPlan(options.seed, seconds, options.restarts)
+        warm_up = seconds * WARM_UP_PART
+        growths = {SERVER: Growth(warm_up / (options.restarts + 1))}
+        growths |= {each.name: Growth(warm_up) for each in members}
+        _run(server, members, [count for _, count in counts], plan, growths, seconds)
         results = [_finish(program) for program in members]
         server.end(ServerFault.TERMINATE)
         return _report(results, growths, server.traces)
@@ -145,11 +149,14 @@ def _start_members(folder: Path, stack: ExitStack, port: int, name: str, count: 
 
 
 def _run(
-    server: _Server, members: list[Members], counts: list[int], plan: FaultPlan, seconds: int
-) -> dict[str, Growth]:
+    server: _Server,
+    members: list[Members],
+    counts: list[int],
+    plan: FaultPlan,
+    growths: dict[str, Growth],
+    seconds: int,
+) -> None:
     begun = time.monotonic()
-    warm_up = seconds * WARM_UP_PART
-    growths = {SERVER: Growth(warm_up / 5)} | {each.name: Growth(warm_up) for each in members}
     restarts: Counter[ServerFault] = Counter()
     for second in range(seconds):
         time.sleep(max(0.0, begun + second - time.monotonic()))
@@ -164,7 +171,6 @@ def _run(
         else:
             _tell(members, counts, plan, fault)
     print(", ".join(f"server {fault}: {count}" for fault, count in restarts.items()))
-    return growths
 
 
 def _tell(members: list[Members], counts: list[int], plan: FaultPlan, fault: MemberFault) -> None:

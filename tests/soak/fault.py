@@ -37,7 +37,6 @@ _PACK = {
     MemberFault.LOCK: 1,
     MemberFault.DIRECT_OFF: 2,
 }
-RESTARTS = 4  # of the server, in a run
 
 
 class FaultPlan:
@@ -45,15 +44,16 @@ class FaultPlan:
 
     :param seed: of all that is drawn.
     :param seconds: of the whole run.
+    :param restarts: of the server, spread over the run.
     """
 
-    def __init__(self, seed: int, seconds: int) -> None:
+    def __init__(self, seed: int, seconds: int, restarts: int) -> None:
         self._random = random.Random(seed)
         self._pack: list[MemberFault] = []
-        each = max(1, seconds // (RESTARTS + 1))
+        each = max(1, seconds // (restarts + 1))
         kinds = list(ServerFault)
         self._restarts = {
-            (number + 1) * each: kinds[number % len(kinds)] for number in range(RESTARTS)
+            (number + 1) * each: kinds[number % len(kinds)] for number in range(restarts)
         }
 
     def draw(self, second: int) -> MemberFault | ServerFault:

@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.endpoints import StandardIOEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall, deferLater
-from twisted.logger import LogLevel, globalLogPublisher
+from twisted.logger import LogLevel, globalLogBeginner
 from twisted.protocols.basic import LineReceiver
 
 from porttunnel.keys.hybrid import HybridPrivateKey
@@ -131,7 +131,8 @@ def _watch_log(books: Books) -> None:
             text = "" if failure is None else failure.getTraceback()
             books.problems.append(f"logged: {logged.get('log_format')} {text}")
 
-    globalLogPublisher.addObserver(observe)
+    # Before logging has begun Twisted keeps what is logged.
+    globalLogBeginner.beginLoggingTo([observe], redirectStandardIO=False)
 
 
 async def _run(server: str, count: str) -> None:
