@@ -106,11 +106,7 @@ class JoinedSession(Session):
 
     def close(self, reason: str = "closed") -> defer.Deferred[None]:
         """Leave the session; fires when we have left."""
-        done = self.when_done()
-        self._client.close(reason)
-        self.flush()
-        # Not before the goodbyes are out: a program may stop its reactor after this.
-        return done.addCallback(lambda _: self.when_disconnected())
+        return self._close(partial(self._client.close, reason))
 
     async def open(self, endpoint: IStreamClientEndpoint) -> None:
         """Connect, shake hands and wait for the other user's yes.

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
@@ -30,6 +30,7 @@ __all__ = ["DirectDialler", "DirectListener"]
 
 DIRECT_PORT = 4663  # the port of the tunnel server's protocol, which may be open on a LAN
 CONNECT_SECONDS = 3.0  # within one network that is long
+OFFER_SECONDS = 3.0  # between offers that are tried: a master must not make its clients knock
 MAX_UNPROVEN = 16  # connections of strangers; more are closed at once
 
 _REASON = "both are on one network ({host})"
@@ -88,8 +89,8 @@ class DirectListener:
         self._ports: list[IListeningPort] = []
 
     def begin(self) -> None:
-        """Listen, unless this machine has no address that may be offered."""
-        if not self._find_addresses(DIRECT_PORT):
+        """Listen, unless this machine has no address that may be offered, or listens already."""
+        if self._ports or not self._find_addresses(DIRECT_PORT):
             return
         for port in (DIRECT_PORT, 0):
             if self._listen(port):
@@ -137,17 +138,24 @@ class DirectDialler:
         self._worked: DirectAddress | None = None
         self._trying: Deferred[None] | None = None
         self._again = Reconnector(session.reactor, self._try_again)
+        self._not_before = 0.0
+        self._later: IDelayedCall | None = None
 
     def offer(self, addresses: Sequence[DirectAddress]) -> None:
         """The master can be reached here, perhaps; none: nowhere any more."""
         self.stop()
         self._offered = addresses
         self._worked = None
-        self.begin()
+        wait_seconds = self._not_before - self._session.reactor.seconds()
+        if wait_seconds > 0:
+            self._later = self._session.reactor.callLater(wait_seconds, self.begin)
+        else:
+            self.begin()
 
     def begin(self) -> None:
         """Try all that is offered once: it is new, or the network may be another one."""
         self.stop()
+        self._not_before = self._session.reactor.seconds() + OFFER_SECONDS
         if self._offered:
             self._trying = Deferred.fromCoroutine(self._try(self._offered))
             self._trying.addErrback(self._failed)
@@ -160,6 +168,8 @@ class DirectDialler:
     def stop(self) -> None:
         """Try no more."""
         self._again.stop()
+        if self._later is not None and self._later.active():
+            self._later.cancel()
         trying, self._trying = self._trying, None
         if trying is not None:
             trying.cancel()

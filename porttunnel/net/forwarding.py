@@ -14,8 +14,9 @@ from zope.interface import implementer
 
 from porttunnel.errors import PorttunnelError, StreamCode
 from porttunnel.net.carriers.protocol import CarrierProtocol
+from porttunnel.net.failure_code import code_of_failure
 from porttunnel.net.forward import Forwarder
-from porttunnel.net.session import Session, code_of_failure
+from porttunnel.net.session import Session
 
 __all__ = ["ForwardingFactory", "forward_to_target"]
 

@@ -168,11 +168,7 @@ class SharedSession(Session):
 
     def close(self, reason: str = "closed") -> defer.Deferred[None]:
         """End the session; fires when it has ended."""
-        done = self.when_done()
-        self._master.close(reason)
-        self.flush()
-        # Not before the goodbyes are out: a program may stop its reactor after this.
-        return done.addCallback(lambda _: self.when_disconnected())
+        return self._close(partial(self._master.close, reason))
 
     async def open(self, endpoint: IStreamClientEndpoint) -> None:
         """Connect and wait for the number.
@@ -199,10 +195,7 @@ class SharedSession(Session):
         super()._receive_session_event(happened)
         if isinstance(happened, event.ConsentAsked):
             self._ask_consent(happened)
-        elif isinstance(happened, event.SessionOpened) and self._listener is not None:
-            self._listener.begin()
-            self._offer_direct()
-        elif isinstance(happened, event.LinkRestored):
+        elif isinstance(happened, event.SessionOpened | event.LinkRestored):
             self._offer_direct()
         elif isinstance(happened, event.BroadcastWritable):
             writer = self._broadcasts.get(happened.channel)
@@ -221,7 +214,10 @@ class SharedSession(Session):
 
     def _offer_direct(self) -> None:
         """The networks that this machine is in may have changed."""
-        addresses = [] if self._listener is None else self._listener.addresses
+        if self._listener is None:
+            return
+        self._listener.begin()
+        addresses = self._listener.addresses
         if addresses != self._offered:
             self._offered = addresses
             self._master.offer_direct(addresses)

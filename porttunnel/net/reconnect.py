@@ -19,6 +19,8 @@ __all__ = ["Reconnector", "draw_delay"]
 
 FIRST_DELAY_SECONDS = 0.05  # a cut connection is back before a person notices
 MAX_DELAY_SECONDS = 15.0  # a server that comes back serves everybody within that time
+LIVING_SECONDS = 1.0  # a connection that ends before is one that somebody keeps ending
+MAX_FAILURES_AFTER_SUCCESS = 3  # then up to 0.4 s: not forty tries a second
 
 _random = SystemRandom()
 
@@ -54,6 +56,7 @@ class Reconnector:
         self._connect = connect
         self._random = random
         self._failures = 0
+        self._succeeded_at = -LIVING_SECONDS
         self._trying: Deferred[None] | None = None
 
     def begin(self, not_before_seconds: float = 0.0) -> None:
@@ -62,13 +65,18 @@ class Reconnector:
         :param not_before_seconds: the server asked to wait so long; it has jittered that.
         """
         self.stop()
+        if self._reactor.seconds() - self._succeeded_at >= LIVING_SECONDS:
+            self._failures = 0
         self._trying = Deferred.fromCoroutine(self._try(not_before_seconds))
         self._trying.addErrback(lambda failure: failure.trap(CancelledError))
         self._trying.addErrback(lambda failure: self._log.failure("reconnecting failed", failure))
 
     def succeed(self) -> None:
-        """The new connection is good for use: the next loss finds fresh patience."""
-        self._failures = 0
+        """The new connection is good for use: the next loss finds fresh patience, or at least
+        more of it, if the connection doesn't live long.
+        """
+        self._failures = min(self._failures, MAX_FAILURES_AFTER_SUCCESS)
+        self._succeeded_at = self._reactor.seconds()
 
     def stop(self) -> None:
         """Try no more."""

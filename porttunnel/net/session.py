@@ -11,16 +11,8 @@ from functools import partial
 from typing import Any
 
 from twisted.internet import defer
-from twisted.internet.error import (
-    ConnectingCancelledError,
-    DNSLookupError,
-    NoRouteError,
-    TCPTimedOutError,
-)
-from twisted.internet.error import ConnectionRefusedError as TwistedConnectionRefused
-from twisted.internet.error import TimeoutError as TwistedTimeout
-from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.python.failure import Failure
+from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
+from twisted.logger import Logger
 
 from porttunnel.errors import (
     CutOff,
@@ -40,33 +32,23 @@ from porttunnel.session.direct import DirectPath
 from porttunnel.session.member import Member
 from porttunnel.session.multiplex import Multiplex
 
-__all__ = ["Acceptor", "Session", "code_of_failure"]
+__all__ = ["Acceptor", "Session"]
+
+CLOSE_SECONDS = 5.0  # to come back and say goodbye: then others must find out by themselves
 
 Acceptor = Callable[[int, int], None]
 """Called with member and stream when one is offered: accepts or refuses it."""
 
 
-def code_of_failure(reason: Failure) -> StreamCode:
-    """How a failed connection is told to the other side."""
-    if reason.check(TwistedConnectionRefused):
-        return StreamCode.CONNECTION_REFUSED
-    # The last is how an endpoint reports that it was given up, by addTimeout.
-    if reason.check(
-        TwistedTimeout, TCPTimedOutError, defer.TimeoutError, ConnectingCancelledError
-    ):
-        return StreamCode.TIMED_OUT
-    if reason.check(DNSLookupError, NoRouteError):
-        return StreamCode.UNREACHABLE
-    return StreamCode.UNREACHABLE if reason.check(OSError) else StreamCode.INTERNAL
-
-
 class Session(ABC):
-    """A session on its link. Made by ``share`` and ``join``.
+    """A session, whatever connection it has. Made by ``share`` and ``join``.
 
     :param reactor: the reactor.
     :param machine: the core.
     :param on_event: called with each event of the core that is for people or programs.
     """
+
+    _log = Logger()
 
     def __init__(self, reactor: Any, machine: Member, *, on_event: Callable[[Any], None]) -> None:
         self._reactor = reactor
@@ -78,6 +60,8 @@ class Session(ABC):
         self._endpoint: IStreamClientEndpoint | None = None
         self._reconnector = Reconnector(reactor, self._reconnect)
         self._reporting = False
+        self._closing: Callable[[], None] | None = None
+        self._close_timer: IDelayedCall | None = None
         self._woken: set[MachineDriver] = set()
         self._handles: dict[tuple[int, int], StreamHandle] = {}
         self._batches: list[Callable[[], None]] = []
@@ -175,6 +159,23 @@ class Session(ABC):
         gone = [driver.when_gone() for driver in (*self._directs, self._driver)]
         return defer.gatherResults(gone).addCallback(lambda _: None)
 
+    def _close(self, close: Callable[[], None]) -> defer.Deferred[None]:
+        """Close the session; while the link is away, once it is back: to say goodbye."""
+        done = self.when_done()
+        self._closing = close
+        if self._machine.is_away and not self._finished:
+            self._close_timer = self._reactor.callLater(CLOSE_SECONDS, self._close_now)
+        else:
+            self._close_now()
+        # Not before the goodbyes are out: a program may stop its reactor after this.
+        return done.addCallback(lambda _: self.when_disconnected())
+
+    def _close_now(self) -> None:
+        closing, self._closing = self._closing, None
+        if closing is not None:
+            closing()
+            self.flush()
+
     def make_protocol(self) -> CarrierProtocol:
         """The protocol of the link."""
         return CarrierProtocol(self._reactor, self._driver)
@@ -210,7 +211,9 @@ class Session(ABC):
 
     def run_direct(self, path: DirectPath) -> CarrierProtocol:
         """The protocol of a connection straight to another member."""
-        driver = MachineDriver(self._reactor, path, self._report, lambda: self._drop(driver))
+        driver = MachineDriver(
+            self._reactor, path, self._report_direct, lambda: self._drop(driver)
+        )
         self._directs[driver] = path
         path.wake = partial(self._wake_direct, driver)
         # Not at once: the path may be in the middle of reading.
@@ -245,12 +248,21 @@ class Session(ABC):
         try:
             while True:
                 for happened in self._machine.events():
-                    self._receive_event(happened)
+                    try:
+                        self._receive_event(happened)
+                    except Exception:
+                        # The program's own fault, and no reason to lose what comes behind it.
+                        self._log.failure("{happened} could not be told", happened=happened)
                 self._events_done()
                 if not self._machine.has_events:
                     break
         finally:
             self._reporting = False
+
+    def _report_direct(self) -> None:
+        self._report()
+        # What comes on a direct path may want a deadline, or a packet by the relay.
+        self._driver.flush_soon()
 
     def _receive_event(self, happened: Any) -> None:
         kind = type(happened)
@@ -336,6 +348,7 @@ class Session(ABC):
             self._reconnector.begin(happened.retry_after_seconds)
         elif isinstance(happened, event.LinkRestored):
             self._reconnector.succeed()
+            self._close_now()
         # Told before when_done() fires, so that whoever waits for that knows why.
         self._on_event(happened)
         if isinstance(happened, event.ConnectionFailed):
@@ -359,6 +372,8 @@ class Session(ABC):
             handle.stream_lost(error or CutOff("The session was closed."))
         self._check_streams()
         self._reconnector.stop()
+        if self._close_timer is not None and self._close_timer.active():
+            self._close_timer.cancel()
         self._driver.close()
         for driver, path in list(self._directs.items()):
             if path.peer is None:

@@ -28,6 +28,7 @@ from porttunnel.session.packet import (
 from porttunnel.session.record import (
     MAX_GROUP_PACKET_BYTES,
     RECORD_HEADER,
+    Control,
     Epoch,
     GroupAck,
     GroupDropped,
@@ -36,7 +37,9 @@ from porttunnel.session.record import (
     Resent,
 )
 
-__all__ = ["BroadcastReceiver"]
+__all__ = ["GROUP_CONTROL", "BroadcastReceiver"]
+
+GROUP_CONTROL = (Epoch, GroupEnd, Resent, GroupDropped)
 
 ACK_AFTER_BYTES = 256 * 1024  # as in a pair: a 32nd of the sender's window
 ACK_AFTER_PACKETS = 64
@@ -119,6 +122,20 @@ class BroadcastReceiver:
         else:
             self._accept(records, len(packet), now)
             self._ask_deadline = None  # these come in order: up to here nothing is missing
+
+    def receive_control(self, message: Control, now: float) -> None:
+        """Take in one of :data:`GROUP_CONTROL`, from the pair.
+
+        :raises RemoteProtocolError: the master contradicts itself.
+        """
+        if isinstance(message, Epoch):
+            self.receive_epoch(message, now)
+        elif isinstance(message, GroupEnd):
+            self.receive_end(message, now)
+        elif isinstance(message, Resent):
+            self.receive_resent(message, now)
+        elif isinstance(message, GroupDropped):
+            self.receive_dropped(message)
 
     def receive_resent(self, resent: Resent, now: float) -> None:
         """Take in a packet that was lost, from the pair.

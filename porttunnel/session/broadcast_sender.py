@@ -107,6 +107,12 @@ class BroadcastSender:
         """What is kept for members that may lack it."""
         return self._window.kept_bytes
 
+    def close(self) -> None:
+        """The session is over; the key goes, and nothing more is sealed."""
+        if self._sealer is not None:
+            self._sealer.erase()
+            self._sealer = None
+
     # Members and epochs
 
     def begin_epoch(self, key: bytes) -> Epoch:

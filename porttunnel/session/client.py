@@ -26,7 +26,7 @@ from porttunnel.keys.handshake_message import is_client
 from porttunnel.keys.hybrid import HybridPrivateKey
 from porttunnel.keys.primitives import constant_time_equal
 from porttunnel.session import record, request
-from porttunnel.session.broadcast_receiver import BroadcastReceiver
+from porttunnel.session.broadcast_receiver import GROUP_CONTROL, BroadcastReceiver
 from porttunnel.session.client_state import PATIENCE_SECONDS, UNVERIFIED, VERIFIED, ClientState
 from porttunnel.session.code import CodeKind, SessionCode
 from porttunnel.session.direct import DialledPath
@@ -51,9 +51,8 @@ from porttunnel.session.rejoin import RejoinTicket
 __all__ = ["MAX_RUNS_PER_CODE", "ClientMachine", "ClientState"]
 
 MAX_RUNS_PER_CODE = 3  # what a false master in the way can guess, each time visible to the user
+GOODBYE_SECONDS = 5.0  # for what is still on its way on a direct path
 MAX_WRONG_DIGITS = 3  # SAS: what a person may mistype
-
-_GROUP_CONTROL = (record.Epoch, record.GroupEnd, record.Resent, record.GroupDropped)
 
 
 class ClientMachine(Member):
@@ -92,6 +91,7 @@ class ClientMachine(Member):
         self._digits_tries_left = MAX_WRONG_DIGITS
         self._hello: record.Hello | None = None
         self._broadcast: BroadcastReceiver | None = None
+        self._ended: SessionEnded | None = None  # said the server; the direct path goes on
         self._refused = False  # the master has told of the failure itself
         self._state = ClientState.JOINING
         self._state_deadline: float | None = None
@@ -307,8 +307,8 @@ class ClientMachine(Member):
             self._events.append(MembersChanged(tuple(message.members)))
         elif isinstance(message, record.Direct) and self._state is ClientState.MEMBER:
             self._events.append(DirectOffered(tuple(self._budget.take(message.addresses, now))))
-        elif self._broadcast is not None and isinstance(message, _GROUP_CONTROL):
-            self._receive_group_control(self._broadcast, message, now)
+        elif self._broadcast is not None and isinstance(message, GROUP_CONTROL):
+            self._broadcast.receive_control(message, now)
         elif isinstance(message, record.Bye) and self._state is not ClientState.COMPARING:
             self._peers.drop(peer)
             self._say_leave()
@@ -329,28 +329,13 @@ class ClientMachine(Member):
         if header.sender == MASTER and self._broadcast is not None and not self._over:
             self._broadcast.receive_group(header, packet, now)
 
-    def _receive_group_control(
-        self,
-        broadcast: BroadcastReceiver,
-        message: record.Epoch | record.GroupEnd | record.Resent | record.GroupDropped,
-        now: float,
-    ) -> None:
-        if isinstance(message, record.Epoch):
-            broadcast.receive_epoch(message, now)
-        elif isinstance(message, record.GroupEnd):
-            broadcast.receive_end(message, now)
-        elif isinstance(message, record.Resent):
-            broadcast.receive_resent(message, now)
-        else:
-            broadcast.receive_dropped(message)
-
     def _tell_master(self, ack: record.GroupAck) -> None:
         self._peers[MASTER].streams.send_control(record.encode_control(ack))
 
     # Ends
 
     def _fail(self, error: PorttunnelError) -> None:
-        if self._over:
+        if self._over or self._outlives(error):
             return
         failed = isinstance(error, ProtocolError | AuthenticationFailed)
         if failed and self._state in UNVERIFIED and not self._refused:
@@ -362,6 +347,23 @@ class ClientMachine(Member):
         self._entrance.close()
         self._say_leave()
         super()._fail(error)
+
+    def _outlives(self, error: PorttunnelError) -> bool:
+        """Whether what the server says of the session's end waits for the master's own goodbye,
+        which may still come on a direct path, behind data.
+        """
+        peer = self._peers.get(MASTER)
+        if not isinstance(error, SessionEnded) or peer is None or peer.direct is None:
+            return False
+        if self._ended is None:
+            self._ended = error
+            self._state_deadline = self._now + GOODBYE_SECONDS
+            self._link.close()
+        return True
+
+    def _end(self) -> None:
+        super()._end()
+        self._broadcast = None
 
     def _fail_peer(self, peer: Peer, error: PorttunnelError) -> None:
         self._peers.drop(peer)
@@ -385,6 +387,9 @@ class ClientMachine(Member):
             self._broadcast.handle_timeout(now)
         if self._state_deadline is None or now < self._state_deadline:
             return
+        if self._ended is not None:
+            self._peers.drop(self._peers[MASTER])
+            raise self._ended
         if self._state is ClientState.CONFIRMING:
             raise AuthenticationFailed
         if self._state is ClientState.ASKING:

@@ -61,7 +61,7 @@ class DirectPath(Path):
 
     def receive_data(self, data: memoryview, now: float) -> None:
         """See :meth:`porttunnel.machine.Machine.receive_data`."""
-        if self.closed:
+        if self.closed or self._owner.over:
             return
         try:
             if self.peer is None:

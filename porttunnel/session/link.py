@@ -38,8 +38,11 @@ _PASSING = frozenset(
 _DEAD = "The connection to the tunnel server is dead."
 
 
-def error_from_report(report: request.ErrorReport) -> PorttunnelError:
-    """The exception for what the tunnel server reported; ``LinkBroken`` if a new link mends it."""
+def error_from_report(report: request.ErrorReport, *, answers: bool = False) -> PorttunnelError:
+    """The exception for what the tunnel server reported; ``LinkBroken`` if a new link mends it.
+
+    :param answers: it refuses a request: then the same would be refused again.
+    """
     if report.code is ErrorCode.NO_SUCH_NUMBER:
         return NoSuchNumber(
             "The tunnel server knows no open session with this number: it may be mistyped, "
@@ -47,7 +50,7 @@ def error_from_report(report: request.ErrorReport) -> PorttunnelError:
         )
     if report.code is ErrorCode.SESSION_ENDED:
         return SessionEnded("This session has ended. Ask for a new code.")
-    if report.code in _PASSING:
+    if report.code in _PASSING and not answers:
         return LinkBroken(f"The tunnel server ended the connection: {report.text}")
     return RemoteProtocolError(f"The tunnel server says: {report.text}", report.code)
 
@@ -118,6 +121,11 @@ class ServerLink(Path):
         if asked is None:
             raise RemoteProtocolError("the tunnel server answered what was not asked")
         return asked[0]
+
+    def is_asked(self, header: Header) -> bool:
+        """Whether an ERROR refuses CREATE or JOIN; a RESUME may well be tried again."""
+        asked = self._requests.get(header.number)
+        return asked is not None and not isinstance(asked[0], request.Resume)
 
     def nobody_waits(self, header: Header) -> bool:
         """Whether a REPLY or ERROR answers what was only told."""

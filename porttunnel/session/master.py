@@ -95,7 +95,7 @@ class MasterMachine(Member):
             token_bytes=token_bytes,
             peers=self._peers,
             events=self._events,
-            send_group=self._send_group,
+            send_group=self._queue,
             has_room=self._has_room,
         )
 
@@ -162,6 +162,9 @@ class MasterMachine(Member):
         if joiner is None:
             raise LocalProtocolError(f"member {member} is not in the session")
         self._former.forget(member)
+        for other in self._book:
+            if other.former == member and other.state is not JoinerState.MEMBER:
+                self._put_out(other, AuthenticationFailed())
         self._say_goodbye(joiner, "put out by the other side")
         self._leave(joiner, "put out", cut_off=False)
         # Behind the new group key for those who stay, which the server need not honour.
@@ -325,6 +328,12 @@ class MasterMachine(Member):
 
     def _readmit(self, joiner: Joiner, now: float) -> None:
         """Its user was asked about when it came first; its former membership is over."""
+        if self._former.password(joiner.former) is None:
+            # Put out meanwhile, or back already: one ticket makes one member.
+            self._put_out(joiner, AuthenticationFailed())
+            return
+        # The name is what our user has agreed to.
+        joiner.name = self._former.name(joiner.former)
         self._former.forget(joiner.former)
         former = self._book.find(joiner.former)
         if former is not None:
@@ -363,12 +372,11 @@ class MasterMachine(Member):
             self._book.broadcast.flush(self._now)
         return self._link.outbox.views()
 
-    def _send_group(self, packet: bytes | memoryview) -> None:
-        self._link.outbox.append(packet)
-
-    def _has_room(self) -> bool:
-        outbox = self._link.outbox
-        return not self._resumption.under_way and outbox.waiting_bytes < outbox.limit_bytes
+    def _end(self) -> None:
+        super()._end()
+        self._former.close()
+        if self._book.may_broadcast:
+            self._book.broadcast.close()
 
     # Time
 

@@ -159,6 +159,11 @@ class Member(ABC):
         return self._link
 
     @property
+    def is_away(self) -> bool:
+        """Whether the link was lost, and the server has not taken a new one yet."""
+        return self._resumption.under_way
+
+    @property
     def over(self) -> bool:
         """Whether the session has ended for this member."""
         return self._over
@@ -266,6 +271,14 @@ class Member(ABC):
         if not self._resumption.under_way:
             self._link.send(kind, target, body, number)
 
+    def _queue(self, packet: bytes | memoryview) -> None:
+        """Put a whole packet on the link; to be called when :meth:`_has_room`."""
+        self._link.outbox.append(packet)
+
+    def _has_room(self) -> bool:
+        outbox = self._link.outbox
+        return not self.is_away and outbox.waiting_bytes < outbox.limit_bytes
+
     def _make_peer(self, member: int, established: Established) -> Peer:
         peer = Peer(
             self._link.member,
@@ -279,16 +292,21 @@ class Member(ABC):
         self._peers.add(peer)
         return peer
 
-    def _finish(self, reason: str) -> None:
+    def _end(self) -> None:
+        """It is over: all keys go. What is sealed already still goes out."""
         self._over = True
         self._resumption.erase()
+        for peer in self._peers:
+            self._peers.drop(peer)
+
+    def _finish(self, reason: str) -> None:
+        self._end()
         self._events.append(SessionFinished(reason))
 
     def _fail(self, error: PorttunnelError) -> None:
         if self._over:
             return
-        self._over = True
-        self._resumption.erase()
+        self._end()
         if isinstance(error, ProtocolError):
             self._link.say_goodbye()
         self._events.append(ConnectionFailed(error))
@@ -335,6 +353,7 @@ class Member(ABC):
             else:
                 self._receive_event(event, now)
         elif header.kind is PacketType.ERROR:
-            raise error_from_report(request.decode_error(body))
+            report = request.decode_error(body)
+            raise error_from_report(report, answers=self._link.is_asked(header))
         else:
             raise RemoteProtocolError("the tunnel server sent what only members send")

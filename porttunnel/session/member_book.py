@@ -1,7 +1,7 @@
 """The master's book of clients: who joins, who is in, and what those are told together.
 
 Source: docs/session-protocol, sections 6 and 8. Each join, leave and kick begins a group epoch:
-who comes in reads nothing of what was broadcast before, who is out nothing of what comes after.
+who comes in reads nothing of what was sealed before, who is out nothing of what is sealed after.
 """
 
 from __future__ import annotations

@@ -40,10 +40,10 @@ from porttunnel.session.record import (
 )
 from porttunnel.session.stream import Stream, StreamEvent, StreamNumbers, StreamState
 
-__all__ = ["Multiplex"]
+__all__ = ["MAX_CONTROL_BYTES", "Multiplex"]
 
 MAX_PENDING_BYTES = 256 * 1024 * 1024  # a writer that never pauses: its own memory, yet an end
-MAX_CONTROL_BYTES = 1024 * 1024  # records that wait for room; only a flood of opens reaches it
+MAX_CONTROL_BYTES = 1024 * 1024  # records that wait for room; only floods reach it
 TURN_BYTES = 64 * 1024  # of one stream before the next gets its turn
 
 
@@ -69,7 +69,7 @@ class Multiplex:
         self._waiting: OrderedDict[int, Stream] = OrderedDict()
         self._credit = CreditBook()
         self._control: deque[bytes] = deque()
-        self._control_bytes = self.sent_bytes = self.received_bytes = 0
+        self.control_bytes = self.sent_bytes = self.received_bytes = 0
         self._closed = False
         self.admitted = False  # until then only control records may come
 
@@ -199,7 +199,7 @@ class Multiplex:
     def send_control(self, record: bytes) -> None:
         """Queue a whole record, before all data that waits."""
         self._control.append(record)
-        self._control_bytes += len(record)
+        self.control_bytes += len(record)
         self._wants_turn()
 
     def send_last(self, record: bytes) -> None:
@@ -267,7 +267,7 @@ class Multiplex:
         while self._control:
             if not self._pair.append(self._control[0]):
                 return False
-            self._control_bytes -= len(self._control.popleft())
+            self.control_bytes -= len(self._control.popleft())
         return True
 
     def _lend(self, stream: Stream) -> memoryview | None:
@@ -355,7 +355,7 @@ class Multiplex:
     def _receive_open(self, number: int, payload: memoryview) -> None:
         self._numbers.take_remote(number)
         service, window = decode_open(payload)
-        if self._control_bytes > MAX_CONTROL_BYTES:
+        if self.control_bytes > MAX_CONTROL_BYTES:
             raise LimitExceeded("streams are opened faster than the answers are read")
         if self._credit.streams >= MAX_STREAMS:
             text = f"{MAX_STREAMS} streams are open already: close one and try again"

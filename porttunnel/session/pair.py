@@ -313,7 +313,7 @@ class Pair:
         if changed:
             self._gap_deadline = None  # it ran while perhaps nothing could fill the gap
         self._path = path
-        self._window.rewind()
+        self._window.rewind(now, new_path=changed)
         if self._unreported_packets:
             self._schedule_ack(now)
         return changed

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from porttunnel.errors import AuthenticationFailed, PorttunnelError, ProtocolError
+from porttunnel.errors import AuthenticationFailed, LimitExceeded, PorttunnelError, ProtocolError
 from porttunnel.session.event import MemberAway, MemberBack, PathChanged, PathKind
+from porttunnel.session.multiplex import MAX_CONTROL_BYTES
 from porttunnel.session.packet import Header, PacketType
 from porttunnel.session.path import Path
 from porttunnel.session.peer import LEFT_BY_THE_OTHER, Peer
@@ -271,7 +272,11 @@ class PeerBook:
         self._look_at = None
         for member, peer in list(self._unsettled.items()):
             pair = peer.pair
-            if not pair.unacked_bytes:
+            if peer.streams.control_bytes > MAX_CONTROL_BYTES:
+                # It reads nothing while the session goes on around it.
+                self._fail(peer, LimitExceeded("more waits for this member than may"))
+                self._unsettled.pop(member, None)
+            elif not pair.unacked_bytes:
                 del self._unsettled[member]
             elif pair.acknowledged != peer.acknowledged_before:
                 peer.acknowledged_before = pair.acknowledged

@@ -59,6 +59,10 @@ class RejoinBook:
         self._secrets[member] = secret
         self._names[member] = name
 
+    def close(self) -> None:
+        """The session is over: nobody comes back."""
+        self._secrets.clear()
+
     def password(self, member: int) -> bytes | None:
         """What enters CPace for this former member, or None: it may not come back."""
         secret = self._secrets.get(member)
@@ -76,7 +80,7 @@ class RejoinBook:
             self.forget(member)
 
     def forget(self, member: int) -> None:
-        """This member may not come back: it was put out, left, or has come back."""
+        """This member may not come back: it was put out, or has come back."""
         self._secrets.pop(member, None)
         self._names.pop(member, None)
         self._wrong_tries.pop(member, None)

@@ -15,6 +15,7 @@ __all__ = ["WINDOW_BYTES", "SendWindow"]
 
 WINDOW_BYTES = 8 * 1024 * 1024  # sealed and unacknowledged: fills 100 ms at 640 Mbit/s
 RESERVED_BYTES = 64 * 1024  # of the window, for what must go out although writers wait
+REWIND_SECONDS = 0.1  # about a round trip: within it the same answer is still on its way
 MIN_PACKET_COST_BYTES = 256  # tiny packets cost more memory than their bytes
 
 
@@ -27,11 +28,20 @@ class SendWindow:
     :ivar sealed: how many packets there were in all.
     """
 
-    __slots__ = ("_kept", "_pool", "_under_way", "acknowledged", "sealed", "size_bytes")
+    __slots__ = (
+        "_kept",
+        "_pool",
+        "_rewound_at",
+        "_under_way",
+        "acknowledged",
+        "sealed",
+        "size_bytes",
+    )
 
     def __init__(self, pool: SlotPool) -> None:
         self._pool = pool
         self._kept: deque[tuple[int, Slot | None, memoryview]] = deque()
+        self._rewound_at = -REWIND_SECONDS
         self._under_way = 0  # how many of them went out on the path, the first ones
         self.size_bytes = 0
         self.acknowledged = 0
@@ -66,9 +76,15 @@ class SendWindow:
         while self.is_behind and outbox.waiting_bytes < outbox.limit_bytes:
             self.send_next(path)
 
-    def rewind(self) -> None:
-        """Nothing is under way any more: all that is kept is to be sent again."""
-        self._under_way = 0
+    def rewind(self, now: float, *, new_path: bool) -> None:
+        """Nothing is under way any more: all that is kept is to be sent again.
+
+        On the same path not more often than each :data:`REWIND_SECONDS`: who asks all the time
+        would have us send a window for each question. It asks again.
+        """
+        if new_path or now - self._rewound_at >= REWIND_SECONDS:
+            self._under_way = 0
+            self._rewound_at = now
 
     def accept(self, acknowledged: int) -> None:
         """The other side has so many packets; a smaller number is old news."""

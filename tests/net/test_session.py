@@ -26,8 +26,8 @@ from porttunnel.errors import (
     StreamRefused,
 )
 from porttunnel.net.carriers.protocol import CarrierProtocol
+from porttunnel.net.failure_code import code_of_failure
 from porttunnel.net.master import SharedSession, share
-from porttunnel.net.session import code_of_failure
 from porttunnel.session import event
 from porttunnel.session.packet import MASTER
 from tests.conformance import End, factory_of

@@ -515,7 +515,7 @@ class TestControl:
         flood = b"".join(encode_open(number, "x", 0) for number in range(1, 4 * MAX_STREAMS, 2))
         with pytest.raises(LimitExceeded):
             feed(two.master, flood)
-        assert two.master.streams._control_bytes < 2000
+        assert two.master.streams.control_bytes < 2000
 
 
 def feed(side: Side, data: bytes) -> None:

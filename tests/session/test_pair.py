@@ -660,7 +660,7 @@ class TestGenerations:
         first, second = one_packet(master), one_packet(master)
         assert [decode_header(packet).epoch for packet in (late, first, second)] == [0, 0, 1]
         # The ACK has taken another path, and DATA of the next generation comes before it.
-        client.pair._window.rewind()
+        client.pair._window.rewind(0.0, new_path=True)
         receive(client, first)
         receive(client, second)
         assert client.pair.unacked_bytes == 0 < unacked

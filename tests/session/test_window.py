@@ -89,7 +89,7 @@ def test_sends_all_that_is_kept_again(window: SendWindow, path: Path, pool: Slot
     window.send(path)
     window.accept(1)
     path.close()
-    window.rewind()
+    window.rewind(0.0, new_path=True)
     keep(window, b"new")
     other = Path(PathKind.DIRECT, pool)
     window.send(other)
@@ -129,7 +129,7 @@ def test_slots_go_back_once_acknowledged_and_sent(
     drain(path.outbox)
     window.accept(1)
     assert pool.allocate() is slots[0]
-    window.rewind()
+    window.rewind(0.0, new_path=True)
     window.send(path)
     window.accept(2)
     # It is about to be sent again, although it was needless.
