@@ -134,8 +134,8 @@ class BroadcastReceiver:
             self.receive_end(message, now)
         elif isinstance(message, Resent):
             self.receive_resent(message, now)
-        elif isinstance(message, GroupDropped):
-            self.receive_dropped(message)
+        else:
+            self.receive_dropped()
 
     def receive_resent(self, resent: Resent, now: float) -> None:
         """Take in a packet that was lost, from the pair.
@@ -250,7 +250,7 @@ class BroadcastReceiver:
         else:
             self._report(missing=False)
 
-    def receive_dropped(self, _dropped: GroupDropped) -> None:
+    def receive_dropped(self) -> None:
         """The master has given this member up."""
         if not self._is_lost:
             self._lose("This member was too slow for the broadcast.")

@@ -18,7 +18,7 @@ __all__ = ["BroadcastWindow"]
 
 WINDOW_BYTES = 8 * 1024 * 1024  # between the head and the slowest that counts; as a pair's
 NEAR_BYTES = WINDOW_BYTES // 2  # who is so near has caught up
-LAGGARD_SECONDS = 0.25  # ten times the pace of acks: who blocks for so long has stalled
+LAGGARD_SECONDS = 1.0  # without an ack: stalled, not merely waiting for its turn on a busy machine
 DROP_SECONDS = 10.0  # a whole window behind for so long, while others move
 STILL_SECONDS = 1.0  # nobody moves for so long: it's our own link, and no member's fault
 MAX_KEPT_BYTES = 32 * 1024 * 1024  # for laggards, over all: ten seconds at 25 Mbit/s
@@ -274,7 +274,7 @@ class BroadcastWindow:
         deadlines = [] if self._end_deadline is None else [self._end_deadline]
         if self._behind and self._is_judging:
             deadlines.append(next(iter(self._behind.values())) + DROP_SECONDS)
-        if 0 < len(self._slow) < len(self._members):
+        if self._is_judging and 0 < len(self._slow) < len(self._members):
             deadlines.append(next(iter(self._slow.values()))[0] + DROP_SECONDS)
         if 0 < len(self._blockers) < len(self._paced.positions):
             deadlines.append(next(iter(self._blockers.values())) + LAGGARD_SECONDS)
@@ -289,27 +289,27 @@ class BroadcastWindow:
                     del self._blockers[member]
                     self._paced.remove(member)
         due = [m for m, since in self._behind.items() if since + DROP_SECONDS <= now]
-        if due and now - self._moved_at > STILL_SECONDS:
+        slow = [m for m, (since, _) in self._slow.items() if since + DROP_SECONDS <= now]
+        if len(self._slow) == len(self._members):
+            slow = []  # nobody waits for them
+        if (due or slow) and now - self._moved_at > STILL_SECONDS:
             self._is_judging = False
         else:
             for member in due:
                 self._drop(member)
-        if len(self._slow) < len(self._members):
-            self._judge_slow(now)
+            for member in set(slow) - set(due):
+                self._judge_slow(member, now)
         if self._end_deadline is not None and self._end_deadline <= now:
             self._announce_end(now)
 
-    def _judge_slow(self, now: float) -> None:
+    def _judge_slow(self, member: int, now: float) -> None:
         """Who moves a little, just not to have stalled, must not set the pace for others."""
-        for member, (since, had) in list(self._slow.items()):
-            if since + DROP_SECONDS > now:
-                continue
-            has = self._bytes_before(self._all.positions[member])
-            if has - had < WINDOW_BYTES:
-                self._drop(member)
-            else:
-                del self._slow[member]  # to the end: the oldest is first
-                self._slow[member] = now, has
+        _, had = self._slow.pop(member)
+        has = self._bytes_before(self._all.positions[member])
+        if has - had < WINDOW_BYTES:
+            self._drop(member)
+        else:
+            self._slow[member] = now, has
 
     def _announce_end(self, now: float) -> None:
         if self.settled:

@@ -303,7 +303,7 @@ class Broadcast(RuleBasedStateMachine):
             elif isinstance(message, GroupEnd):
                 member.receiver.receive_end(message, self.now)
             else:
-                member.receiver.receive_dropped(message)
+                member.receiver.receive_dropped()
             self.look()
 
     @precondition(lambda self: self.members)

@@ -35,7 +35,6 @@ from porttunnel.session.record import (
     MAX_GROUP_PLAINTEXT_BYTES,
     Epoch,
     GroupAck,
-    GroupDropped,
     GroupEnd,
     RecordKind,
     Resent,
@@ -394,8 +393,7 @@ def test_the_end_is_of_the_newest_epoch(client: Client, epoch: int) -> None:
 def test_once_dropped_it_hears_nothing(client: Client) -> None:
     client.group(group_packet(0))
     client.events.clear()
-    dropped = GroupDropped(reason="slow")
-    client.receiver.receive_dropped(dropped)
+    client.receiver.receive_dropped()
     assert "too slow" in str(lost(client.events))
     assert client.receiver.next_deadline() is None
     calls: list[Callable[[], None]] = [
@@ -403,7 +401,7 @@ def test_once_dropped_it_hears_nothing(client: Client) -> None:
         lambda: client.resent(b"rubbish"),
         lambda: client.epoch(99, previous_end=99),
         lambda: client.receiver.receive_end(GroupEnd(epoch=99, next=9), NOW),
-        lambda: client.receiver.receive_dropped(dropped),
+        client.receiver.receive_dropped,
         lambda: client.receiver.handle_timeout(NOW + 100),
     ]
     for call in calls:
@@ -484,7 +482,7 @@ class TestConsumption:
         client = Client()
         client.receiver.count_consumed()
         client.group(group_packet(0))
-        client.receiver.receive_dropped(GroupDropped(reason=""))
+        client.receiver.receive_dropped()
         client.receiver.consumed(1, NOW)
         assert client.told == []
 

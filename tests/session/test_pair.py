@@ -826,8 +826,12 @@ class TestPaths:
         assert flags_of(drain(theirs.outbox)) == FLAG_SYNCED
         assert sent_again(master) == kept
         assert drain(master.outbox) == b""
-        # The same question again, on the same path: nothing moves, and all goes again.
+        # The same question at once is answered and costs nothing more.
         assert receive_ack(master, ask(client, path), path=theirs) is False
+        assert flags_of(drain(theirs.outbox)) == FLAG_SYNCED
+        assert sent_again(master) == []
+        # Later, on the same path: nothing moves, and all goes again.
+        assert receive_ack(master, ask(client, path), NOW + 1, path=theirs) is False
         assert flags_of(drain(theirs.outbox)) == FLAG_SYNCED
         assert sent_again(master) == kept
 
