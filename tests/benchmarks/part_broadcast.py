@@ -19,7 +19,7 @@ from tests.benchmarks.run import Part
 from tests.benchmarks.table import OURS, Goal
 from tests.benchmarks.traffic_programs import start_member
 
-__all__ = ["UNDISTURBED", "measure_broadcast"]
+__all__ = ["UNDISTURBED", "UNITS", "measure_broadcast"]
 
 UNDISTURBED = "the same without it"
 TIME = "until the others have all, while one is stopped"

@@ -127,7 +127,9 @@ def main() -> int:
         warm_up = seconds * WARM_UP_PART
         growths = {SERVER: Growth(warm_up / (options.restarts + 1))}
         growths |= {each.name: Growth(warm_up) for each in members}
-        _run(server, members, [count for _, count in counts], plan, growths, seconds)
+        _run(
+            server, members, [count for _, count in counts], plan, growths=growths, seconds=seconds
+        )
         results = [_finish(program) for program in members]
         server.end(ServerFault.TERMINATE)
         return _report(results, growths, server.traces)
@@ -153,6 +155,7 @@ def _run(
     members: list[Members],
     counts: list[int],
     plan: FaultPlan,
+    *,
     growths: dict[str, Growth],
     seconds: int,
 ) -> None:
