@@ -18,7 +18,7 @@ __all__ = ["BroadcastWindow"]
 
 WINDOW_BYTES = 8 * 1024 * 1024  # between the head and the slowest that counts; as a pair's
 NEAR_BYTES = WINDOW_BYTES // 2  # who is so near has caught up
-LAGGARD_SECONDS = 1.0  # without an ack: stalled, not merely waiting for its turn on a busy machine
+LAGGARD_SECONDS = 0.25  # ten times the pace of acks: who blocks for so long has stalled
 DROP_SECONDS = 10.0  # a whole window behind for so long, while others move
 STILL_SECONDS = 1.0  # nobody moves for so long: it's our own link, and no member's fault
 MAX_KEPT_BYTES = 32 * 1024 * 1024  # for laggards, over all: ten seconds at 25 Mbit/s
