@@ -147,7 +147,7 @@ class DirectDialler:
         self._offered = addresses
         self._worked = None
         wait_seconds = self._not_before - self._session.reactor.seconds()
-        if wait_seconds > 0:
+        if addresses and wait_seconds > 0:
             self._later = self._session.reactor.callLater(wait_seconds, self.begin)
         else:
             self.begin()
@@ -155,8 +155,8 @@ class DirectDialler:
     def begin(self) -> None:
         """Try all that is offered once: it is new, or the network may be another one."""
         self.stop()
-        self._not_before = self._session.reactor.seconds() + OFFER_SECONDS
         if self._offered:
+            self._not_before = self._session.reactor.seconds() + OFFER_SECONDS
             self._trying = Deferred.fromCoroutine(self._try(self._offered))
             self._trying.addErrback(self._failed)
 
@@ -182,7 +182,6 @@ class DirectDialler:
     async def _try_again(self) -> None:
         if self._worked is not None:
             await self._try((self._worked,))
-            self._again.succeed()
 
     async def _try(self, addresses: Sequence[DirectAddress]) -> None:
         """Try one after the other until one is proven to be the master.
@@ -192,6 +191,7 @@ class DirectDialler:
         for address in addresses:
             if await self._try_one(address):
                 self._worked = address
+                self._again.succeed()
                 return
         raise NotReachable("no direct connection could be made")
 
