@@ -56,7 +56,7 @@ class Reconnector:
         self._connect = connect
         self._random = random
         self._failures = 0
-        self._succeeded_at = -LIVING_SECONDS
+        self._succeeded_at: float | None = None  # the connection that is lost next was of use
         self._trying: Deferred[None] | None = None
 
     def begin(self, not_before_seconds: float = 0.0) -> None:
@@ -65,7 +65,8 @@ class Reconnector:
         :param not_before_seconds: the server asked to wait so long; it has jittered that.
         """
         self.stop()
-        if self._reactor.seconds() - self._succeeded_at >= LIVING_SECONDS:
+        succeeded_at, self._succeeded_at = self._succeeded_at, None
+        if succeeded_at is not None and self._reactor.seconds() - succeeded_at >= LIVING_SECONDS:
             self._failures = 0
         self._trying = Deferred.fromCoroutine(self._try(not_before_seconds))
         self._trying.addErrback(lambda failure: failure.trap(CancelledError))
