@@ -12,7 +12,6 @@ from typing import Any
 
 from twisted.internet import defer
 from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
-from twisted.logger import Logger
 
 from porttunnel.errors import (
     CutOff,
@@ -27,6 +26,7 @@ from porttunnel.net.driver import MachineDriver
 from porttunnel.net.link_connection import connect_link
 from porttunnel.net.reconnect import Reconnector
 from porttunnel.net.stream_handle import StreamHandle
+from porttunnel.net.telling import tell
 from porttunnel.session import event
 from porttunnel.session.direct import DirectPath
 from porttunnel.session.member import Member
@@ -47,8 +47,6 @@ class Session(ABC):
     :param machine: the core.
     :param on_event: called with each event of the core that is for people or programs.
     """
-
-    _log = Logger()
 
     def __init__(self, reactor: Any, machine: Member, *, on_event: Callable[[Any], None]) -> None:
         self._reactor = reactor
@@ -162,11 +160,12 @@ class Session(ABC):
     def _close(self, close: Callable[[], None]) -> defer.Deferred[None]:
         """Close the session; while the link is away, once it is back: to say goodbye."""
         done = self.when_done()
-        self._closing = close
-        if self._machine.is_away and not self._finished:
-            self._close_timer = self._reactor.callLater(CLOSE_SECONDS, self._close_now)
-        else:
+        if self._finished or not self._machine.is_away:
+            self._closing = close
             self._close_now()
+        elif self._closing is None:
+            self._closing = close
+            self._close_timer = self._reactor.callLater(CLOSE_SECONDS, self._close_now)
         # Not before the goodbyes are out: a program may stop its reactor after this.
         return done.addCallback(lambda _: self.when_disconnected())
 
@@ -248,11 +247,7 @@ class Session(ABC):
         try:
             while True:
                 for happened in self._machine.events():
-                    try:
-                        self._receive_event(happened)
-                    except Exception:
-                        # The program's own fault, and no reason to lose what comes behind it.
-                        self._log.failure("{happened} could not be told", happened=happened)
+                    tell(self._receive_event, happened)
                 self._events_done()
                 if not self._machine.has_events:
                     break
@@ -350,7 +345,7 @@ class Session(ABC):
             self._reconnector.succeed()
             self._close_now()
         # Told before when_done() fires, so that whoever waits for that knows why.
-        self._on_event(happened)
+        tell(self._on_event, happened)
         if isinstance(happened, event.ConnectionFailed):
             self._finish(happened.error)
         elif isinstance(happened, event.SessionFinished):

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from twisted.internet import defer
-from twisted.internet.error import (
-    ConnectError,
-    ConnectingCancelledError,
-    DNSLookupError,
-    NoRouteError,
-    TCPTimedOutError,
-)
-from twisted.internet.error import ConnectionRefusedError as TwistedConnectionRefused
-from twisted.internet.error import TimeoutError as TwistedTimeout
+from twisted.internet.error import ConnectError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
@@ -26,30 +17,11 @@ from porttunnel.errors import (
     StreamRefused,
 )
 from porttunnel.net.carriers.protocol import CarrierProtocol
-from porttunnel.net.failure_code import code_of_failure
 from porttunnel.net.master import SharedSession, share
 from porttunnel.session import event
 from porttunnel.session.packet import MASTER
 from tests.conformance import End, factory_of
 from tests.net.in_memory import InMemoryTestCase, MemoryEndpoint
-
-
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        (TwistedConnectionRefused(), StreamCode.CONNECTION_REFUSED),
-        (TwistedTimeout(), StreamCode.TIMED_OUT),
-        (TCPTimedOutError(), StreamCode.TIMED_OUT),
-        (defer.TimeoutError(), StreamCode.TIMED_OUT),
-        (ConnectingCancelledError(None), StreamCode.TIMED_OUT),
-        (DNSLookupError(), StreamCode.UNREACHABLE),
-        (NoRouteError(), StreamCode.UNREACHABLE),
-        (FileNotFoundError(), StreamCode.UNREACHABLE),
-        (ZeroDivisionError(), StreamCode.INTERNAL),
-    ],
-)
-def test_how_a_failure_is_told(error: Exception, code: StreamCode) -> None:
-    assert code_of_failure(Failure(error)) is code
 
 
 class SessionTests(InMemoryTestCase):
@@ -184,6 +156,44 @@ class SessionTests(InMemoryTestCase):
         self.failureResultOf(opening, ZeroDivisionError)
         self.assertEqual((shared._handles, joined._handles), ({}, {}))
         self.assertNoResult(joined.when_done())
+
+    # Faults of programs stay theirs
+
+    def test_what_is_told_in_vain_holds_up_nothing(self) -> None:
+        told: list[type[Any]] = []
+
+        def fail(happened: Any) -> None:
+            told.append(type(happened))
+            raise ZeroDivisionError
+
+        shared = self.share(on_event=fail)
+        joined = self.join(shared, on_event=lambda session, happened: fail(happened))
+        self.assertIn(event.MemberJoined, told)
+        self.assertEqual(told[-1], event.Welcomed)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), len(told))
+        told.clear()
+        done = [shared.when_done(), joined.when_done(), shared.close()]
+        self.run_lines()
+        for deferred in done:
+            self.successResultOf(deferred)
+        self.assertEqual(told, [event.SessionFinished] * 2)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+
+    def test_a_listener_that_fails_holds_up_nothing(self) -> None:
+        class Broken:
+            def __getattr__(self, name: str) -> Any:
+                raise ZeroDivisionError
+
+        shared, joined = self.pair()
+        joined.on_broadcast(Broken())  # type: ignore[arg-type]  # it is broken
+        writer = shared.broadcast()
+        writer.write(b"to all")
+        self.pass_time(1.0)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.successResultOf(shared.listen("web").listen(factory_of(End())))
+        opening = joined.endpoint("web").connect(factory_of(End()))
+        self.run_lines()
+        self.successResultOf(opening)
 
     # Ends
 
