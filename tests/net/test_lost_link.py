@@ -200,22 +200,6 @@ class LostLinkTests(InMemoryTestCase):
         self.assertNoResult(self.joined.when_done())
         self.assertNoResult(self.shared.when_done())
 
-    def test_closing_meanwhile_does_not_wait(self) -> None:
-        for member in (1, 2):
-            server, client = self.pair_up()
-            session: Session = (self.shared, self.joined)[member - 1]
-            # The lines of a pair: the master's, then the client's.
-            self.lose_link(member - 3)
-            closing = session.close()
-            self.run_lines()
-            self.successResultOf(closing)
-            lost = (server, client)[member - 1].reason
-            assert lost is not None
-            self.assertIs(lost.type, CutOff)
-            lines = len(self.endpoint.pumps)
-            self.come_back()
-            self.assertEqual(len(self.endpoint.pumps), lines)
-
     def test_closing_before_the_server_has_taken_the_new_link(self) -> None:
         for member in (1, 2):
             self.pair_up()
@@ -258,9 +242,13 @@ class LostLinkTests(InMemoryTestCase):
         self.patch(self.joined, "_on_event", close)
         lines = len(self.endpoint.pumps)
         self.cut(1)
-        self.successResultOf(self.joined.when_done())
+        self.assertNoResult(self.joined.when_done())
         self.pass_time(20.0)
-        self.assertEqual(len(self.endpoint.pumps), lines)
+        self.successResultOf(self.joined.when_done())
+        # It came back once, to say goodbye.
+        self.assertEqual(len(self.endpoint.pumps), lines + 1)
+        (left,) = [each for each in self.told[1] if isinstance(each, event.MemberLeft)]
+        self.assertEqual((left.member, left.reason), (2, "it left"))
 
     def test_a_server_that_is_silent_counts_as_lost(self) -> None:
         server, client = self.pair_up()

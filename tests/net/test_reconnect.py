@@ -12,7 +12,9 @@ from twisted.trial.unittest import TestCase
 from porttunnel.errors import NotReachable
 from porttunnel.net.reconnect import (
     FIRST_DELAY_SECONDS,
+    LIVING_SECONDS,
     MAX_DELAY_SECONDS,
+    MAX_FAILURES_AFTER_SUCCESS,
     Reconnector,
     draw_delay,
 )
@@ -165,8 +167,47 @@ class ReconnectorTests(TestCase):
         self.attempt = self.succeed
         self.pass_delays(1)
         self.reconnector.succeed()
+        self.clock.advance(LIVING_SECONDS)
         self.reconnector.begin()
         self.assertAlmostEqual(self.pass_delays(1)[0], FIRST_DELAY_SECONDS)
+        self.assert_quiet()
+
+    def test_keeps_some_patience_after_a_connection_that_did_not_live(self) -> None:
+        self.reconnector.begin()
+        self.pass_delays(8)
+        self.attempt = self.succeed
+        self.pass_delays(1)
+        for _ in range(3):
+            self.reconnector.succeed()
+            self.clock.advance(LIVING_SECONDS * 0.9)
+            self.reconnector.begin()
+            delay = FIRST_DELAY_SECONDS * 2**MAX_FAILURES_AFTER_SUCCESS
+            self.assertAlmostEqual(self.pass_delays(1)[0], delay)
+        self.assert_quiet()
+
+    def test_learns_to_be_patient_with_who_ends_each_connection(self) -> None:
+        self.attempt = self.succeed
+        delays = []
+        for _ in range(6):
+            self.reconnector.begin()
+            delays += self.pass_delays(1)
+            self.reconnector.succeed()
+        longest = FIRST_DELAY_SECONDS * 2**MAX_FAILURES_AFTER_SUCCESS
+        expected = [min(longest, FIRST_DELAY_SECONDS * 2**number) for number in range(6)]
+        for delay, wanted in zip(delays, expected, strict=True):
+            self.assertAlmostEqual(delay, wanted)
+        self.assert_quiet()
+
+    def test_learns_to_be_patient_with_who_takes_connections_in_vain(self) -> None:
+        self.clock.advance(1_000.0)
+        self.attempt = self.succeed
+        delays = []
+        for _ in range(6):
+            self.reconnector.begin()
+            delays += self.pass_delays(1)
+            self.clock.advance(2 * LIVING_SECONDS)
+        for number, delay in enumerate(delays):
+            self.assertAlmostEqual(delay, FIRST_DELAY_SECONDS * 2**number)
         self.assert_quiet()
 
     def test_a_fault_is_logged_and_ends_it(self) -> None:
