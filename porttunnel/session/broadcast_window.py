@@ -17,8 +17,7 @@ from porttunnel.session.record import GroupAck, GroupDropped, GroupEnd, Resent
 __all__ = ["BroadcastWindow"]
 
 WINDOW_BYTES = 8 * 1024 * 1024  # between the head and the slowest that counts; as a pair's
-NEAR_BYTES = WINDOW_BYTES // 2  # who is so near has caught up
-LAGGARD_SECONDS = 0.25  # ten times the pace of acks: who blocks for so long has stalled
+LAGGARD_SECONDS = 0.9  # who blocks so long has stalled; on a busy machine half of it is usual
 DROP_SECONDS = 10.0  # a whole window behind for so long, while others move
 STILL_SECONDS = 1.0  # nobody moves for so long: it's our own link, and no member's fault
 MAX_KEPT_BYTES = 32 * 1024 * 1024  # for laggards, over all: ten seconds at 25 Mbit/s
@@ -102,8 +101,6 @@ class BroadcastWindow:
         self._is_blocked = False
         self._behind: dict[int, float] = {}  # by a window or more, since when; oldest first
         self._blockers: dict[int, float] = {}  # those of them that count
-        # A window behind once, and never near since: from when on, and what it had then.
-        self._slow: dict[int, tuple[float, int]] = {}
         self._moved_at = 0.0  # when a member that isn't behind acknowledged something
         self._is_judging = True
         self._silence_seconds = SILENCE_SECONDS
@@ -157,7 +154,6 @@ class BroadcastWindow:
         self._paced.remove(member)
         self._behind.pop(member, None)
         self._blockers.pop(member, None)
-        self._slow.pop(member, None)
         if not self._paced.positions:
             # Only laggards are left: their pace is better than none.
             for left, position in self._all.positions.items():
@@ -177,7 +173,6 @@ class BroadcastWindow:
             for member, position in self._paced.positions.items():
                 if self._is_far(position) and member not in self._behind:
                     self._behind[member] = self._blockers[member] = now
-                    self._slow.setdefault(member, (now, self._bytes_before(position)))
         return False
 
     def append(self, packet: bytes | memoryview, now: float) -> None:
@@ -223,8 +218,6 @@ class BroadcastWindow:
         if member in self._behind and not self._is_far(position):
             del self._behind[member]
             self._blockers.pop(member, None)
-        if self._head_bytes - self._bytes_before(position) < NEAR_BYTES:
-            self._slow.pop(member, None)
         self._release()
 
     def _others_move(self, now: float) -> None:
@@ -232,7 +225,6 @@ class BroadcastWindow:
             # All stood still together, most likely because of our own link.
             self._behind = dict.fromkeys(self._behind, now)
             self._blockers = dict.fromkeys(self._blockers, now)
-            self._slow = {member: (now, had) for member, (_, had) in self._slow.items()}
         self._moved_at = now
         self._is_judging = True
 
@@ -274,8 +266,6 @@ class BroadcastWindow:
         deadlines = [] if self._end_deadline is None else [self._end_deadline]
         if self._behind and self._is_judging:
             deadlines.append(next(iter(self._behind.values())) + DROP_SECONDS)
-        if self._is_judging and 0 < len(self._slow) < len(self._members):
-            deadlines.append(next(iter(self._slow.values()))[0] + DROP_SECONDS)
         if 0 < len(self._blockers) < len(self._paced.positions):
             deadlines.append(next(iter(self._blockers.values())) + LAGGARD_SECONDS)
         return min(deadlines, default=None)
@@ -289,27 +279,13 @@ class BroadcastWindow:
                     del self._blockers[member]
                     self._paced.remove(member)
         due = [m for m, since in self._behind.items() if since + DROP_SECONDS <= now]
-        slow = [m for m, (since, _) in self._slow.items() if since + DROP_SECONDS <= now]
-        if len(self._slow) == len(self._members):
-            slow = []  # nobody waits for them
-        if (due or slow) and now - self._moved_at > STILL_SECONDS:
+        if due and now - self._moved_at > STILL_SECONDS:
             self._is_judging = False
         else:
             for member in due:
                 self._drop(member)
-            for member in set(slow) - set(due):
-                self._judge_slow(member, now)
         if self._end_deadline is not None and self._end_deadline <= now:
             self._announce_end(now)
-
-    def _judge_slow(self, member: int, now: float) -> None:
-        """Who moves a little, just not to have stalled, must not set the pace for others."""
-        _, had = self._slow.pop(member)
-        has = self._bytes_before(self._all.positions[member])
-        if has - had < WINDOW_BYTES:
-            self._drop(member)
-        else:
-            self._slow[member] = now, has
 
     def _announce_end(self, now: float) -> None:
         if self.settled:
