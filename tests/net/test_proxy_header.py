@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from porttunnel.errors import CutOff
+from porttunnel.errors import RemoteProtocolError
 from porttunnel.net.certificate import load_or_create_identity
 from porttunnel.net.client import join
 from porttunnel.net.counters import ServerCounters
@@ -186,7 +186,7 @@ class ProxyHeaderTests(TestCase):
         port = await self.listen(self.server)
         await self.share(ProxiedEndpoint(port, "198.51.100.1"))
         await self.share(ProxiedEndpoint(port, "198.51.100.2"))
-        with self.assertRaisesRegex(CutOff, "no more sessions are opened just now"):
+        with self.assertRaisesRegex(RemoteProtocolError, "no more sessions are opened just now"):
             await self.share(ProxiedEndpoint(port, "198.51.100.1"))
 
     async def test_connections_count_as_the_peers(self) -> None:
