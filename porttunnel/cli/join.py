@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from porttunnel.cli.exit_code import ExitCode, exit_code_of
 from porttunnel.cli.forward_option import LOOPBACK, Forward, parse_forward
 from porttunnel.cli.json_dialogue import JsonDialogue
 from porttunnel.cli.local_ports import LocalPorts
-from porttunnel.cli.program import run_program
+from porttunnel.cli.program import leave, run_program
 from porttunnel.cli.setting import (
     data_dir_option,
     default_data_dir,
@@ -214,13 +213,8 @@ class Joining:
 
     async def _leave(self) -> None:
         await self._ports.close()
-        session = self._session
-        if session is None:
-            return
-        # What it ended with, if it has ended already, is told elsewhere.
-        with suppress(PorttunnelError):
-            await session.close()
-        await session.when_disconnected()
+        if self._session is not None:
+            await leave(self._session)
 
     # The code
 

@@ -21,8 +21,11 @@ from twisted.python.failure import Failure
 from porttunnel.cli import text
 from porttunnel.cli.exit_code import ExitCode
 from porttunnel.cli.standard_streams import StandardStreams
+from porttunnel.errors import PorttunnelError
+from porttunnel.net.client import JoinedSession
+from porttunnel.net.master import SharedSession
 
-__all__ = ["Command", "run_program"]
+__all__ = ["Command", "leave", "run_program"]
 
 LEAVE_SECONDS = 6.0  # for goodbyes; one second more than a link has for its last bytes
 _log = Logger()
@@ -44,6 +47,18 @@ def run_program(command: Command) -> ExitCode:
     any_reactor.callWhenRunning(program.start)
     any_reactor.run()
     return program.exit_code
+
+
+async def leave(session: SharedSession | JoinedSession) -> None:
+    """End or leave a session, as the last thing that a command does."""
+    leaving = session.close()
+    # What it ended with, if it has ended already, is told elsewhere.
+    leaving.addErrback(lambda failure: failure.trap(PorttunnelError))
+    leaving.addCallback(lambda _: session.when_disconnected())
+    # Whoever asks to leave in this moment waits no longer, but what is under way goes on.
+    left: Deferred[None] = Deferred()
+    leaving.chainDeferred(left)
+    await left
 
 
 class _Program:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from porttunnel.cli.dialogue import Dialogue
 from porttunnel.cli.exit_code import ExitCode, exit_code_of
 from porttunnel.cli.json_dialogue import JsonDialogue
 from porttunnel.cli.member_list import MemberList
-from porttunnel.cli.program import run_program
+from porttunnel.cli.program import leave, run_program
 from porttunnel.cli.service_address import format_services
 from porttunnel.cli.setting import (
     data_dir_option,
@@ -134,12 +133,8 @@ class Sharing:
         streams.send_input_to(writer)
 
     async def _leave(self) -> None:
-        if self._session is None:
-            return
-        # What it ended with, if it has ended already, is told elsewhere.
-        with suppress(PorttunnelError):
-            await self._session.close()
-        await self._session.when_disconnected()
+        if self._session is not None:
+            await leave(self._session)
 
     def _opened(self) -> SharedSession:
         if self._session is None:

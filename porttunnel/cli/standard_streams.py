@@ -113,7 +113,7 @@ class StandardStreams(LineReceiver):
 
     def finish_output(self) -> Deferred[None]:
         """Close standard output once its reader has it all, without hurry; fires then."""
-        finished: Deferred[None] = Deferred(lambda _: None)
+        finished: Deferred[None] = Deferred()
         if self._closed is None and self.transport is not None:
             transport: Any = self.transport
             self._closed = Deferred()

@@ -96,10 +96,13 @@ def test_silent_strangers_cost_little_and_are_sent_away(
     with ExitStack() as stack:
         service = stack.enter_context(echo_service())
         master = start(
-            *PORTTUNNEL, "share", f"echo={service}", "--server", server.address, "--json", "--yes"
+            *(*PORTTUNNEL, "share", f"echo={service}", "--json", "--yes", "--no-direct"),
+            *("--server", server.address),
         )
         code = master.event("session")["code"]
-        client = start(*PORTTUNNEL, "join", "--server", server.address, "--json", "--code", "-")
+        client = start(
+            *PORTTUNNEL, "join", "--server", server.address, "--json", "--no-direct", "--code", "-"
+        )
         client.send(code)
         host, port = client.event("listening")["address"].rsplit(":", 1)
         honest = stack.enter_context(socket.create_connection((host, int(port))))

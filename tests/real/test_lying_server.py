@@ -161,12 +161,13 @@ def run(
     with LyingProxy(server.port, fault) as proxy:
         addresses = {"client": server.address, "master": server.address, liar_at: proxy.address}
         master = start(
-            *(*PORTTUNNEL, "share", f"data=tcp:127.0.0.1:{service.port}", "--json"),
+            *(*PORTTUNNEL, "share", f"data=tcp:127.0.0.1:{service.port}", "--json", "--no-direct"),
             *("--server", addresses["master"], *(() if fault.kind == "ACK" else ("--yes",))),
         )
         session = master.event("session")
         client = start(
-            *(*PORTTUNNEL, "join", "--json", "--code", "-", "--server", addresses["client"])
+            *(*PORTTUNNEL, "join", "--json", "--no-direct", "--code", "-"),
+            *("--server", addresses["client"]),
         )
         client.send(session["code"])
         if fault.kind == "ACK":

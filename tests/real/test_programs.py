@@ -245,7 +245,7 @@ class TestThePin:
     def test_of_the_server_lets_programs_through(
         self, tunnel_server: TunnelServer, start: Start, site: WebSite
     ) -> None:
-        server = ("--server", tunnel_server.tls_address)
+        server = ("--no-direct", "--server", tunnel_server.tls_address)
         assert "#sha256-" in tunnel_server.tls_address
         master = start(*(*PORTTUNNEL, "share", f"{site.port}", "--json", "--yes"), *server)
         client = start(*PORTTUNNEL, "join", "--json", "--code", "-", *server)
@@ -277,7 +277,11 @@ class TestThePin:
             listener.settimeout(WAIT_SECONDS)
             thread = threading.Thread(target=pretend, args=(listener,), daemon=True)
             thread.start()
-            server = ("--server", f"ptuns://127.0.0.1:{listener.getsockname()[1]}#{pin}")
+            server = (
+                "--no-direct",
+                "--server",
+                f"ptuns://127.0.0.1:{listener.getsockname()[1]}#{pin}",
+            )
             master = start(*PORTTUNNEL, "share", "8000", "--json", *server)
             client = start(*PORTTUNNEL, "join", "--json", "--code", "-", *server)
             client.send("4821 3604 2197")

@@ -112,7 +112,8 @@ class TestTwistdWeb:
         code_file = tmp_path / "code"
         share_by_twistd(start, tunnel_server, folder, code_file, "accept=all")
         join = start(
-            *PORTTUNNEL, "join", "--json", "--code", "-", "--server", tunnel_server.address
+            *(*PORTTUNNEL, "join", "--json", "--no-direct", "--code", "-"),
+            *("--server", tunnel_server.address),
         )
         join.send(code_file.read_text().strip())
         url = join.event("listening", service="web")["url"]
@@ -125,7 +126,8 @@ class TestTwistdWeb:
         code_file = tmp_path / "code"
         twistd = share_by_twistd(start, tunnel_server, folder, code_file)
         join = start(
-            *PORTTUNNEL, "join", "--json", "--code", "-", "--server", tunnel_server.address
+            *(*PORTTUNNEL, "join", "--json", "--no-direct", "--code", "-"),
+            *("--server", tunnel_server.address),
         )
         join.send(code_file.read_text().strip())
         assert join.wait() == 3
