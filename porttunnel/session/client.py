@@ -344,7 +344,6 @@ class ClientMachine(Member):
         if self._state is ClientState.CONFIRMING and isinstance(error, ProtocolError):
             # Whatever broke the run after our proof was sent: a guess may have been made.
             error = AuthenticationFailed()
-        self._entrance.close()
         self._say_leave()
         super()._fail(error)
 
@@ -363,6 +362,7 @@ class ClientMachine(Member):
 
     def _end(self) -> None:
         super()._end()
+        self._entrance.close()
         self._broadcast = None
 
     def _fail_peer(self, peer: Peer, error: PorttunnelError) -> None:
@@ -379,8 +379,10 @@ class ClientMachine(Member):
         self._state_deadline = None if patience is None else now + patience
 
     def _next_own_deadline(self) -> float | None:
-        # Only members have a broadcast, and a member's state has no deadline.
-        return self._state_deadline if self._broadcast is None else self._broadcast.next_deadline()
+        deadlines = [self._state_deadline]
+        if self._broadcast is not None:
+            deadlines.append(self._broadcast.next_deadline())
+        return min((due for due in deadlines if due is not None), default=None)
 
     def _meet_own_deadline(self, now: float) -> None:
         if self._broadcast is not None:

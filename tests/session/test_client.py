@@ -17,8 +17,10 @@ from porttunnel.errors import (
     RemoteProtocolError,
     SessionEnded,
 )
+from porttunnel.keys.handshake import ClientHandshake
 from porttunnel.session import record, request
 from porttunnel.session.client import (
+    GOODBYE_SECONDS,
     MAX_RUNS_PER_CODE,
     MAX_WRONG_DIGITS,
     ClientMachine,
@@ -49,6 +51,7 @@ from porttunnel.session.event import (
     MembersChanged,
     RunFailed,
     SessionFinished,
+    StreamDataReceived,
     Verified,
     Welcomed,
 )
@@ -67,6 +70,7 @@ from porttunnel.session.packet import (
     encode_packet,
 )
 from porttunnel.session.record import MemberName, Service
+from tests.session.test_direct import Cable
 from tests.session.test_member import heads
 from tests.tunnel import MemoryTunnel, shared_key
 
@@ -217,6 +221,24 @@ class TestRun:
         assert isinstance(failed.error, NoSuchNumber)
         assert not client.code_used_up
         assert heads(b"".join(client.data_to_send()))[-1].kind is PacketType.REQUEST
+
+    @pytest.mark.parametrize("code", [ErrorCode.LIMIT, ErrorCode.BUSY])
+    def test_a_server_that_takes_no_more_is_no_broken_link(
+        self, tunnel: MemoryTunnel, code: ErrorCode
+    ) -> None:
+        client = ClientMachine(
+            tunnel.code, name="Ben", token_bytes=tunnel.random.randbytes, jitter=0.0
+        )
+        client.start(0.0)
+        body = request.encode(request.ErrorReport(code=code, text="too many of yours"))
+        packet = encode_packet(PacketType.ERROR, SERVER, NO_MEMBER, body, number=1)
+        client.receive_data(memoryview(packet), 0.0)
+        (failed,) = [event for event in client.events() if isinstance(event, ConnectionFailed)]
+        # The same would be refused again: whoever asked is told what the server says.
+        assert isinstance(failed.error, RemoteProtocolError)
+        assert failed.error.code is code
+        assert "too many of yours" in str(failed.error)
+        assert not client.code_used_up
 
     @pytest.mark.parametrize(
         "reply",
@@ -683,6 +705,15 @@ class TestEnds:
         assert isinstance(error, SessionEnded)
         assert "the master closed it" in str(error)
 
+    def test_a_run_that_is_given_up_keeps_no_secret(self, tunnel: MemoryTunnel) -> None:
+        client = bring(tunnel, ClientState.EXCHANGING)
+        handshake = client._entrance._handshake
+        assert isinstance(handshake, ClientHandshake)
+        client.close()
+        assert client._entrance._handshake is None
+        with pytest.raises(LocalProtocolError, match="erased"):
+            handshake.receive_m2(bytes(1419))
+
     def test_a_failure_is_told_once(self, tunnel: MemoryTunnel) -> None:
         client = tunnel.enter()
         client._fail(SessionEnded("first"))
@@ -725,6 +756,108 @@ class TestEnds:
         client.close("done")
         tunnel.run()
         assert tunnel.events_of(tunnel.master, MemberLeft) == [MemberLeft(2, "done", False)]
+
+
+ENDED = "The session has ended: the master closed it. Ask for a new code."
+
+
+class TestGoodbye:
+    """What the server says of the end may come before the master's last words, which take the
+    direct path.
+    """
+
+    def enter(self, tunnel: MemoryTunnel) -> tuple[ClientMachine, Cable]:
+        client = tunnel.enter()
+        cable = Cable(tunnel, client)
+        cable.settle()
+        assert cable.proven
+        return client, cable
+
+    def test_wins_behind_what_was_still_on_its_way(self, tunnel: MemoryTunnel) -> None:
+        client, cable = self.enter(tunnel)
+        tunnel.master.broadcast.write(7, b"not this", tunnel.now)
+        stream = client.streams.open("web")
+        cable.settle()
+        tunnel.master.streams(2).accept(stream)
+        cable.settle()
+        tunnel.master.streams(2).write(stream, b"the last words")
+        tunnel.tell(2, request.Closed(reason="the master closed it"))
+        assert not client.over
+        assert client.link.closed
+        tunnel.master.close("enough")
+        tunnel.pass_time(GOODBYE_SECONDS - 0.1)
+        assert not client.over
+        cable.settle()
+        assert tunnel.events_of(client, SessionFinished) == [SessionFinished("enough")]
+        (came,) = tunnel.events_of(client, StreamDataReceived)
+        assert bytes(came.data) == b"the last words"
+        tunnel.pass_time(2 * GOODBYE_SECONDS)
+        assert tunnel.events_of(client, ConnectionFailed) == []
+
+    def test_has_five_seconds_however_often_it_is_said(self, tunnel: MemoryTunnel) -> None:
+        client, _ = self.enter(tunnel)
+        tunnel.pass_time(1.0)
+        assert GOODBYE_SECONDS == 5.0
+        due = tunnel.now + GOODBYE_SECONDS
+        tunnel.tell(2, request.Closed(reason="the master closed it"))
+        # The shell sleeps until then, and no longer.
+        assert client.next_deadline() == due
+        tunnel.pass_time(3.0)
+        tunnel.tell(2, request.Left(member=2, reason="lapsed"))
+        client._fail(SessionEnded("said again"))
+        assert client.next_deadline() == due
+        tunnel.pass_time(1.9)
+        assert not client.over
+        tunnel.pass_time(0.1)
+        error = failure(tunnel, client)
+        assert isinstance(error, SessionEnded)
+        assert str(error) == ENDED
+        assert not len(client.peers)
+
+    def test_a_broadcasts_deadlines_are_met_meanwhile(self, tunnel: MemoryTunnel) -> None:
+        client, _ = self.enter(tunnel)
+        tunnel.master.broadcast.write(7, b"x", tunnel.now)
+        tunnel.run()
+        tunnel.tell(2, request.Closed(reason="the master closed it"))
+        receiver = client.broadcast
+        assert receiver is not None
+        due = receiver.next_deadline()
+        assert due is not None
+        assert client.next_deadline() == due < tunnel.now + GOODBYE_SECONDS
+        tunnel.pass_time(GOODBYE_SECONDS)
+        assert str(failure(tunnel, client)) == ENDED
+
+    def test_is_waited_for_though_the_path_breaks(self, tunnel: MemoryTunnel) -> None:
+        client, cable = self.enter(tunnel)
+        tunnel.tell(2, request.Closed(reason="the master closed it"))
+        cable.cut()
+        assert not client.over
+        tunnel.pass_time(GOODBYE_SECONDS)
+        assert str(failure(tunnel, client)) == ENDED
+
+    def test_is_waited_for_also_by_who_comes_back_too_late(self, tunnel: MemoryTunnel) -> None:
+        client, cable = self.enter(tunnel)
+        tunnel.cut(2)
+        tunnel.lines[2].token = tunnel.lines[2].old_token = b"forgotten"
+        tunnel.resume(2)
+        tunnel.run()
+        assert not client.over
+        tunnel.master.close("enough")
+        cable.settle()
+        assert tunnel.events_of(client, SessionFinished) == [SessionFinished("enough")]
+
+    def test_nothing_else_is_outlived(self, tunnel: MemoryTunnel) -> None:
+        client, _ = self.enter(tunnel)
+        tunnel.deliver(2, b"HTTP/1.1 502 Bad Gateway\r\n\r\n" * 2)
+        assert isinstance(failure(tunnel, client), RemoteProtocolError)
+
+    def test_our_own_comes_first(self, tunnel: MemoryTunnel) -> None:
+        client, cable = self.enter(tunnel)
+        tunnel.tell(2, request.Closed(reason="the master closed it"))
+        client.close("had enough")
+        cable.settle()
+        assert tunnel.events_of(client, SessionFinished) == [SessionFinished("had enough")]
+        assert tunnel.events_of(tunnel.master, MemberLeft) == [MemberLeft(2, "had enough", False)]
 
 
 class CutAt:
