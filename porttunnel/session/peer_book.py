@@ -128,6 +128,8 @@ class PeerBook:
         if path is not None:
             path.turns[peer.member] = peer
             path.wake()
+        elif self._peers.get(peer.member) is peer:
+            self._unsettled[peer.member] = peer  # how much waits meanwhile is looked at
 
     def take_turns(self, path: Path) -> None:
         """Let those whose packets go this way put them there, as far as there is room."""
@@ -217,7 +219,7 @@ class PeerBook:
         """Whether something of ours waits to be sent or acknowledged."""
         while self._unsettled:
             member, peer = next(iter(self._unsettled.items()))
-            if peer.pair.unacked_bytes:
+            if peer.pair.unacked_bytes or peer.streams.control_bytes:
                 return True
             del self._unsettled[member]
         return bool(self.link.turns)
@@ -276,7 +278,7 @@ class PeerBook:
                 # It reads nothing while the session goes on around it.
                 self._fail(peer, LimitExceeded("more waits for this member than may"))
                 self._unsettled.pop(member, None)
-            elif not pair.unacked_bytes:
+            elif not pair.unacked_bytes and not peer.streams.control_bytes:
                 del self._unsettled[member]
             elif pair.acknowledged != peer.acknowledged_before:
                 peer.acknowledged_before = pair.acknowledged

@@ -20,6 +20,7 @@ from porttunnel.session.event import (
     StreamDataReceived,
     StreamOffered,
 )
+from porttunnel.session.multiplex import MAX_CONTROL_BYTES
 from porttunnel.session.outbox import SlotPool
 from porttunnel.session.packet import (
     FLAG_RESYNC,
@@ -592,3 +593,66 @@ class TestTime:
             assert two.client.book.next_deadline(now - LOOK_SECONDS) == now
             two.client.book.handle_timeout(now)
         assert two.client.sent() == []
+
+    def test_who_reads_nothing_while_more_and_more_is_told_is_given_up(self, two: Two) -> None:
+        """Its link is up, its window full, and it acknowledges nothing."""
+        book, peer = two.master.book, two.ours
+        other = two.master.add(5, establish()[1])
+        other.streams.send_control(TOLD)
+        fill_window(two)
+        flood(peer, MAX_CONTROL_BYTES - peer.streams.control_bytes)
+        assert peer.streams.control_bytes <= MAX_CONTROL_BYTES
+        assert book.next_deadline(NOW) == NOW + LOOK_SECONDS
+        book.handle_timeout(NOW + LOOK_SECONDS)
+        assert two.master.failed == []
+        peer.streams.send_control(TOLD)
+        # Not at once: whoever tells all members walks through them.
+        assert two.master.failed == []
+        book.handle_timeout(NOW + 2 * LOOK_SECONDS)
+        ((failed, error),) = two.master.failed
+        assert failed is peer
+        assert isinstance(error, LimitExceeded)
+        assert 5 in book
+
+    def test_who_is_away_is_not_told_for_ever_either(self, two: Two) -> None:
+        """Nothing of it is unacknowledged: it went after it had read all."""
+        book, peer = two.master.book, two.ours
+        book.leave_link()
+        peer.streams.send_control(TOLD)
+        assert book.is_busy()
+        now = NOW
+        for _ in range(3):
+            assert book.next_deadline(now) == now + LOOK_SECONDS
+            now += LOOK_SECONDS
+            book.handle_timeout(now)
+        assert two.master.failed == []
+        flood(peer, MAX_CONTROL_BYTES)
+        book.handle_timeout(now + LOOK_SECONDS)
+        ((failed, error),) = two.master.failed
+        assert failed is peer
+        assert isinstance(error, LimitExceeded)
+        assert not book.is_busy()
+
+    def test_who_is_out_is_looked_at_no_more(self, two: Two) -> None:
+        book = two.master.book
+        book.leave_link()
+        book.drop(two.ours)
+        two.ours.streams.send_control(TOLD)
+        assert not book.is_busy()
+        assert book.next_deadline(NOW) is None
+
+
+TOLD = encode_record(RecordKind.CONTROL, 0, bytes(60_000))
+
+
+def flood(peer: Peer, count: int) -> None:
+    """About so many bytes, and no more, of records to one that takes none."""
+    for _ in range(count // len(TOLD)):
+        peer.streams.send_control(TOLD)
+
+
+def fill_window(two: Two) -> None:
+    """As much goes out as may be unacknowledged, and gets lost."""
+    two.ours.streams.send_control(TOLD)
+    while two.master.sent():
+        two.ours.streams.send_control(TOLD)
