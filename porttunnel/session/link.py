@@ -123,9 +123,9 @@ class ServerLink(Path):
         return asked[0]
 
     def is_asked(self, header: Header) -> bool:
-        """Whether an ERROR refuses CREATE or JOIN; a RESUME may well be tried again."""
+        """Whether an ERROR refuses CREATE or JOIN; a new link may well ask anything else again."""
         asked = self._requests.get(header.number)
-        return asked is not None and not isinstance(asked[0], request.Resume)
+        return asked is not None and isinstance(asked[0], request.Create | request.Join)
 
     def nobody_waits(self, header: Header) -> bool:
         """Whether a REPLY or ERROR answers what was only told."""

@@ -249,3 +249,32 @@ def test_what_the_server_reports_is_typed(code: ErrorCode, error: type[Porttunne
         assert made.code is code
     if type(made) in (RemoteProtocolError, LinkBroken):
         assert "what it says" in str(made)
+
+
+@pytest.mark.parametrize(
+    "code", [ErrorCode.LIMIT, ErrorCode.BUSY, ErrorCode.TOO_LATE, ErrorCode.INTERNAL]
+)
+def test_what_is_refused_would_be_refused_again(code: ErrorCode) -> None:
+    report = request.ErrorReport(code=code, text="too many of yours")
+    made = error_from_report(report, answers=True)
+    assert isinstance(made, RemoteProtocolError)
+    assert made.code is code
+    assert "too many of yours" in str(made)
+
+
+@pytest.mark.parametrize(
+    ("message", "is_final"),
+    [
+        (request.Create(lifetime_s=60, max_clients=1, join_window_s=0), True),
+        (request.Join(number=48213), True),
+        (request.Resume(session_id=bytes(16), member=2, token=bytes(32)), False),
+        (request.Status(), False),
+    ],
+)
+def test_only_a_refused_beginning_is_final(
+    link: ServerLink, message: request.Request, is_final: bool
+) -> None:
+    link.ask(message, 0.0)
+    assert link.is_asked(answer_to(1)) is is_final
+    # What answers nothing of ours is about the link.
+    assert not link.is_asked(answer_to(2))

@@ -10,6 +10,7 @@ from porttunnel.errors import (
     ErrorCode,
     LimitExceeded,
     LinkBroken,
+    LocalProtocolError,
     NoSuchNumber,
     RemoteProtocolError,
     SessionEnded,
@@ -17,6 +18,7 @@ from porttunnel.errors import (
 from porttunnel.session import request
 from porttunnel.session.client import ClientMachine
 from porttunnel.session.event import (
+    BroadcastReceived,
     ConnectionFailed,
     ConsentAsked,
     LinkLost,
@@ -491,6 +493,64 @@ class TestLink:
         assert "no" in str(lost.error)
         assert not client.over
 
+    @pytest.mark.parametrize("code", [ErrorCode.LIMIT, ErrorCode.BUSY])
+    @pytest.mark.parametrize("who", [2, MASTER])
+    def test_a_resumption_that_is_refused_for_now_is_tried_again(
+        self, tunnel: MemoryTunnel, code: ErrorCode, who: int
+    ) -> None:
+        tunnel.enter()
+        core = tunnel.lines[who].core
+        tunnel.cut(who)
+        core.reconnected(tunnel.now)
+        (header,) = heads(b"".join(core.data_to_send()))
+        report = request.encode(request.ErrorReport(code=code, text="no"))
+        refusal = from_server(PacketType.ERROR, report, who, header.number)
+        core.receive_data(memoryview(refusal), tunnel.now)
+        assert [type(event) for event in core.events()] == [LinkLost]
+        tunnel.resume(who)
+        tunnel.run()
+        assert len(tunnel.events_of(core, LinkRestored)) == 1
+        assert not core.over
+
+    def test_what_else_is_refused_for_now_is_a_lost_link_too(self, tunnel: MemoryTunnel) -> None:
+        tunnel.enter()
+        master = tunnel.master
+        master._link.ask(request.Status(), tunnel.now)
+        (header,) = heads(b"".join(master.data_to_send()))
+        report = request.encode(request.ErrorReport(code=ErrorCode.BUSY, text="no"))
+        tunnel.deliver(MASTER, from_server(PacketType.ERROR, report, MASTER, header.number))
+        assert len(tunnel.events_of(master, LinkLost)) == 1
+        assert not master.over
+
+    def test_is_away_until_the_server_has_taken_the_new_one(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        found = [client.is_away]
+        tunnel.cut(2)
+        found.append(client.is_away)
+        tunnel.resume(2)
+        found.append(client.is_away)
+        tunnel.run()
+        found.append(client.is_away)
+        assert found == [False, True, True, False]
+
+    def test_what_goes_to_all_waits_for_it_and_for_room(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        master = tunnel.master
+        found = [master._has_room()]
+        master.link.outbox.append(bytes(master.link.outbox.limit_bytes))
+        found.append(master._has_room())
+        master.link.outbox.clear()
+        tunnel.cut(MASTER)
+        found.append(master._has_room())
+        master.broadcast.write(7, b"to all", tunnel.now)
+        assert list(master.data_to_send()) == []
+        tunnel.resume(MASTER)
+        tunnel.pass_time(1.0)
+        found.append(master._has_room())
+        assert found == [True, False, False, True]
+        (came,) = tunnel.events_of(client, BroadcastReceived)
+        assert bytes(came.data) == b"to all"
+
     def test_a_server_that_goes_says_for_how_long(self, tunnel: MemoryTunnel) -> None:
         client = tunnel.enter()
         going = from_server(PacketType.EVENT, request.encode(request.GoingAway(retry_after_s=4)))
@@ -596,6 +656,45 @@ class TestPeers:
         assert tunnel.events_of(tunnel.master, MemberLeft) == [MemberLeft(2, "good night", False)]
         assert not len(tunnel.master.peers)
         assert tunnel.events_of(client, SessionFinished) == [SessionFinished("good night")]
+
+
+class TestEnd:
+    @pytest.mark.parametrize("how", ["close", "the other's close", "error"])
+    def test_erases_all_keys(self, tunnel: MemoryTunnel, how: str) -> None:
+        client = tunnel.enter()
+        tunnel.enter("Cleo")
+        cores = [client] if how == "error" else [client, tunnel.master]
+        peers = [peer for core in cores for peer in core.peers]
+        if how == "close":
+            client.close()
+            tunnel.master.close()
+        elif how == "error":
+            tunnel.deliver(2, b"HTTP/1.1 502 Bad Gateway\r\n\r\n" * 2)
+        else:
+            tunnel.master.close()
+        tunnel.run()
+        for core in cores:
+            assert core.over
+            assert not len(core.peers)
+            with pytest.raises(LocalProtocolError, match="erased"):
+                core._resumption.ask(MASTER)
+        assert len(peers) == (1 if how == "error" else 3)
+        for peer in peers:
+            with pytest.raises(LocalProtocolError, match="erased"):
+                _ = peer.secrets.rejoin
+            with pytest.raises(LocalProtocolError, match="erased"):
+                peer.pair._sealer.advance()
+            with pytest.raises(LocalProtocolError, match="erased"):
+                peer.pair._opener.open_ack(memoryview(bytes(HEADER_BYTES + TAG_BYTES)), 0, 0)
+
+    def test_what_is_sealed_already_still_goes_out(self, tunnel: MemoryTunnel) -> None:
+        first, second = tunnel.enter("Ben"), tunnel.enter("Cleo")
+        tunnel.master.close("good night")
+        kinds = [header.kind for header in heads(b"".join(tunnel.master.data_to_send()))]
+        assert kinds.count(PacketType.DATA) == 2
+        tunnel.run()
+        for client in (first, second):
+            assert tunnel.events_of(client, SessionFinished) == [SessionFinished("good night")]
 
 
 def test_the_key_is_shared_by_the_tests() -> None:
