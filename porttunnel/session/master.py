@@ -120,7 +120,7 @@ class MasterMachine(Member):
 
     def is_deciding(self, member: int) -> bool:
         """Whether this client waits for our user's yes or no."""
-        return self._book.is_deciding(member)
+        return not self._over and self._book.is_deciding(member)
 
     # What the user decides
 

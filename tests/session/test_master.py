@@ -63,6 +63,7 @@ from porttunnel.session.packet import (
 from porttunnel.session.record import Service
 from porttunnel.session.rejoin import RejoinTicket
 from tests.session.test_member import heads
+from tests.session.test_rejoin import come_back, ticket_of
 from tests.tunnel import MemoryTunnel
 
 
@@ -704,3 +705,141 @@ class TestRejoin:
         tunnel.run()
         assert last.state is ClientState.MEMBER
         assert [event.member for event in tunnel.events_of(tunnel.master, MemberLeft)] == [2, 3]
+
+    @pytest.mark.parametrize("server_obeys", [True, False])
+    def test_who_is_kicked_does_not_come_in_by_a_run_that_is_open(
+        self, server_obeys: bool
+    ) -> None:
+        tunnel = remembering()
+        held = hold(tunnel, PacketType.DATA)
+        ticket = ticket_of(tunnel.enter())
+        again = come_back(tunnel, ticket)
+        assert again.state is ClientState.ASKING
+        tunnel.keeps_kicked = not server_obeys
+        tunnel.master.kick(2)
+        tunnel.run()
+        (failed,) = tunnel.events_of(tunnel.master, RunFailed)
+        assert failed.member == 3
+        assert isinstance(failed.error, AuthenticationFailed)
+        left = [event.member for event in tunnel.events_of(tunnel.master, MemberLeft)]
+        assert sorted(left) == [2, 3]
+        assert 3 not in tunnel.master.peers
+        assert again.over == server_obeys
+        release(tunnel, held)
+        assert len(tunnel.events_of(tunnel.master, MemberJoined)) == 1
+        assert not tunnel.master.over
+
+    def test_nor_by_one_whose_proof_comes_after_the_kick(self) -> None:
+        tunnel = remembering()
+        held = hold(tunnel, PacketType.C3)
+        ticket = ticket_of(tunnel.enter())
+        again = come_back(tunnel, ticket)
+        assert again.state is ClientState.CONFIRMING
+        tunnel.master.kick(2)
+        tunnel.run()
+        assert tunnel.events_of(tunnel.master, RunFailed) == []
+        release(tunnel, held)
+        # It knew the secret, and is told nothing but that it is out.
+        (failed,) = tunnel.events_of(tunnel.master, RunFailed)
+        assert failed.member == 3
+        assert isinstance(failed.error, AuthenticationFailed)
+        assert again.over
+        assert 3 not in tunnel.master.peers
+        assert len(tunnel.events_of(tunnel.master, MemberJoined)) == 1
+
+    def test_a_kick_leaves_the_runs_of_others_open(self) -> None:
+        tunnel = remembering()
+        held = hold(tunnel, PacketType.DATA, sender=4)
+        tunnel.enter("Ben")
+        ticket = ticket_of(tunnel.enter("Cleo"))
+        again = come_back(tunnel, ticket)
+        assert again.member == 4
+        tunnel.master.kick(2)
+        release(tunnel, held)
+        assert again.state is ClientState.MEMBER
+        # Nor does a kick of who came back once look for who it was before.
+        tunnel.master.kick(4)
+        tunnel.run()
+        assert tunnel.events_of(tunnel.master, RunFailed) == []
+
+    def test_one_ticket_makes_one_member_with_the_name_that_was_agreed_to(self) -> None:
+        tunnel = remembering()
+        held = hold(tunnel, PacketType.DATA, sender=None)
+        ticket = ticket_of(tunnel.enter())
+        runs = [come_back(tunnel, ticket) for _ in range(2)]
+        assert [run.member for run in runs] == [3, 4]
+        release(tunnel, held)
+        assert [run.state is ClientState.MEMBER for run in runs] == [True, False]
+        assert runs[1].over
+        (failed,) = tunnel.events_of(tunnel.master, RunFailed)
+        assert failed.member == 4
+        joined = tunnel.events_of(tunnel.master, MemberJoined)
+        # They called themselves otherwise, and nobody was asked about that.
+        assert joined == [MemberJoined(2, "Ben", True), MemberJoined(3, "Ben", True)]
+        assert len(tunnel.events_of(tunnel.master, ConsentAsked)) == 1
+
+
+def remembering() -> MemoryTunnel:
+    tunnel = MemoryTunnel()
+    tunnel.master._remember = True
+    return tunnel
+
+
+def hold(tunnel: MemoryTunnel, kind: PacketType, sender: int | None = 3) -> list[bytes]:
+    """From now on a relay keeps what a client that came back sends; ``None``: each of them."""
+    held: list[bytes] = []
+
+    def keep(header: Header, packet: bytes) -> list[bytes]:
+        theirs = header.sender > 2 if sender is None else header.sender == sender
+        if theirs and header.kind is kind:
+            held.append(packet)
+            return []
+        return [packet]
+
+    tunnel.liar = keep
+    return held
+
+
+def release(tunnel: MemoryTunnel, held: list[bytes]) -> None:
+    """What was kept comes, and everything after it."""
+    assert held
+    tunnel.liar = lambda _header, packet: [packet]
+    for packet in held:
+        tunnel.deliver(MASTER, packet)
+    tunnel.run()
+
+
+class TestEnd:
+    @pytest.mark.parametrize("how", ["closed", "ended by the server"])
+    def test_all_keys_go(self, how: str) -> None:
+        tunnel = remembering()
+        tunnel.enter()
+        master = tunnel.master
+        peer, sealer = master.peers[2], master.broadcast._sealer
+        assert sealer is not None
+        assert master._former.password(2) is not None
+        if how == "closed":
+            master.close()
+        else:
+            tunnel.tell(MASTER, request.Closed(reason="expired"))
+        assert master.over
+        assert not len(master.peers)
+        with pytest.raises(LocalProtocolError, match="erased"):
+            _ = peer.secrets.rejoin
+        with pytest.raises(LocalProtocolError, match="erased"):
+            sealer.seal_group(memoryview(bytearray(100)), 10, 0)
+        assert master._former.password(2) is None
+        with pytest.raises(LocalProtocolError, match="erased"):
+            master._resumption.ask(MASTER)
+
+    def test_before_there_is_a_session_there_are_none(self) -> None:
+        master = make_master()
+        master.start(0.0)
+        master.close()
+        assert list(master.events()) == [SessionFinished("closed")]
+
+    def test_a_yes_or_no_that_comes_after_it_is_nobodys(self, tunnel: MemoryTunnel) -> None:
+        tunnel.join()
+        before = tunnel.master.is_deciding(2)
+        tunnel.master.close()
+        assert (before, tunnel.master.is_deciding(2)) == (True, False)

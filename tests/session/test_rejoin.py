@@ -74,6 +74,14 @@ class TestBook:
         book.forget(5)
         assert book.password(5) is None
 
+    def test_is_empty_once_the_session_is_over(self) -> None:
+        book = RejoinBook()
+        for member in (5, 6):
+            book.remember(member, "Ben", SECRET)
+        book.close()
+        assert [book.password(member) for member in (5, 6)] == [None, None]
+        assert repr(book) == "<RejoinBook of 0>"
+
     def test_a_secret_takes_three_wrong_tries(self) -> None:
         book = RejoinBook()
         book.remember(5, "Ben", SECRET)
