@@ -35,6 +35,7 @@ from porttunnel.session.record import (
     MAX_GROUP_PLAINTEXT_BYTES,
     Epoch,
     GroupAck,
+    GroupDropped,
     GroupEnd,
     RecordKind,
     Resent,
@@ -489,3 +490,22 @@ class TestConsumption:
 
 def ack(number: int) -> GroupAck:
     return GroupAck(epoch=FIRST_EPOCH, next=number, missing=False)
+
+
+def test_each_message_in_the_pair_has_its_meaning() -> None:
+    client = Client()
+    receive = client.receiver.receive_control
+    receive(Resent(packet=group_packet(0, data(b"again"))), NOW)
+    (came,) = client.events
+    assert bytes(came.data) == b"again"
+    client.events.clear()
+    receive(Epoch(epoch=5, key=key_of(5), previous_end=1), NOW)
+    client.group(group_packet(0, data(b"new key"), epoch=5))
+    (came,) = client.events
+    assert bytes(came.data) == b"new key"
+    client.events.clear()
+    receive(GroupEnd(epoch=5, next=2), NOW)
+    # One is missing, as that has told.
+    assert client.told[-1] == GroupAck(epoch=5, next=1, missing=True)
+    receive(GroupDropped(reason="slow"), NOW)
+    assert "too slow" in str(lost(client.events))

@@ -322,3 +322,20 @@ def test_tells_the_end_after_a_while() -> None:
     assert master.sender.next_deadline() == NOW + SILENCE_SECONDS
     master.sender.handle_timeout(NOW + SILENCE_SECONDS)
     assert master.told == [(2, GroupEnd(epoch=1, next=1))]
+
+
+def test_the_end_of_the_session_takes_the_key() -> None:
+    master = Master(2)
+    assert master.sender.write(CHANNEL, b"not sealed yet", NOW)
+    sealer = master.sender._sealer
+    assert sealer is not None
+    for _ in range(2):
+        master.sender.close()
+    with pytest.raises(LocalProtocolError, match="erased"):
+        sealer.seal_group(memoryview(bytearray(100)), 10, 0)
+    # Nothing more is sealed, whoever still writes; it is not silently dropped either.
+    assert not master.sender.write(CHANNEL, bytes(100_000), NOW)
+    master.sender.flush(NOW)
+    master.sender.handle_timeout(NOW + SILENCE_SECONDS)
+    assert master.packets == []
+    assert not master.sender.settled

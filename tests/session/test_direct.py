@@ -382,6 +382,29 @@ class TestPackets:
         talk.tunnel.pass_time(3.0)
         talk.assert_equal()
 
+    def test_once_the_member_is_gone_nobody_is_answered(self) -> None:
+        talk = Talk()
+        cable = talk.dial()
+        proof = cable.take(cable.dialled)
+        talk.tunnel.master.close()
+        cable.give(cable.accepted, proof)
+        assert cable.take(cable.accepted) == b""
+        assert cable.accepted.peer is None
+        # Its time is over as any stranger's.
+        cable.accepted.handle_timeout(talk.tunnel.now + PROOF_SECONDS)
+        assert cable.closed == [cable.accepted]
+
+    def test_what_its_dialler_is_answered_late_is_nothing(self) -> None:
+        talk = Talk()
+        cable = talk.dial()
+        cable.give(cable.accepted, cable.take(cable.dialled))
+        proof = cable.take(cable.accepted)
+        talk.client.close()
+        cable.give(cable.dialled, proof)
+        assert cable.dialled.peer is None
+        assert cable.proven == []
+        assert cable.take(cable.dialled) == b""
+
     def test_no_more_is_queued_than_was_said(self) -> None:
         talk = Talk()
         cable = talk.connect()

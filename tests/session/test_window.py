@@ -11,6 +11,7 @@ from porttunnel.session.path import Path
 from porttunnel.session.window import (
     MIN_PACKET_COST_BYTES,
     RESERVED_BYTES,
+    REWIND_SECONDS,
     WINDOW_BYTES,
     SendWindow,
 )
@@ -94,6 +95,31 @@ def test_sends_all_that_is_kept_again(window: SendWindow, path: Path, pool: Slot
     other = Path(PathKind.DIRECT, pool)
     window.send(other)
     assert drain(other.outbox) == b"lost new"
+
+
+def test_who_asks_all_the_time_is_not_sent_a_window_each_time(
+    window: SendWindow, path: Path
+) -> None:
+    keep(window, b"lost")
+    sent = []
+    for now in (0.0, 0.01, REWIND_SECONDS - 0.01, REWIND_SECONDS, REWIND_SECONDS + 0.01):
+        window.send(path)
+        drain(path.outbox)
+        window.rewind(now, new_path=False)
+        sent.append(window.is_behind)
+    assert sent == [True, False, False, True, False]
+
+
+def test_a_new_path_is_sent_all_at_any_time(window: SendWindow, path: Path) -> None:
+    keep(window, b"lost")
+    for now in (0.0, 0.01, 0.02):
+        window.send(path)
+        assert drain(path.outbox) == b"lost"
+        window.rewind(now, new_path=True)
+    # And from then on the same patience counts there.
+    window.send(path)
+    window.rewind(0.02 + REWIND_SECONDS / 2, new_path=False)
+    assert not window.is_behind
 
 
 @pytest.mark.parametrize("sent", [0, 1, 2, 3])
