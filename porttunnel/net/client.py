@@ -11,7 +11,13 @@ from twisted.internet import defer
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.threads import deferToThread
 
-from porttunnel.errors import AuthenticationFailed, CodeUsedUp, CutOff, PorttunnelError
+from porttunnel.errors import (
+    AuthenticationFailed,
+    CodeUsedUp,
+    CutOff,
+    PorttunnelError,
+    SessionEnded,
+)
 from porttunnel.keys.hybrid import HybridPrivateKey
 from porttunnel.net.broadcast import BroadcastListener
 from porttunnel.net.direct import DirectDialler
@@ -268,4 +274,5 @@ def _may_have_been_a_guess(machine: ClientMachine, error: PorttunnelError) -> bo
         return machine.code_used_up and not machine.was_verified
     # Whoever is in the way could cut the link when a guess was wrong. Once M4 was right none was
     # made: then the code is not to blame, and typing it again would not help.
-    return isinstance(error, CutOff) and machine.state is ClientState.CONFIRMING
+    cut = isinstance(error, CutOff | SessionEnded)
+    return cut and machine.state is ClientState.CONFIRMING

@@ -42,7 +42,15 @@ class Run(MasterPeer):
         """Answer JOIN."""
         packet = self.receive()
         assert packet.header.type == "REQUEST"
-        assert msgpack.decode(packet.body) == {"type": "join", "number": self.number}
+        asked = msgpack.decode(packet.body)
+        if asked["type"] == "resume":
+            # Whatever it gave to this client is good for one guess; it can only end the run.
+            error = {"type": "error", "code": "session-ended", "text": "ended"}
+            number = packet.header.number
+            body = msgpack.encode(error)
+            self.send_bytes(encode_packet(Header("ERROR", SERVER, CLIENT, number), body))
+            raise LinkEnded
+        assert asked == {"type": "join", "number": self.number}
         joined = {"type": "joined", "session_id": self.session_id, "member": CLIENT}
         body = msgpack.encode(joined | {"token": secrets.token_bytes(32)})
         self.send_bytes(encode_packet(Header("REPLY", SERVER, CLIENT, packet.header.number), body))

@@ -418,9 +418,7 @@ class TestAnIndependentMaster:
         assert "that was all" in client.event("done")["reason"]
         assert client.wait() == 0
 
-    def test_that_goes_without_a_word_may_come_back(
-        self, join: Start, master: MasterPeer
-    ) -> None:
+    def test_that_goes_without_a_word_may_come_back(self, join: Start, master: MasterPeer) -> None:
         admitted = Background(lambda: admit(master))
         client = join("--json", code=code.format_pin_code(master.number, SECRET))
         client.event("listening")

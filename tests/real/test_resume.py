@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +13,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from porttunnel.services.server import DATABASE_NAME
 from tests.real.download import MEBIBYTE, Download
 from tests.real.fault_proxy import Cut, FaultProxy
 from tests.real.meeting import Background
-from tests.real.program import PORTTUNNEL, TWISTD, Program, Start, TunnelServer, find_port
-from tests.real.server_port import port_to_come_back_to
+from tests.real.mortal_server import MortalServer
+from tests.real.program import PORTTUNNEL, Program, Start, TunnelServer
 from tests.real.web_site import WebSite, page_chunks, page_sha256, serve_web_site
 
 pytestmark = pytest.mark.real
@@ -292,40 +289,6 @@ class TestOneWhoWasCutOff:
         assert_still_in(Tunnel(master, client, port))
 
 
-class MortalServer:
-    """A tunnel server that comes back at the same port with the same data."""
-
-    def __init__(self, start: Start) -> None:
-        self._start = start
-        self.port = port_to_come_back_to()
-        self.program = self._run()
-
-    @property
-    def address(self) -> str:
-        return f"ptun://127.0.0.1:{self.port}"
-
-    def kill(self) -> None:
-        """Without a chance to write or say anything."""
-        os.kill(self.program.pid, signal.SIGKILL)
-        assert self.program.wait() == -signal.SIGKILL
-
-    def terminate(self) -> None:
-        """As a service manager does."""
-        self.program.terminate()
-        # Twisted ends by the very signal once everything is closed.
-        assert self.program.wait(WAIT_SECONDS) == -signal.SIGTERM
-        assert self.program.errors == ""
-
-    def restart(self) -> None:
-        self.program = self._run()
-
-    def _run(self) -> Program:
-        listen = f"tcp:{self.port}:interface=127.0.0.1"
-        program = self._start(*TWISTD, "porttunnel-server", "--listen", listen, "--admin", "off")
-        assert find_port(program.line("listening ")) == self.port
-        return program
-
-
 class TestTheServer:
     @pytest.mark.parametrize("end", ["kill", "terminate"])
     def test_may_die_in_a_transfer(self, start: Start, site: WebSite, end: str) -> None:
@@ -360,9 +323,7 @@ class TestTheServer:
         server = MortalServer(start)
         tunnel = connect(start, site.port, server.address, server.address)
         server.kill()
-        (book,) = tmp_path.glob(f"**/{DATABASE_NAME}")
-        for path in book.parent.glob(f"{DATABASE_NAME}*"):
-            path.unlink()
+        server.forget(tmp_path)
         server.restart()
         for program in tunnel.master, tunnel.client:
             assert program.event("error", seconds=WAIT_SECONDS)["text"]

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.real.mortal_server import MortalServer
 from tests.real.program import (
     PORTTUNNEL,
     PYTHON,
     Program,
     Start,
     TunnelServer,
-    start_server,
 )
 
 pytestmark = pytest.mark.real
@@ -136,9 +136,11 @@ class TestTwistdWeb:
     def test_says_when_the_session_has_ended(
         self, start: Start, folder: Path, tmp_path: Path
     ) -> None:
-        server = start_server(start)
+        server = MortalServer(start)
         code_file = tmp_path / "code"
         twistd = share_by_twistd(start, server, folder, code_file, "accept=all")
-        server.program.stop()
+        server.kill()
+        server.forget(tmp_path)
+        server.restart()
         assert "start this program again" in twistd.line_with("has ended")
         assert not code_file.exists()
