@@ -7,6 +7,7 @@ escaped as Twisted's ``quoteStringArgument`` does it. See docs/running.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from porttunnel.session import event
 __all__ = ["JoiningEndpoint", "SharedPort", "SharingEndpoint", "parse_client", "parse_server"]
 
 _ADDRESS_ARGUMENTS = ("host", "port", "tls", "server")
-_CLIENT_ARGUMENTS = (*_ADDRESS_ARGUMENTS, "codefile")
+_CLIENT_ARGUMENTS = (*_ADDRESS_ARGUMENTS, "codefile", "direct")
 _SERVER_ARGUMENTS = (*_CLIENT_ARGUMENTS, "accept")
 _log = Logger()
 
@@ -45,7 +46,8 @@ def parse_client(reactor: Any, *args: str, **kwargs: str) -> IStreamClientEndpoi
     :raises ValueError: an argument is unknown, missing or not usable.
     """
     service, server = _read_arguments(reactor, args, kwargs, _CLIENT_ARGUMENTS)
-    return JoiningEndpoint(reactor, service, server, CodeFile(Path(kwargs["codefile"])))
+    code_file = CodeFile(Path(kwargs["codefile"]))
+    return JoiningEndpoint(reactor, service, server, code_file, direct=_read_direct(kwargs))
 
 
 def parse_server(reactor: Any, *args: str, **kwargs: str) -> IStreamServerEndpoint:
@@ -61,7 +63,25 @@ def parse_server(reactor: Any, *args: str, **kwargs: str) -> IStreamServerEndpoi
             "code, or leave it out to let nobody in."
         )
     code_file = CodeFile(Path(kwargs["codefile"]))
-    return SharingEndpoint(reactor, service, server, code_file, accept_all=accept == "all")
+    return SharingEndpoint(
+        reactor,
+        service,
+        server,
+        code_file,
+        accept_all=accept == "all",
+        direct=_read_direct(kwargs),
+    )
+
+
+def _read_direct(arguments: Mapping[str, str]) -> bool:
+    """Whether ``direct=yes`` is there: who writes none is not surprised by an open port."""
+    direct = arguments.get("direct", "no")
+    if direct not in ("yes", "no"):
+        raise ValueError(
+            f"direct={direct} is not possible: write direct=yes to go straight to a machine on "
+            "the same network, or leave it out."
+        )
+    return direct == "yes"
 
 
 @implementer(IStreamClientEndpoint)
@@ -72,11 +92,19 @@ class JoiningEndpoint:
     :param service: what to connect to in the session.
     :param server: the tunnel server.
     :param code_file: where the code is at the time of connecting.
+    :param direct: go straight to the other machine if it is on the same network.
     """
 
     def __init__(
-        self, reactor: Any, service: str, server: IStreamClientEndpoint, code_file: CodeFile
+        self,
+        reactor: Any,
+        service: str,
+        server: IStreamClientEndpoint,
+        code_file: CodeFile,
+        *,
+        direct: bool,
     ) -> None:
+        self._direct = direct
         self._reactor = reactor
         self._service = service
         self._server = server
@@ -88,7 +116,7 @@ class JoiningEndpoint:
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
         code = self._code_file.read()
-        session = await join(self._reactor, self._server, code)
+        session = await join(self._reactor, self._server, code, direct=self._direct)
         try:
             protocol: IProtocol = await session.endpoint(self._service).connect(factory)
         except BaseException:
@@ -113,6 +141,7 @@ class SharingEndpoint:
     :param code_file: where the code for the next client is written.
     :param accept_all: let everybody in who has the code; otherwise nobody, since there is nobody
         to ask.
+    :param direct: let clients on the same network connect straight to this machine.
     """
 
     def __init__(
@@ -123,7 +152,9 @@ class SharingEndpoint:
         code_file: CodeFile,
         *,
         accept_all: bool,
+        direct: bool,
     ) -> None:
+        self._direct = direct
         self._reactor = reactor
         self._service = service
         self._server = server
@@ -144,6 +175,7 @@ class SharingEndpoint:
                 [],
                 on_consent=self._decide,
                 on_event=self._receive_event,
+                direct=self._direct,
             )
         except BaseException:
             self._code_file.remove()

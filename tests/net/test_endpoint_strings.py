@@ -116,6 +116,14 @@ class TestArguments:
     def test_accept_is_for_servers(self) -> None:
         with pytest.raises(ValueError, match=r"unknown .*: accept"):
             parse_client(MemoryReactorClock(), "web", host="h", codefile="code", accept="all")
+        with pytest.raises(ValueError, match="direct=yes to go straight"):
+            parse_client(MemoryReactorClock(), "web", host="h", codefile="code", direct="1")
+        for parse in parse_client, parse_server:
+            for direct, goes in (("yes", True), ("no", False)):
+                endpoint: Any = parse(
+                    MemoryReactorClock(), "web", host="h", codefile="code", direct=direct
+                )
+                assert endpoint._direct is goes
         with pytest.raises(ValueError, match="accept=all to let everybody in"):
             parse_server(MemoryReactorClock(), "web", host="h", codefile="code", accept="Ben")
 
