@@ -102,12 +102,12 @@ def fuzz_member(
 ) -> None:
     """The attacker seals what the fuzzer says; the victim's program does what it can."""
     pair = attacker._peers[victim_member].pair
-    # What the victim answers must not make the attacker's own core give up.
+    # What the victim answers must not make the attacker's own core give up. Put out, it has no keys.
     tunnel.liar = lambda header, packet: (
         [] if (header.sender, header.target) == (victim_member, attacker_member) else [packet]
     )
     for _ in range(MAX_STEPS):
-        if not source.remaining_bytes() or victim.over:
+        if not source.remaining_bytes() or victim.over or attacker.over:
             break
         match source.ConsumeIntInRange(0, 9):
             case 0:
