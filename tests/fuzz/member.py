@@ -102,7 +102,8 @@ def fuzz_member(
 ) -> None:
     """The attacker seals what the fuzzer says; the victim's program does what it can."""
     pair = attacker._peers[victim_member].pair
-    # What the victim answers must not make the attacker's own core give up. Put out, it has no keys.
+    # What the victim answers must not make the attacker's own core give up. Once it is put out,
+    # it has no keys.
     tunnel.liar = lambda header, packet: (
         [] if (header.sender, header.target) == (victim_member, attacker_member) else [packet]
     )
