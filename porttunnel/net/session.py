@@ -154,8 +154,11 @@ class Session(ABC):
 
     def when_disconnected(self) -> defer.Deferred[None]:
         """Fires once all connections are gone, and with them all that was to be sent has been."""
-        gone = [driver.when_gone() for driver in (*self._directs, self._driver)]
-        return defer.gatherResults(gone).addCallback(lambda _: None)
+        return defer.Deferred.fromCoroutine(self._wait_for_ends())
+
+    async def _wait_for_ends(self) -> None:
+        for driver in (*self._directs, self._driver):
+            await driver.when_gone()
 
     def _close(self, close: Callable[[], None]) -> defer.Deferred[None]:
         """Close the session; while the link is away, once it is back: to say goodbye."""
