@@ -14,12 +14,18 @@
     │   ├── NoSuchNumber                unknown, expired, locked or full
     │   ├── SessionEnded                the number is void for ever
     │   ├── ConsentRefused              the other user said no
+    │   ├── NotTakenBack                the ticket that was kept is void
     │   ├── CutOff                      the connection ended without a goodbye
     │   │   └── LinkBroken              a new connection mends it
     │   ├── NotReachable                no connection to the tunnel server
     │   └── StreamError
     │       ├── StreamRefused           the other side did not open it (has a code)
     │       └── StreamReset             it broke off in the middle (has a code)
+    ├── MessagingError                  what an MQTT client was asked for was not done
+    │   ├── BrokerRefused               the broker says no, or would (has a reason code)
+    │   ├── QueueFull                   too much waits already: slow down
+    │   ├── OutcomeUnknown              done or not, nobody can tell any more
+    │   └── ClientStopped               the client was stopped before it was done
     ├── PairingError
     └── ConfigurationError              a setting, an address or a file is wrong
 
@@ -32,6 +38,8 @@ from enum import StrEnum
 
 __all__ = [
     "AuthenticationFailed",
+    "BrokerRefused",
+    "ClientStopped",
     "CodeUsedUp",
     "ConfigurationError",
     "ConsentRefused",
@@ -40,12 +48,16 @@ __all__ = [
     "LimitExceeded",
     "LinkBroken",
     "LocalProtocolError",
+    "MessagingError",
     "MistypedCode",
     "NoSuchNumber",
     "NotReachable",
+    "NotTakenBack",
+    "OutcomeUnknown",
     "PairingError",
     "PorttunnelError",
     "ProtocolError",
+    "QueueFull",
     "RemoteProtocolError",
     "SessionEnded",
     "SessionError",
@@ -152,6 +164,10 @@ class ConsentRefused(SessionError):
     """The user of the other side said no."""
 
 
+class NotTakenBack(SessionError):
+    """A session does not let us in with the ticket that was kept; it is removed."""
+
+
 class CutOff(SessionError):
     """The connection ended without a goodbye: never to be taken for a finished one."""
 
@@ -182,6 +198,37 @@ class StreamRefused(StreamError):
 
 class StreamReset(StreamError):
     """The stream was broken off: what came before may be incomplete."""
+
+
+class MessagingError(PorttunnelError):
+    """What an MQTT client was asked for was not done."""
+
+
+class BrokerRefused(MessagingError):
+    """The broker refused a connection, a message or a subscription, or is known to refuse it.
+
+    :param text: what was refused and what to do.
+    :param reason: the reason code, a number of MQTT 5 (0x80 and above).
+    """
+
+    def __init__(self, text: str, reason: int) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class QueueFull(MessagingError):
+    """More waits to be sent than may wait. Nothing was taken: wait until there is room."""
+
+
+class OutcomeUnknown(MessagingError):
+    """The broker forgot the session while a message was under way, which may have arrived.
+
+    Sent again it might arrive twice, which was not wanted: that is for the program to decide.
+    """
+
+
+class ClientStopped(MessagingError):
+    """The client was stopped, or its connection closed for good, before this was done."""
 
 
 class PairingError(PorttunnelError):

@@ -10,8 +10,10 @@ import pytest
 from porttunnel import errors
 from porttunnel.errors import (
     AuthenticationFailed,
+    BrokerRefused,
     ErrorCode,
     LimitExceeded,
+    MessagingError,
     PorttunnelError,
     RemoteProtocolError,
     StreamCode,
@@ -73,6 +75,12 @@ def test_a_failed_stream_has_a_code_and_a_text(kind: type[StreamError]) -> None:
     error = kind("nothing listens there", StreamCode.CONNECTION_REFUSED)
     assert isinstance(error, PorttunnelError)
     assert (str(error), error.code) == ("nothing listens there", StreamCode.CONNECTION_REFUSED)
+
+
+def test_a_broker_that_refuses_gives_its_reason() -> None:
+    error = BrokerRefused("it takes no such topic", 0x87)
+    assert isinstance(error, MessagingError)
+    assert (str(error), error.reason) == ("it takes no such topic", 0x87)
 
 
 @pytest.mark.parametrize("codes", [ErrorCode, StreamCode])
