@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from porttunnel.cli.ticket_file import NotTakenBack
 from porttunnel.errors import (
     AuthenticationFailed,
     CodeUsedUp,
@@ -16,6 +15,7 @@ from porttunnel.errors import (
     MistypedCode,
     NoSuchNumber,
     NotReachable,
+    NotTakenBack,
     PorttunnelError,
     RemoteProtocolError,
     SessionEnded,

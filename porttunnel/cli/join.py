@@ -31,7 +31,7 @@ from porttunnel.cli.setting import (
 )
 from porttunnel.cli.standard_streams import StandardStreams
 from porttunnel.cli.terminal_dialogue import TerminalDialogue
-from porttunnel.cli.ticket_file import NotTakenBack, RememberedSession, TicketFile
+from porttunnel.cli.ticket_file import RememberedSession, TicketFile
 from porttunnel.cli.wrong_use import CommandWithJson, WrongUse
 from porttunnel.errors import (
     AuthenticationFailed,
@@ -41,6 +41,7 @@ from porttunnel.errors import (
     LocalProtocolError,
     MistypedCode,
     NoSuchNumber,
+    NotTakenBack,
     PorttunnelError,
     SessionEnded,
 )

@@ -12,20 +12,16 @@ import msgspec
 from msgspec import Meta
 
 from porttunnel.cli import text
-from porttunnel.errors import ConfigurationError, SessionError
+from porttunnel.errors import ConfigurationError
 from porttunnel.session.rejoin import RejoinTicket
 
-__all__ = ["NotTakenBack", "RememberedSession", "TicketFile"]
+__all__ = ["RememberedSession", "TicketFile"]
 
 FOLDER_NAME = "rejoin"
 MAX_FILE_BYTES = 4_096  # a server's address and 100 digits; a larger file is something else
 
 Number = Annotated[int, Meta(ge=1, le=99_999_999)]
 Member = Annotated[int, Meta(ge=2, le=0xFFFD)]
-
-
-class NotTakenBack(SessionError):
-    """A session does not let us in with the ticket that was kept; it is removed."""
 
 
 class RememberedSession(NamedTuple):

@@ -97,16 +97,6 @@ class BroadcastSender:
         """Whether all that was written is acknowledged by all."""
         return not self._open_bytes and not self._waiting and self._window.settled
 
-    @property
-    def has_records(self) -> bool:
-        """Whether records wait for their packet to be sealed."""
-        return self._open_bytes > 0
-
-    @property
-    def kept_bytes(self) -> int:
-        """What is kept for members that may lack it."""
-        return self._window.kept_bytes
-
     def close(self) -> None:
         """The session is over; the key goes, and nothing more is sealed."""
         if self._sealer is not None:

@@ -54,11 +54,6 @@ class Path:
         self._quiet_since: float | None = None  # heard from the other end, or pinged it
         self._missed_pings = 0
 
-    @property
-    def has_work(self) -> bool:
-        """Whether something is to be sent here."""
-        return bool(self.turns or self.outbox.waiting_bytes)
-
     def start(self, now: float) -> None:
         """The connection is there: silence counts from now."""
         self._quiet_since = now

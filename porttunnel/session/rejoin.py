@@ -38,49 +38,57 @@ class RejoinTicket(SecretHolder):
         return self.secret.hex().encode()
 
 
+class _Former:
+    """A membership that may be taken up again."""
+
+    __slots__ = ("name", "secret", "wrong_tries")
+
+    def __init__(self, name: str, secret: bytes) -> None:
+        self.name = name
+        self.secret = secret
+        self.wrong_tries = 0
+
+
 class RejoinBook:
     """The master's: who may come back."""
 
     def __init__(self) -> None:
-        self._secrets: dict[int, bytes] = {}
-        self._names: dict[int, str] = {}
-        self._wrong_tries: dict[int, int] = {}
+        self._former: dict[int, _Former] = {}  # by member number, the oldest first
 
     def __repr__(self) -> str:
-        return f"<RejoinBook of {len(self._secrets)}>"
+        return f"<RejoinBook of {len(self._former)}>"
 
     def remember(self, member: int, name: str, secret: bytes) -> None:
         """A client was admitted and may come back.
 
         :param secret: 32 bytes, ``Established.rejoin``.
         """
-        if len(self._secrets) >= MAX_FORMER_MEMBERS:
-            self.forget(next(iter(self._secrets)))
-        self._secrets[member] = secret
-        self._names[member] = name
+        if len(self._former) >= MAX_FORMER_MEMBERS:
+            self.forget(next(iter(self._former)))
+        self._former[member] = _Former(name, secret)
 
     def close(self) -> None:
         """The session is over: nobody comes back."""
-        self._secrets.clear()
+        self._former.clear()
 
     def password(self, member: int) -> bytes | None:
         """What enters CPace for this former member, or None: it may not come back."""
-        secret = self._secrets.get(member)
-        return None if secret is None else secret.hex().encode()
+        former = self._former.get(member)
+        return None if former is None else former.secret.hex().encode()
 
     def name(self, member: int) -> str:
         """How a former member called itself."""
-        return self._names[member]
+        return self._former[member].name
 
     def count_wrong_try(self, member: int) -> None:
         """Somebody did not know the secret; after three it is void."""
-        tries = self._wrong_tries.get(member, 0) + 1
-        self._wrong_tries[member] = tries
-        if tries >= MAX_WRONG_TRIES:
+        former = self._former.get(member)
+        if former is None:
+            return  # forgotten while the handshake went on
+        former.wrong_tries += 1
+        if former.wrong_tries >= MAX_WRONG_TRIES:
             self.forget(member)
 
     def forget(self, member: int) -> None:
         """This member may not come back: it was put out, or has come back."""
-        self._secrets.pop(member, None)
-        self._names.pop(member, None)
-        self._wrong_tries.pop(member, None)
+        self._former.pop(member, None)

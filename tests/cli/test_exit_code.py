@@ -9,7 +9,6 @@ import pytest
 
 from porttunnel import errors
 from porttunnel.cli.exit_code import ExitCode, exit_code_of, word_of
-from porttunnel.cli.ticket_file import NotTakenBack
 from porttunnel.errors import (
     AuthenticationFailed,
     CodeUsedUp,
@@ -21,6 +20,7 @@ from porttunnel.errors import (
     MistypedCode,
     NoSuchNumber,
     NotReachable,
+    NotTakenBack,
     PorttunnelError,
     RemoteProtocolError,
     StreamCode,

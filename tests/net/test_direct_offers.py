@@ -278,4 +278,4 @@ class DeadlineTests(InMemoryTestCase):
         self.run_lines()
         self.assertEqual([type(each) for each in told], [event.DirectOffered])
         # It went out, and was answered.
-        self.assertEqual((link.has_work, link.untold), (False, []))
+        self.assertEqual((link.outbox.waiting_bytes, link.turns, link.untold), (0, {}, []))

@@ -360,7 +360,7 @@ class Broadcast(RuleBasedStateMachine):
 
     @invariant()
     def bounds_hold(self) -> None:
-        assert self.sender.kept_bytes <= MAX_KEPT_BYTES
+        assert self.sender._window.kept_bytes <= MAX_KEPT_BYTES
         for member in self.members.values():
             resent = sum(len(m.packet) for m in member.pair if isinstance(m, Resent))
             assert resent < RESENT_AHEAD_BYTES + MAX_GROUP_PACKET_BYTES

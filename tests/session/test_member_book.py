@@ -95,7 +95,7 @@ class Office:
 
     def read(self) -> None:
         """Take what goes to the clients, packet by packet."""
-        while self.link.has_work:
+        while self.link.turns or self.link.outbox.waiting_bytes:
             self.peers.take_turns(self.link)
             data = b"".join(self.link.outbox.views())
             self.link.outbox.sent(len(data))

@@ -40,18 +40,9 @@ def test_is_idle_and_open_at_first() -> None:
     assert path.kind is PathKind.RELAY
     assert path.member == NO_MEMBER
     assert not path.closed
-    assert not path.has_work
+    assert not path.turns
     path.wake()
     assert list(path.outbox.views()) == []
-
-
-def test_has_work_while_bytes_or_peers_wait(path: Path) -> None:
-    path.outbox.append(b"packet")
-    assert path.has_work
-    drain(path.outbox)
-    assert not path.has_work
-    path.turns[MASTER] = make_peer(2, MASTER)
-    assert path.has_work
 
 
 def test_sends_in_its_members_name(path: Path) -> None:
@@ -67,7 +58,7 @@ def test_sends_nothing_once_closed_not_even_what_was_queued(path: Path) -> None:
     path.turns[MASTER] = make_peer(2, MASTER)
     path.close()
     assert path.closed
-    assert not path.has_work
+    assert not path.turns
     path.send(PacketType.PING, MASTER, bytes(8))
     assert drain(path.outbox) == b""
 

@@ -167,7 +167,7 @@ class TestBook:
         two.master.sent()
         book.ask_on_link(two.ours, NOW)
         two.ours.streams.open("wiki")
-        assert two.master.link.has_work
+        assert CLIENT in two.master.link.turns
         book.drop(two.ours)
         assert CLIENT not in book
         assert two.master.link.turns == {}

@@ -95,6 +95,17 @@ class TestBook:
         book.count_wrong_try(5)
         assert book.password(5) is not None
 
+    def test_a_wrong_try_for_somebody_forgotten_is_nobodys(self) -> None:
+        book = RejoinBook()
+        book.remember(5, "Ben", SECRET)
+        book.forget(5)
+        for _ in range(MAX_WRONG_TRIES):
+            book.count_wrong_try(5)
+        # In one book, so nothing of somebody forgotten is left for whoever comes next.
+        book.remember(5, "Ben", SECRET)
+        book.count_wrong_try(5)
+        assert book.password(5) is not None
+
     def test_is_bounded_and_forgets_the_oldest(self) -> None:
         book = RejoinBook()
         for member in range(2, 3 + MAX_FORMER_MEMBERS):
