@@ -6,7 +6,8 @@
     ├── ProtocolError
     │   ├── LocalProtocolError          our own code called a core wrongly
     │   └── RemoteProtocolError         the peer broke the protocol (has a code)
-    │       └── LimitExceeded           the peer asked for more than it may have
+    │       ├── LimitExceeded           the peer asked for more than it may have
+    │       └── MqttError               the peer broke MQTT (has a reason code)
     ├── AuthenticationFailed            one message, never a detail
     ├── SessionError
     │   ├── MistypedCode                found on this machine, nothing was sent
@@ -50,6 +51,7 @@ __all__ = [
     "LocalProtocolError",
     "MessagingError",
     "MistypedCode",
+    "MqttError",
     "NoSuchNumber",
     "NotReachable",
     "NotTakenBack",
@@ -126,6 +128,19 @@ class LimitExceeded(RemoteProtocolError):
 
     def __init__(self, text: str) -> None:
         super().__init__(text, ErrorCode.LIMIT)
+
+
+class MqttError(RemoteProtocolError):
+    """The peer sent what MQTT forbids.
+
+    :param text: what was wrong, in one sentence, without content of the peer's.
+    :param reason: which of MQTT 5's reason codes says it: a ``porttunnel.mqtt.reason.ReasonCode``,
+        also where MQTT 3.1.1 is spoken, which has no code for it and only ends the connection.
+    """
+
+    def __init__(self, text: str, reason: int) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class AuthenticationFailed(PorttunnelError):

@@ -13,6 +13,7 @@ from porttunnel.errors import (
     BrokerRefused,
     ErrorCode,
     LimitExceeded,
+    MqttError,
     MessagingError,
     PorttunnelError,
     RemoteProtocolError,
@@ -56,6 +57,12 @@ def test_a_broken_protocol_has_a_code_and_a_text() -> None:
     assert RemoteProtocolError("x").code is ErrorCode.MALFORMED
     error = RemoteProtocolError("too late", ErrorCode.TOO_LATE)
     assert (str(error), error.code) == ("too late", ErrorCode.TOO_LATE)
+
+
+def test_a_broken_mqtt_has_a_reason_code() -> None:
+    error = MqttError("a string is not UTF-8", 0x81)
+    assert (str(error), error.reason) == ("a string is not UTF-8", 0x81)
+    assert error.code is ErrorCode.MALFORMED
 
 
 def test_an_exceeded_limit_is_a_broken_protocol() -> None:
