@@ -97,6 +97,11 @@ class BroadcastSender:
         """Whether all that was written is acknowledged by all."""
         return not self._open_bytes and not self._waiting and self._window.settled
 
+    @property
+    def has_work(self) -> bool:
+        """Whether :meth:`flush` may have something to do: somebody writes, or waits to."""
+        return self._open_bytes > 0 or bool(self._waiting) or bool(self._paused)
+
     def close(self) -> None:
         """The session is over; the key goes, and nothing more is sealed."""
         if self._sealer is not None:

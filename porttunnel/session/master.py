@@ -368,8 +368,8 @@ class MasterMachine(Member):
         """What waits to be sent on the link."""
         # The pairs first: a new group key must not come behind what is sealed with it.
         self.take_turns(self._link)
-        if self._book.may_broadcast and not self._over:
-            self._book.broadcast.flush(self._now)
+        if not self._over:
+            self._book.flush_broadcast(self._now)
         return self._link.outbox.views()
 
     def _end(self) -> None:

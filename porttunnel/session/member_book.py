@@ -86,6 +86,11 @@ class MemberBook:
         """Whether there is a session."""
         return self._broadcast is not None
 
+    def flush_broadcast(self, now: float) -> None:
+        """Seal what was written to all: the link has had its turn, and most turns have nothing."""
+        if self._broadcast is not None and self._broadcast.has_work:
+            self._broadcast.flush(now)
+
     # Who is who
 
     def __iter__(self) -> Iterator[Joiner]:

@@ -129,6 +129,27 @@ def test_what_waits_shares_a_packet() -> None:
     assert master.sender.settled
 
 
+def test_has_work_while_somebody_writes_or_waits_to() -> None:
+    master = Master(2)
+    assert not master.sender.has_work
+    assert master.sender.write(7, b"x", NOW)
+    assert master.sender.has_work
+    master.sender.flush(NOW)
+    # What is sealed waits for reports only, and they come by themselves.
+    assert not master.sender.settled
+    assert not master.sender.has_work
+    master.room = False
+    assert not master.sender.write(7, bytes(2 * MAX_RECORDS_BYTES), NOW)
+    assert master.sender.has_work
+    master.room = True
+    master.sender.flush(NOW)
+    assert not master.sender.has_work
+    master.sender.remove_member(2)
+    # A writer wants to know when somebody comes.
+    assert not master.sender.write(8, b"", NOW)
+    assert master.sender.has_work
+
+
 def test_there_is_nothing_to_flush() -> None:
     master = Master(2)
     master.sender.flush(NOW)

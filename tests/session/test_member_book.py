@@ -234,8 +234,24 @@ class TestEpoch:
         office.enter(2)
         office.has_room = False
         office.book.broadcast.write(1, b"later", 300.0)
-        office.book.broadcast.flush(300.0)
+        office.book.flush_broadcast(300.0)
         assert office.group == []
+        office.has_room = True
+        office.book.flush_broadcast(300.0)
+        assert len(office.group) == 1
+
+    def test_a_turn_without_a_broadcast_costs_nothing(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        office = Office()
+        office.enter(2)
+        flushed: list[float] = []
+        monkeypatch.setattr(office.book.broadcast, "flush", flushed.append)
+        office.book.flush_broadcast(300.0)
+        assert flushed == []
+        office.book.broadcast.write(1, b"to all", 301.0)
+        office.book.flush_broadcast(301.0)
+        assert flushed == [301.0]
 
 
 class TestSession:
@@ -243,6 +259,7 @@ class TestSession:
         office = Office(opened=False)
         assert office.book.next_deadline() is None
         before = office.book.may_broadcast
+        office.book.flush_broadcast(300.0)
         with pytest.raises(LocalProtocolError, match="not open"):
             _ = office.book.broadcast
         office.book.open(SESSION_ID)
