@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IConsumer, IDelayedCall
+from twisted.internet.interfaces import IConsumer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from porttunnel.errors import CutOff, PorttunnelError
+from porttunnel.net.registered_producer import RegisteredProducer
 from porttunnel.session.broadcast_sender import BroadcastSender
 
 __all__ = ["DEFAULT_CHANNEL", "BroadcastListener", "BroadcastOwner", "BroadcastWriter"]
@@ -75,13 +76,11 @@ class BroadcastWriter:
         self._owner = owner
         self._channel = channel
         self.written_bytes = 0
+        self._producer = RegisteredProducer(owner.reactor, self._call)
         # Nothing is written by this; it asks to be told when there is a member.
-        self._full = not owner.broadcast_sender.write(channel, b"", owner.reactor.seconds())
+        if not owner.broadcast_sender.write(channel, b"", owner.reactor.seconds()):
+            self._producer.hold()
         self._ended = False
-        self._producer: Any = None
-        self._streaming = False
-        self._producer_paused = False
-        self._pull: IDelayedCall | None = None
         self._done = False
         self._error: PorttunnelError | None = None
         self._waiting: list[Deferred[None]] = []
@@ -89,7 +88,7 @@ class BroadcastWriter:
     @property
     def is_full(self) -> bool:
         """Whether to write nothing more for now."""
-        return self._full
+        return self._producer.is_full
 
     def when_done(self) -> Deferred[None]:
         """Fires once all that was written is with all members, after :meth:`loseConnection`;
@@ -113,17 +112,14 @@ class BroadcastWriter:
         view = memoryview(data)
         now = self._owner.reactor.seconds()
         sender = self._owner.broadcast_sender
+        has_room = True
         for start in range(0, len(view), MAX_WRITE_BYTES):
-            self._full = not sender.write(
-                self._channel, view[start : start + MAX_WRITE_BYTES], now
-            )
+            has_room = sender.write(self._channel, view[start : start + MAX_WRITE_BYTES], now)
         self.written_bytes += len(view)
-        if self._full:
-            if self._producer is not None and self._streaming and not self._producer_paused:
-                self._producer_paused = True
-                self._producer.pauseProducing()
-        elif self._producer is not None and not self._streaming:
-            self._pull_soon()
+        if not has_room:
+            self._producer.hold()
+        elif self._producer.is_pulled:
+            self._producer.pull_soon()
         self._owner.flush_soon()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
@@ -139,34 +135,18 @@ class BroadcastWriter:
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """As ``IConsumer.registerProducer``: a push producer if ``streaming``, else a pull one."""
-        if self._producer is not None:
-            raise RuntimeError("a producer is registered already; unregister it first")
-        if self._done or self._ended:
-            producer.stopProducing()
-            return
-        self._producer = producer
-        self._streaming = streaming
-        self._producer_paused = False
-        if not streaming:
-            if not self._full:
-                producer.resumeProducing()
-        elif self._full:
-            self._producer_paused = True
-            producer.pauseProducing()
+        self._producer.register(producer, streaming, over=self._done or self._ended)
 
     def unregisterProducer(self) -> None:
         """As ``IConsumer.unregisterProducer``."""
-        self._producer = None
+        self._producer.unregister()
         self._finish()
 
     # The session's calls
 
     def writable(self) -> None:
         """What waited has gone."""
-        self._full = False
-        if self._producer is not None and (self._producer_paused or not self._streaming):
-            self._producer_paused = False
-            self._call(self._producer.resumeProducing)
+        self._producer.go_on()
 
     def check_done(self) -> None:
         """Members have acknowledged something."""
@@ -181,30 +161,16 @@ class BroadcastWriter:
     # Inside
 
     def _finish(self) -> None:
-        if self.disconnecting and self._producer is None and not (self._ended or self._done):
+        if self.disconnecting and not (self._producer.is_there or self._ended or self._done):
             self._ended = True
             self._owner.broadcast_sender.end(self._channel, self._owner.reactor.seconds())
             self._owner.flush_soon()
-
-    def _pull_soon(self) -> None:
-        if self._pull is None:
-            self._pull = self._owner.reactor.callLater(0, self._pull_now)
-
-    def _pull_now(self) -> None:
-        self._pull = None
-        if self._producer is not None and not self._streaming and not self._full:
-            self._call(self._producer.resumeProducing)
 
     def _stop(self, error: PorttunnelError | None) -> None:
         self._done = True
         self._error = error
         self._owner.release_broadcast(self._channel)
-        if self._pull is not None:
-            self._pull.cancel()
-            self._pull = None
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            self._call(producer.stopProducing)
+        self._producer.stop()
         self._tell_done()
 
     def _tell_done(self) -> None:
@@ -221,5 +187,5 @@ class BroadcastWriter:
             function()
         except Exception:
             _log.failure("the producer of a broadcast failed; the broadcast ends", Failure())
-            self._producer = None
+            self._producer.unregister()
             self.loseConnection()

@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from porttunnel.errors import PorttunnelError, StreamCode, StreamReset
+from porttunnel.net.registered_producer import RegisteredProducer
 from porttunnel.net.stream_handle import StreamOwner
 
 __all__ = ["StreamAddress", "StreamTransport"]
@@ -95,11 +96,7 @@ class StreamTransport:
         self._write_ended = False
         self._end_wanted = False
         self._remote_ended = False
-        self._full = False  # the last write has to wait
-        self._producer: Any = None
-        self._streaming = False
-        self._producer_paused = False
-        self._pull: IDelayedCall | None = None
+        self._producer = RegisteredProducer(reactor, self._call)
         self._write_news: IDelayedCall | None = None
         self._reading_paused = False
         self._received: deque[bytes] = deque()  # while paused; bounded by the credit given
@@ -120,12 +117,9 @@ class StreamTransport:
         if not self._streams.may_write(self._stream):
             return  # broken off, which the protocol is told next
         if not self._streams.write(self._stream, data):
-            self._full = True
-            if self._producer is not None and self._streaming and not self._producer_paused:
-                self._producer_paused = True
-                self._producer.pauseProducing()
-        elif self._producer is not None and not self._streaming:
-            self._pull_soon()
+            self._producer.hold()
+        elif self._producer.is_pulled:
+            self._producer.pull_soon()
         self._owner.flush_soon()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
@@ -170,24 +164,12 @@ class StreamTransport:
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """As ``IConsumer.registerProducer``."""
-        if self._producer is not None:
-            raise RuntimeError("a producer is registered already; unregister it first")
-        if self._state in (_State.LINGERING, _State.DONE):
-            producer.stopProducing()
-            return
-        self._producer = producer
-        self._streaming = streaming
-        self._producer_paused = False
-        if not streaming:
-            if not self._full:
-                producer.resumeProducing()
-        elif self._full:
-            self._producer_paused = True
-            producer.pauseProducing()
+        over = self._state in (_State.LINGERING, _State.DONE)
+        self._producer.register(producer, streaming, over=over)
 
     def unregisterProducer(self) -> None:
         """As ``IConsumer.unregisterProducer``."""
-        self._producer = None
+        self._producer.unregister()
         self._finish_writing()
 
     # IPushProducer: what comes from the other side
@@ -226,10 +208,7 @@ class StreamTransport:
 
     def stream_writable(self) -> None:
         """What waited has gone."""
-        self._full = False
-        if self._producer is not None and (self._producer_paused or not self._streaming):
-            self._producer_paused = False
-            self._call(self._producer.resumeProducing)
+        self._producer.go_on()
         self._finish_writing()
 
     def stream_ended(self) -> None:
@@ -283,19 +262,9 @@ class StreamTransport:
         if self._write_ended and self._state is not _State.DONE:
             self._lose(Failure(ConnectionDone()))
 
-    def _pull_soon(self) -> None:
-        if self._pull is None:
-            self._pull = self._reactor.callLater(0, self._pull_now)
-
-    def _pull_now(self) -> None:
-        self._pull = None
-        # A full stream asks for more when it has room again.
-        if self._producer is not None and not self._streaming and not self._full:
-            self._call(self._producer.resumeProducing)
-
     def _finish_writing(self) -> None:
         wanted = self._end_wanted or self._state is _State.CLOSING
-        if not wanted or self._full or self._producer is not None:
+        if not wanted or self._producer.is_full or self._producer.is_there:
             return
         if not self._write_ended:
             self._write_ended = True
@@ -346,18 +315,16 @@ class StreamTransport:
     def _stop(self) -> None:
         self._state = _State.DONE
         self._stop_linger()
-        for call in (self._delivery, self._pull):
-            if call is not None:
-                call.cancel()
-        self._delivery = self._pull = None
+        self._producer.cancel_pull()
+        if self._delivery is not None:
+            self._delivery.cancel()
+            self._delivery = None
         # Nobody will read them; for the other streams' sake they count as taken.
         self._streams.consumed(self._stream, sum(map(len, self._received)))
         self._received.clear()
 
     def _tell_lost(self, reason: Failure) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            self._call(producer.stopProducing)
+        self._producer.stop()
         protocol, self.protocol = self.protocol, None
         if protocol is not None:
             self._call(protocol.connectionLost, reason)
