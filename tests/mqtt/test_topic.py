@@ -10,7 +10,6 @@ from porttunnel.errors import MqttError
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.topic import (
     MAX_TOPIC_BYTES,
-    MAX_TOPIC_LEVELS,
     check_filter,
     check_name,
     decode_name,
