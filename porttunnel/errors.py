@@ -7,7 +7,8 @@
     │   ├── LocalProtocolError          our own code called a core wrongly
     │   └── RemoteProtocolError         the peer broke the protocol (has a code)
     │       ├── LimitExceeded           the peer asked for more than it may have
-    │       └── MqttError               the peer broke MQTT (has a reason code)
+    │       ├── MqttError               the peer broke MQTT (has a reason code)
+    │       └── WebSocketError          the peer broke WebSocket (has a close code)
     ├── AuthenticationFailed            one message, never a detail
     ├── SessionError
     │   ├── MistypedCode                found on this machine, nothing was sent
@@ -67,6 +68,7 @@ __all__ = [
     "StreamError",
     "StreamRefused",
     "StreamReset",
+    "WebSocketError",
 ]
 
 
@@ -141,6 +143,18 @@ class MqttError(RemoteProtocolError):
     def __init__(self, text: str, reason: int) -> None:
         super().__init__(text)
         self.reason = reason
+
+
+class WebSocketError(RemoteProtocolError):
+    """The peer sent what WebSocket forbids, or more than it may.
+
+    :param text: what was wrong, in one sentence, without content of the peer's.
+    :param close_code: what a Close frame calls it: a ``porttunnel.websocket.close.CloseCode``.
+    """
+
+    def __init__(self, text: str, close_code: int) -> None:
+        super().__init__(text)
+        self.close_code = close_code
 
 
 class AuthenticationFailed(PorttunnelError):

@@ -21,6 +21,7 @@ from porttunnel.errors import (
     StreamError,
     StreamRefused,
     StreamReset,
+    WebSocketError,
 )
 
 DRAWN = re.compile(r"^ {4}(?P<indent>[│├└─ ]*)(?P<name>[A-Z]\w+)", re.MULTILINE)
@@ -51,6 +52,12 @@ def test_the_picture_shows_every_error_where_it_is() -> None:
 
 def test_everything_is_offered() -> None:
     assert set(errors.__all__) == set(defined_tree()) | {"ErrorCode", "StreamCode"}
+
+
+def test_a_broken_websocket_has_a_close_code() -> None:
+    error = WebSocketError("a frame is not masked", 1002)
+    assert (str(error), error.close_code) == ("a frame is not masked", 1002)
+    assert error.code is ErrorCode.MALFORMED
 
 
 def test_a_broken_protocol_has_a_code_and_a_text() -> None:
