@@ -7,7 +7,7 @@ import signal
 import sys
 from types import FrameType
 
-SUITES = ("tunnel", "resume", "broadcast")
+SUITES = ("tunnel", "direct", "resume", "broadcast")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -7,14 +7,14 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.benchmarks.contest import MissingPeer
 from tests.benchmarks.processes import family
-from tests.benchmarks.program import HOST, Program, free_port, wait_for_port
+from tests.benchmarks.program import HOST, Program, free_port
 
 __all__ = ["SSH", "Forwarded", "remote_forward"]
 
@@ -24,6 +24,7 @@ INSTALLATION = "apt install openssh-server openssh-client"
 
 _SYSTEM_PATH = "/usr/sbin:/usr/bin"
 _PRIVILEGE_SEPARATION = Path("/run/sshd")  # sshd wants it when it runs as root
+_LISTENING = re.compile("Server listening on")
 _ALLOCATED = re.compile(r"Allocated port (\d+) for remote forward")
 
 
@@ -43,8 +44,20 @@ class Forwarded:
 
 
 @contextmanager
-def remote_forward(target: int, folder: Path) -> Iterator[Forwarded]:
-    """Forward a port of the server to a loopback port of the client."""
+def remote_forward(
+    target: int,
+    folder: Path,
+    *,
+    address: str = HOST,
+    server_prefix: Sequence[str] = (),
+    client_prefix: Sequence[str] = (),
+) -> Iterator[Forwarded]:
+    """Forward a port of the server to a loopback port of the client.
+
+    :param address: the server's, for the client.
+    :param server_prefix: what stands before its command, so that it runs on another host.
+    :param client_prefix: the client's likewise.
+    """
     sshd = shutil.which("sshd", path=_SYSTEM_PATH)
     if sshd is None or shutil.which("ssh") is None:
         raise MissingPeer(INSTALLATION)
@@ -56,19 +69,21 @@ def remote_forward(target: int, folder: Path) -> Iterator[Forwarded]:
         )
     port = free_port()
     public = (folder / "host.pub").read_text()
-    (folder / "known").write_text(f"[{HOST}]:{port} {public}")
+    (folder / "known").write_text(f"[{address}]:{port} {public}")
     with ExitStack() as stack:
-        server = stack.enter_context(Program(_sshd(sshd, port, folder), folder, name="sshd"))
-        wait_for_port(server, port)
-        client = stack.enter_context(Program(_ssh(port, target, folder), folder, name="ssh"))
+        argv = [*server_prefix, *_sshd(sshd, address, port, folder)]
+        server = stack.enter_context(Program(argv, folder, name="sshd"))
+        server.wait_for_error(_LISTENING)
+        argv = [*client_prefix, *_ssh(address, port, target, folder)]
+        client = stack.enter_context(Program(argv, folder, name="ssh"))
         # The server chooses the port; ssh tells it on its standard error.
         (allocated,) = client.wait_for_error(_ALLOCATED).groups()
         yield Forwarded(int(allocated), server, client)
 
 
-def _sshd(program: str, port: int, folder: Path) -> list[str | Path]:
+def _sshd(program: str, address: str, port: int, folder: Path) -> list[str | Path]:
     options = {
-        "ListenAddress": HOST,
+        "ListenAddress": address,
         "HostKey": folder / "host",
         "AuthorizedKeysFile": folder / "user.pub",
         "StrictModes": "no",  # its folder is a temporary one
@@ -81,7 +96,7 @@ def _sshd(program: str, port: int, folder: Path) -> list[str | Path]:
     return [program, "-D", "-e", "-f", os.devnull, "-p", str(port), *flags]
 
 
-def _ssh(port: int, target: int, folder: Path) -> list[str | Path]:
+def _ssh(address: str, port: int, target: int, folder: Path) -> list[str | Path]:
     options = {
         "IdentitiesOnly": "yes",
         "UserKnownHostsFile": folder / "known",
@@ -91,5 +106,5 @@ def _ssh(port: int, target: int, folder: Path) -> list[str | Path]:
     flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
     return [
         *("ssh", "-F", os.devnull, "-N", "-c", CIPHER, "-i", folder / "user", "-p", str(port)),
-        *(*flags, "-R", f"{HOST}:0:{HOST}:{target}", f"{getpass.getuser()}@{HOST}"),
+        *(*flags, "-R", f"{HOST}:0:{HOST}:{target}", f"{getpass.getuser()}@{address}"),
     ]
