@@ -8,6 +8,14 @@ from __future__ import annotations
 from enum import IntEnum
 
 __all__ = [
+    "AUTH_REASONS",
+    "CONNACK_REASONS",
+    "DISCONNECT_REASONS",
+    "DISCONNECT_REASONS_OF_CLIENT",
+    "PUBACK_REASONS",
+    "PUBREL_REASONS",
+    "SUBACK_REASONS",
+    "UNSUBACK_REASONS",
     "ConnectReturnCode",
     "ReasonCode",
     "connect_return_code",
@@ -74,6 +82,104 @@ class ReasonCode(IntEnum):
     def is_failure(self) -> bool:
         """Whether what was asked for did not happen, or the connection ended for a fault."""
         return self >= _FIRST_FAILURE
+
+
+_BOTH_SAY = {  # what the server as well as the client may find
+    ReasonCode.UNSPECIFIED_ERROR,
+    ReasonCode.MALFORMED_PACKET,
+    ReasonCode.PROTOCOL_ERROR,
+    ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR,
+    ReasonCode.TOPIC_NAME_INVALID,
+    ReasonCode.PACKET_TOO_LARGE,
+    ReasonCode.QUOTA_EXCEEDED,
+    ReasonCode.PAYLOAD_FORMAT_INVALID,
+}
+_OTHER_SERVER = {ReasonCode.USE_ANOTHER_SERVER, ReasonCode.SERVER_MOVED}
+_NOT_HERE = {ReasonCode.RETAIN_NOT_SUPPORTED, ReasonCode.QOS_NOT_SUPPORTED}
+
+# Which codes each packet may carry: the tables of sections 3.2 to 3.15.
+CONNACK_REASONS = frozenset(  # [MQTT-3.2.2-8]
+    {
+        ReasonCode.SUCCESS,
+        ReasonCode.UNSUPPORTED_PROTOCOL_VERSION,
+        ReasonCode.CLIENT_IDENTIFIER_NOT_VALID,
+        ReasonCode.BAD_USER_NAME_OR_PASSWORD,
+        ReasonCode.NOT_AUTHORIZED,
+        ReasonCode.SERVER_UNAVAILABLE,
+        ReasonCode.SERVER_BUSY,
+        ReasonCode.BANNED,
+        ReasonCode.BAD_AUTHENTICATION_METHOD,
+        ReasonCode.CONNECTION_RATE_EXCEEDED,
+    }
+    | _BOTH_SAY
+    | _OTHER_SERVER
+    | _NOT_HERE
+)
+PUBACK_REASONS = frozenset(  # and of PUBREC [MQTT-3.4.2-1] [MQTT-3.5.2-1]
+    {
+        ReasonCode.SUCCESS,
+        ReasonCode.NO_MATCHING_SUBSCRIBERS,
+        ReasonCode.UNSPECIFIED_ERROR,
+        ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR,
+        ReasonCode.NOT_AUTHORIZED,
+        ReasonCode.TOPIC_NAME_INVALID,
+        ReasonCode.PACKET_IDENTIFIER_IN_USE,
+        ReasonCode.QUOTA_EXCEEDED,
+        ReasonCode.PAYLOAD_FORMAT_INVALID,
+    }
+)
+PUBREL_REASONS = frozenset(  # and of PUBCOMP [MQTT-3.6.2-1] [MQTT-3.7.2-1]
+    {ReasonCode.SUCCESS, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND}
+)
+UNSUBACK_REASONS = frozenset(  # [MQTT-3.11.3-2]
+    {
+        ReasonCode.SUCCESS,
+        ReasonCode.NO_SUBSCRIPTION_EXISTED,
+        ReasonCode.UNSPECIFIED_ERROR,
+        ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR,
+        ReasonCode.NOT_AUTHORIZED,
+        ReasonCode.TOPIC_FILTER_INVALID,
+        ReasonCode.PACKET_IDENTIFIER_IN_USE,
+    }
+)
+SUBACK_REASONS = UNSUBACK_REASONS - {ReasonCode.NO_SUBSCRIPTION_EXISTED} | {  # [MQTT-3.9.3-2]
+    ReasonCode.GRANTED_QOS_1,
+    ReasonCode.GRANTED_QOS_2,
+    ReasonCode.QUOTA_EXCEEDED,
+    ReasonCode.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
+    ReasonCode.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED,
+    ReasonCode.WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
+}
+DISCONNECT_REASONS_OF_CLIENT = frozenset(  # [MQTT-3.14.2-1]
+    {
+        ReasonCode.NORMAL_DISCONNECTION,
+        ReasonCode.DISCONNECT_WITH_WILL_MESSAGE,
+        ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
+        ReasonCode.TOPIC_ALIAS_INVALID,
+        ReasonCode.MESSAGE_RATE_TOO_HIGH,
+        ReasonCode.ADMINISTRATIVE_ACTION,
+    }
+    | _BOTH_SAY
+)
+DISCONNECT_REASONS = DISCONNECT_REASONS_OF_CLIENT | {
+    ReasonCode.NOT_AUTHORIZED,
+    ReasonCode.SERVER_BUSY,
+    ReasonCode.SERVER_SHUTTING_DOWN,
+    ReasonCode.BAD_AUTHENTICATION_METHOD,  # only section 2.4 has it
+    ReasonCode.KEEP_ALIVE_TIMEOUT,
+    ReasonCode.SESSION_TAKEN_OVER,
+    ReasonCode.TOPIC_FILTER_INVALID,
+    ReasonCode.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
+    ReasonCode.CONNECTION_RATE_EXCEEDED,
+    ReasonCode.MAXIMUM_CONNECT_TIME,
+    ReasonCode.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED,
+    ReasonCode.WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
+    *_OTHER_SERVER,
+    *_NOT_HERE,
+}
+AUTH_REASONS = frozenset(  # [MQTT-3.15.2-1]
+    {ReasonCode.SUCCESS, ReasonCode.CONTINUE_AUTHENTICATION, ReasonCode.RE_AUTHENTICATE}
+)
 
 
 class ConnectReturnCode(IntEnum):
