@@ -298,6 +298,7 @@ class Member(ABC):
         self._resumption.erase()
         for peer in self._peers:
             self._peers.drop(peer)
+        self._pool.close()
 
     def _finish(self, reason: str) -> None:
         self._end()

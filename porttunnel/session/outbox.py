@@ -34,10 +34,11 @@ class Slot:
 class SlotPool:
     """Slots that are used again and again: fresh memory costs page faults."""
 
-    __slots__ = ("_free",)
+    __slots__ = ("_free", "_is_closed")
 
     def __init__(self) -> None:
         self._free: list[Slot] = []
+        self._is_closed = False
 
     def allocate(self) -> Slot:
         """A free slot; its content is what was last in it."""
@@ -52,8 +53,17 @@ class SlotPool:
 
     def recycle(self, slot: Slot) -> None:
         """Take the slot back if it is free."""
-        if not slot.kept and not slot.sending and len(self._free) < MAX_FREE_SLOTS:
+        if slot.kept or slot.sending or self._is_closed:
+            return
+        if len(self._free) < MAX_FREE_SLOTS:
             self._free.append(slot)
+
+    def close(self) -> None:
+        """The session is over: keep no slot, now or later. What is left of a session may lie about
+        for minutes before Python finds it.
+        """
+        self._is_closed = True
+        self._free.clear()
 
 
 class Outbox:

@@ -397,6 +397,20 @@ class TestTurns:
         client.data_sent(len(sent))
         assert list(client.data_to_send()) == []
 
+    def test_after_the_end_no_slot_is_kept(self, tunnel: MemoryTunnel) -> None:
+        client = tunnel.enter()
+        stream = client.streams.open("web")
+        tunnel.run()
+        tunnel.master.streams(2).accept(stream)
+        tunnel.run()
+        client.streams.write(stream, bytes(100_000))
+        tunnel.pass_time(1.0)
+        assert client.pool._free
+        client.streams.write(stream, bytes(100_000))
+        client.close()
+        tunnel.run()
+        assert client.pool._free == []
+
 
 class TestLink:
     """What the link's end means, and how it goes on with another one."""

@@ -30,6 +30,18 @@ class TestSlots:
         assert again[:2] == [slots[1], slots[0]]
         assert again[2] not in slots
 
+    def test_none_is_kept_once_the_session_is_over(self) -> None:
+        pool = SlotPool()
+        outbox = Outbox(pool)
+        free, sending = pool.allocate(), pool.allocate()
+        pool.release(free)
+        outbox.append(sending.view[:10], sending)
+        pool.release(sending)
+        pool.close()
+        outbox.sent(10)  # the goodbye
+        assert pool._free == []
+        assert pool.allocate() not in (free, sending)
+
     @pytest.mark.parametrize("released_first", [False, True])
     def test_are_never_used_again_while_partly_sent(self, released_first: bool) -> None:
         pool = SlotPool()
