@@ -98,7 +98,7 @@ def decode(first_byte: int, body: memoryview, version: Version | None) -> Packet
         raise ended_early() from None
 
 
-def connect_version(body: bytearray | memoryview) -> Version | None:
+def connect_version(body: bytes | bytearray | memoryview) -> Version | None:
     """In which version whoever sent this CONNECT understands an answer.
 
     :param body: of a CONNECT, also of one that can't be decoded.

@@ -42,6 +42,12 @@ class FrameReader:
         """How much of an incomplete packet waits for its rest."""
         return len(self._kept)
 
+    @property
+    def missing_bytes(self) -> int:
+        """How much must come until the incomplete packet, or at least its length, is there."""
+        found = self.find(self._kept, 0)
+        return 1 if found is None else found[1] - len(self._kept)
+
     def feed(self, data: memoryview) -> Iterator[tuple[int, memoryview]]:
         """First byte and body (what stands behind the remaining length), packet after packet.
 
@@ -55,7 +61,7 @@ class FrameReader:
         offset = 0
         if self._kept:
             offset = self._complete(data)
-            found = self._find(self._kept, 0)
+            found = self.find(self._kept, 0)
             if found is None or found[1] > len(self._kept):
                 return
             packet = memoryview(self._kept)
@@ -69,7 +75,7 @@ class FrameReader:
                 if stop - offset > self.max_packet_bytes:
                     raise _too_large()
             else:
-                found = self._find(data, offset)
+                found = self.find(data, offset)
                 if found is None:
                     break
                 start, stop = found
@@ -83,18 +89,19 @@ class FrameReader:
         """Fill up the kept packet from the front of ``data``; how much of it was used."""
         used = 0
         while used < len(data):
-            found = self._find(self._kept, 0)
             # One byte at a time until the length is there.
-            missing = 1 if found is None else found[1] - len(self._kept)
+            missing = self.missing_bytes
             if not missing:
                 break
             self._kept += data[used : used + missing]
             used += min(missing, len(data) - used)
         return used
 
-    def _find(self, data: memoryview | bytearray, offset: int) -> tuple[int, int] | None:
+    def find(self, data: bytes | memoryview | bytearray, offset: int) -> tuple[int, int] | None:
         """Where the body of the packet at ``offset`` begins and ends, or None while its length is
         not there.
+
+        :raises MqttError: as :meth:`feed`.
         """
         length = shift = 0
         for start in range(offset + 1, min(offset + _MAX_HEADER_BYTES, len(data))):
@@ -114,7 +121,7 @@ class FrameReader:
             self._check_longer(data[start:stop])
         return start, stop
 
-    def _check_longer(self, body: memoryview | bytearray) -> None:
+    def _check_longer(self, body: bytes | memoryview | bytearray) -> None:
         """The remaining length has more bytes than it needs."""
         version = connect_version(body) if self.version is None else self.version
         if version is Version.V5:

@@ -53,10 +53,10 @@ class SharedGroup(Generic[S]):
     def __len__(self) -> int:
         return len(self._ring)
 
-    def in_turn(self) -> tuple[Interest[S], ...]:
-        """All members, beginning with the one whose turn it is; the next call begins after it."""
+    def take_turn(self) -> tuple[tuple[Interest[S], ...], int]:
+        """All members, and the place of the one whose turn it is; then it is the next one's."""
         self._turn = turn = (self._turn + 1) % len(self._ring)
-        return self._ring[turn:] + self._ring[:turn]
+        return self._ring, turn
 
     def has(self, subscriber: S) -> bool:
         """Whether it is a member."""

@@ -164,3 +164,16 @@ def test_any_cut_finds_the_same(data: bytes, size: int, version: Version | None)
         assert (found, reason) == whole
         assert reader.kept_bytes <= 150
     assert whole[1] in (None, 0x81, 0x95)
+
+
+def test_says_how_much_is_missing() -> None:
+    reader = FrameReader(MAX_PACKET_BYTES, V5)
+    packet = frame(0x30, bytes(200))
+    assert reader.find(packet, 0) == (3, 203)
+    assert reader.find(b"\xc0" + packet[:2], 1) is None
+    for size, missing in ((1, 1), (1, 1), (1, 200), (150, 50)):
+        given = packet[reader.kept_bytes :][:size]
+        assert list(reader.feed(memoryview(given))) == []
+        assert reader.missing_bytes == missing
+    assert len(list(reader.feed(memoryview(bytes(50))))) == 1
+    assert reader.kept_bytes == 0

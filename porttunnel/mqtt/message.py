@@ -1,0 +1,204 @@
+"""An application message on its way, and its PUBLISH packets, each made once for all who get it.
+
+Source: MQTT 5.0, section 3.3; MQTT 3.1.1, section 3.3.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+from msgspec.structs import replace
+
+from porttunnel.mqtt.packet import PacketType, Version
+from porttunnel.mqtt.property import EMPTY, Properties
+from porttunnel.mqtt.property_codec import encode_properties
+from porttunnel.mqtt.publish import join_publish, publish_first_byte, publish_parts
+
+__all__ = ["MESSAGE_BYTES", "Delivery", "Message", "make_message"]
+
+MESSAGE_BYTES = 500  # a message in memory besides its topic, payload and properties, about
+PROPERTY_BYTES = 150  # each user property in memory besides its text, about
+
+_PUBLISH = PacketType.PUBLISH << 4
+
+
+class Message:
+    """A message that the broker has taken on. Nothing of it changes, so who holds it shares it.
+
+    :param topic: where it is published, as the policy rewrote it.
+    :param payload: kept, so no view of a buffer that is used again.
+    :param qos: as it was published.
+    :param retain: as it was published.
+    :param properties: those that go to the subscribers unaltered: no topic alias, no subscription
+        identifier, no message expiry interval (:func:`make_message` sees to it).
+    :param expires_at: seconds, monotonic, or None.
+    :ivar cost: bytes in memory, about.
+    """
+
+    __slots__ = (
+        "_encoded",
+        "_parts",
+        "cost",
+        "expires_at",
+        "payload",
+        "properties",
+        "qos",
+        "retain",
+        "topic",
+    )
+
+    def __init__(
+        self,
+        topic: str,
+        payload: bytes,
+        qos: int = 0,
+        *,
+        retain: bool = False,
+        properties: Properties = EMPTY,
+        expires_at: float | None = None,
+    ) -> None:
+        self.topic = topic
+        self.payload = payload
+        self.qos = qos
+        self.retain = retain
+        self.properties = properties
+        self.expires_at = expires_at
+        self.cost = MESSAGE_BYTES + len(topic) + len(payload)
+        self._parts: dict[int, tuple[bytes, bytes]] = {}
+        self._encoded: bytes | None = None
+        if properties is not EMPTY:
+            self._encoded = encode_properties(properties, PacketType.PUBLISH)
+            self.cost += len(self._encoded) * 2
+            self.cost += len(properties.user_properties) * PROPERTY_BYTES
+
+    def has_expired(self, now: float) -> bool:
+        """Whether nobody is to get it any more."""
+        return self.expires_at is not None and self.expires_at <= now
+
+    def remember(self, version: Version, qos: int, head: bytes, tail: bytes) -> None:
+        """Take over what :meth:`parts` would make, from the packet that the message came in."""
+        self._parts[version << 8 | qos << 1] = (head, tail)
+
+    def packet(self, version: Version, *, retain: bool) -> bytes:
+        """The PUBLISH with QoS 0, made once and shared by all who get it as it is."""
+        key = version << 8 | retain
+        made = self._parts.get(key)
+        if made is None:
+            whole = join_publish(
+                _PUBLISH | retain, self.topic.encode(), 0, self._block(version), self.payload
+            )
+            made = self._parts[key] = (whole, b"")
+        return made[0]
+
+    def parts(self, version: Version, qos: int, *, retain: bool) -> tuple[bytes, bytes]:
+        """The PUBLISH with QoS 1 or 2, before and behind its packet identifier, made once too."""
+        flags = qos << 1 | retain
+        made = self._parts.get(version << 8 | flags)
+        if made is None:
+            made = self._parts[version << 8 | flags] = publish_parts(
+                _PUBLISH | flags, self.topic.encode(), self._block(version), self.payload
+            )
+        return made
+
+    def _block(self, version: Version) -> bytes | None:
+        return None if version == Version.V3_1_1 else self._encoded or b""
+
+    def remaining_seconds(self, now: float) -> int | None:
+        """What is left of the message expiry interval, or None if there is none."""
+        return None if self.expires_at is None else max(0, math.ceil(self.expires_at - now))
+
+
+class Delivery(msgspec.Struct, frozen=True, eq=False):
+    """A message for one subscriber, or for several that get it in the same way.
+
+    :ivar qos: the lower of the message's and the subscription's.
+    :ivar retain: as the subscriber sees it.
+    :ivar topic: that the subscriber sees.
+    :ivar identifiers: of the subscriptions that match.
+    """
+
+    message: Message
+    qos: int
+    retain: bool
+    topic: str
+    identifiers: tuple[int, ...] = ()
+
+    @property
+    def is_special(self) -> bool:
+        """Whether its packet is for one subscriber only."""
+        message = self.message
+        return bool(
+            self.identifiers or message.expires_at is not None or self.topic != message.topic
+        )
+
+    def packet(
+        self,
+        version: Version,
+        packet_id: int,
+        now: float,
+        *,
+        dup: bool = False,
+        topic: str | None = None,
+        alias: int | None = None,
+    ) -> bytes:
+        """The PUBLISH for one subscriber.
+
+        :param packet_id: 0 with QoS 0.
+        :param topic: in place of the subscriber's, empty if the alias is known.
+        :param alias: MQTT 5 only, or None.
+        """
+        message = self.message
+        block: bytes | None = None
+        if version == Version.V5:
+            own = replace(
+                message.properties,
+                topic_alias=alias,
+                subscription_identifiers=self.identifiers,
+                message_expiry_interval=message.remaining_seconds(now),
+            )
+            block = encode_properties(own, PacketType.PUBLISH)
+        return join_publish(
+            publish_first_byte(self.qos, retain=self.retain, dup=dup),
+            (self.topic if topic is None else topic).encode(),
+            packet_id,
+            block,
+            message.payload,
+        )
+
+
+def make_message(
+    topic: str,
+    payload: bytes,
+    qos: int,
+    retain: bool,
+    properties: Properties,
+    *,
+    now: float,
+) -> Message:
+    """A message from what a PUBLISH, or a will, says.
+
+    :param properties: of the packet; what is not the message's is left out.
+    """
+    interval = properties.message_expiry_interval
+    return Message(
+        topic,
+        payload,
+        qos,
+        retain=retain,
+        properties=_passed_on(properties),
+        expires_at=None if interval is None else now + interval,
+    )
+
+
+def _passed_on(properties: Properties) -> Properties:
+    if properties is EMPTY:
+        return EMPTY
+    kept = Properties(
+        payload_format_indicator=properties.payload_format_indicator,
+        content_type=properties.content_type,
+        response_topic=properties.response_topic,
+        correlation_data=properties.correlation_data,
+        user_properties=properties.user_properties,
+    )
+    return EMPTY if kept == EMPTY else kept

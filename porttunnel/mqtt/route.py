@@ -1,0 +1,238 @@
+"""Where the messages of a topic go, worked out once and kept until a subscription changes.
+
+Source: MQTT 5.0, sections 3.3.4, 3.8.4 and 4.8.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from porttunnel.mqtt.message import Delivery, Message
+from porttunnel.mqtt.policy import Client, SlowConsumer
+from porttunnel.mqtt.session import Outcome, Session
+from porttunnel.mqtt.subscription import Interest, SharedGroup, SubscriptionTree
+
+__all__ = ["Reach", "Route", "RouteBook", "Target"]
+
+MAX_ROUTES = 4_096  # kept at a time
+MAX_KEPT_TARGETS = 262_144  # in all of them: 8 bytes each at least
+MAX_KEPT_TOPIC = 1_024  # characters; who uses longer ones pays for it each time
+
+_SENT, _QUEUED, _DROPPED = Outcome.SENT, Outcome.QUEUED, Outcome.DROPPED
+
+
+class Target(msgspec.Struct, frozen=True, eq=False):
+    """One session that gets the messages of a topic, all its subscriptions that match in one.
+
+    :ivar qos: the highest of them.
+    :ivar no_local: one of them says so: then :attr:`own` holds for the session's own messages.
+    :ivar retain_as_published: one of them says so.
+    :ivar topic: that this client sees.
+    """
+
+    session: Session
+    qos: int
+    no_local: bool
+    retain_as_published: bool
+    identifiers: tuple[int, ...]
+    topic: str
+    own: Target | None = None
+
+
+class Reach(msgspec.Struct):
+    """Whom a message reached.
+
+    :ivar taken: how many sessions were sent it, or keep it.
+    :ivar dropped: how many had no room for it.
+    """
+
+    taken: int = 0
+    dropped: int = 0
+
+
+class Route:
+    """Where the messages of one topic go, as of one generation of the subscriptions.
+
+    :ivar is_plain: all targets get the same packet, apart from the packet identifier.
+    """
+
+    __slots__ = ("_groups", "_pressed", "_targets", "_view", "generation", "is_plain", "topic")
+
+    def __init__(
+        self,
+        topic: str,
+        targets: tuple[Target, ...],
+        groups: tuple[SharedGroup[Session], ...],
+        book: RouteBook,
+        generation: int,
+    ) -> None:
+        self.topic = topic
+        self.generation = generation
+        self._targets = targets
+        self._groups = groups
+        self._view = book.view
+        self._pressed = book.pressed
+        self.is_plain = not groups and not any(
+            target.no_local or target.identifiers or target.topic != topic for target in targets
+        )
+
+    def __len__(self) -> int:
+        return len(self._targets) + len(self._groups)
+
+    def pass_on(self, packets: bytes, packet_bytes: int, version: int, reach: Reach) -> bool:
+        """Send QoS 0 packets as they came in; only on a plain route.
+
+        :param packets: one or more, one after the other, all of this size, without properties.
+        :param version: of these packets.
+        :returns: False if a target needs another form: then none has got anything.
+        """
+        targets = self._targets
+        for target in targets:
+            outbox = target.session.outbox
+            if outbox is not None and (
+                outbox.plain_version != version
+                or outbox.waiting_bytes + len(packets) > outbox.high_bytes
+                or packet_bytes > outbox.packet_limit
+            ):
+                return False
+        size = len(packets)
+        for target in targets:
+            outbox = target.session.outbox
+            if outbox is not None:
+                outbox.pieces.append(packets)
+                outbox.waiting_bytes += size
+                if not outbox.is_ready:
+                    outbox.touch()
+                reach.taken += 1
+        return True
+
+    def deliver(self, message: Message, publisher: Session | None, now: float) -> Reach:
+        """Send a message to all, or keep it for them.
+
+        :param publisher: whose own subscriptions may say that they don't want it.
+        """
+        reach = Reach()
+        shared: list[Delivery | None] = [None, None, None]
+        for target in self._targets:
+            session = target.session
+            if target.no_local and session is publisher:
+                own = target.own
+                if own is None:
+                    continue
+                target = own
+            qos = message.qos if message.qos < target.qos else target.qos
+            retain = message.retain and target.retain_as_published
+            if retain or target.identifiers or target.topic != self.topic:
+                delivery = Delivery(message, qos, retain, target.topic, target.identifiers)
+            else:
+                delivery = shared[qos] or Delivery(message, qos, False, self.topic)
+                shared[qos] = delivery
+            self._give(session, delivery, reach, now)
+        for group in self._groups:
+            self._deliver_shared(group, message, reach, now)
+        return reach
+
+    def _give(self, session: Session, delivery: Delivery, reach: Reach, now: float) -> bool:
+        outcome = session.deliver(delivery, now)
+        if outcome is _SENT or outcome is _QUEUED:
+            reach.taken += 1
+            if session.pauses_publishers and session.is_pressed:
+                self._pressed.append(session)
+            return True
+        if outcome is _DROPPED:
+            reach.dropped += 1
+            if session.is_watched:
+                self._pressed.append(session)
+        return False
+
+    def _deliver_shared(
+        self, group: SharedGroup[Session], message: Message, reach: Reach, now: float
+    ) -> None:
+        """To one member: the next that is there and not behind, or else the next at all."""
+        ring, turn = group.take_turn()
+        members = ring[turn:] + ring[:turn] if turn else ring
+        for interest in members:
+            if interest.subscriber.outbox is not None and not interest.subscriber.is_behind:
+                self._give(interest.subscriber, self._shared(interest, message), reach, now)
+                return
+        for interest in members:
+            if self._give(interest.subscriber, self._shared(interest, message), reach, now):
+                return
+
+    def _shared(self, interest: Interest[Session], message: Message) -> Delivery:
+        return Delivery(
+            message,
+            min(message.qos, interest.qos),
+            message.retain and interest.retain_as_published,
+            self._view(interest.subscriber.client, self.topic),
+            () if interest.identifier is None else (interest.identifier,),
+        )
+
+
+class RouteBook:
+    """The routes of all topics that were used lately.
+
+    :param tree: the subscriptions.
+    :param view: the topic that a client sees for one inside the broker.
+    :ivar pressed: sessions that could not keep up with what was delivered; whoever delivers
+        looks at it and empties it.
+    """
+
+    __slots__ = ("_kept_targets", "_routes", "generation", "pressed", "tree", "view")
+
+    def __init__(
+        self, tree: SubscriptionTree[Session], view: Callable[[Client, str], str]
+    ) -> None:
+        self.tree = tree
+        self.view = view
+        self.pressed: list[Session] = []
+        self._routes: dict[str, Route] = {}
+        self._kept_targets = 0
+        self.generation = tree.generation
+
+    def find(self, topic: str) -> Route:
+        """Where the messages of a topic go now."""
+        generation = self.tree.generation
+        if generation != self.generation or self._kept_targets > MAX_KEPT_TARGETS:
+            self._routes.clear()
+            self._kept_targets = 0
+            self.generation = generation
+        route = self._routes.get(topic)
+        if route is None:
+            route = self._build(topic, generation)
+            if len(topic) <= MAX_KEPT_TOPIC:
+                if len(self._routes) >= MAX_ROUTES:
+                    self._routes.clear()
+                    self._kept_targets = 0
+                self._routes[topic] = route
+                self._kept_targets += len(route)
+        return route
+
+    def forget(self) -> None:
+        """Work out all routes anew: the policy sees something in another way."""
+        self.tree.generation += 1
+
+    def _build(self, topic: str, generation: int) -> Route:
+        interests, groups = self.tree.match(topic)
+        by_session: dict[Session, list[Interest[Session]]] = {}
+        for interest in interests:
+            by_session.setdefault(interest.subscriber, []).append(interest)
+        targets = tuple(
+            self._target(topic, session, found) for session, found in by_session.items()
+        )
+        return Route(topic, targets, tuple(groups), self, generation)
+
+    def _target(self, topic: str, session: Session, found: list[Interest[Session]]) -> Target:
+        others = [interest for interest in found if not interest.no_local]
+        no_local = len(others) < len(found)
+        return Target(
+            session,
+            max(interest.qos for interest in found),
+            no_local,
+            any(interest.retain_as_published for interest in found),
+            tuple(sorted(each.identifier for each in found if each.identifier is not None)),
+            self.view(session.client, topic),
+            self._target(topic, session, others) if no_local and others else None,
+        )

@@ -1,0 +1,115 @@
+"""Messages on their way, and their packets."""
+
+from __future__ import annotations
+
+import pytest
+
+from porttunnel.mqtt.decode import decode
+from porttunnel.mqtt.message import MESSAGE_BYTES, Delivery, Message, make_message
+from porttunnel.mqtt.packet import Publish, Version
+from porttunnel.mqtt.property import EMPTY, Properties
+
+V3, V5 = Version.V3_1_1, Version.V5
+FULL = Properties(
+    payload_format_indicator=True,
+    content_type="text/plain",
+    response_topic="r",
+    correlation_data=b"c",
+    user_properties=(("b", "1"), ("a", "2"), ("b", "3")),
+)
+
+
+def read(packet: bytes, version: Version) -> Publish:
+    size = 2
+    assert packet[1] == len(packet) - size
+    found = decode(packet[0], memoryview(packet)[size:], version)
+    assert isinstance(found, Publish)
+    return found
+
+
+@pytest.mark.parametrize("version", [V3, V5])
+@pytest.mark.parametrize("retain", [False, True])
+def test_a_packet_is_made_once_for_all(version: Version, retain: bool) -> None:
+    message = make_message("a/ä", b"payload", 2, True, FULL, now=0.0)
+    properties = FULL if version == V5 else EMPTY
+    first = message.packet(version, retain=retain)
+    assert message.packet(version, retain=retain) is first
+    found = read(first, version)
+    assert (found.topic, bytes(found.payload), found.qos) == ("a/ä", b"payload", 0)
+    assert (found.retain, found.dup, found.properties) == (retain, False, properties)
+    for qos in (1, 2):
+        parts = message.parts(version, qos, retain=retain)
+        assert message.parts(version, qos, retain=retain) is parts
+        found = read(parts[0] + b"\1\2" + parts[1], version)
+        assert (found.topic, bytes(found.payload), found.qos) == ("a/ä", b"payload", qos)
+        assert (found.retain, found.packet_id, found.properties) == (retain, 258, properties)
+
+
+def test_parts_of_the_packet_that_came_are_used_again() -> None:
+    message = Message("a", b"x", 1)
+    made = message.parts(V5, 1, retain=False)
+    other = Message("a", b"x", 1)
+    head, tail = bytes(made[0]), bytes(made[1])
+    other.remember(V5, 1, head, tail)
+    assert other.parts(V5, 1, retain=False)[0] is head
+    assert other.parts(V3, 1, retain=False) == (b"\x32\x06\0\1a", b"x")
+    assert other.packet(V5, retain=False) == b"\x30\x05\0\1a\0x"
+
+
+@pytest.mark.mqtt5(
+    "3.3.2-4", "3.3.2-15", "3.3.2-16", "3.3.2-17", "3.3.2-18", "3.3.2-20", "3.3.4-4"
+)
+def test_what_is_the_messages_goes_on_and_what_is_the_packets_does_not() -> None:
+    came = Properties(
+        payload_format_indicator=True,
+        content_type="text/plain",
+        response_topic="r",
+        correlation_data=b"c",
+        user_properties=(("b", "1"), ("a", "2"), ("b", "3")),
+        topic_alias=7,
+        message_expiry_interval=10,
+    )
+    message = make_message("a", b"x", 1, False, came, now=100.0)
+    assert make_message("a", b"x", 1, False, EMPTY, now=0.0).properties is EMPTY
+    only_the_packets = Properties(topic_alias=7)
+    assert make_message("a", b"x", 1, False, only_the_packets, now=0.0).properties is EMPTY
+    assert message.properties == FULL
+    assert message.expires_at == 110.0
+    sent = Delivery(message, 1, False, "b", (3, 4)).packet(
+        V5, 9, 104.5, dup=True, topic="", alias=2
+    )
+    found = read(sent, V5)
+    assert (found.topic, found.packet_id, found.dup) == ("", 9, True)
+    assert found.properties.topic_alias == 2
+    assert found.properties.subscription_identifiers == (3, 4)
+    assert found.properties.user_properties == FULL.user_properties
+    assert found.properties.content_type == "text/plain"
+
+
+@pytest.mark.mqtt5("3.3.2-6")
+def test_the_time_that_it_waited_is_taken_off() -> None:
+    message = make_message("a", b"x", 0, False, Properties(message_expiry_interval=10), now=100.0)
+    assert message.properties is EMPTY
+    delivery = Delivery(message, 0, False, "a")
+    for now, left in ((100.0, 10), (104.5, 6), (109.9, 1), (110.0, 0), (200.0, 0)):
+        assert message.remaining_seconds(now) == left
+        found = read(delivery.packet(V5, 0, now), V5)
+        assert found.properties.message_expiry_interval == left
+        assert message.has_expired(now) == (now >= 110)
+    assert read(delivery.packet(V3, 0, 104.0), V3).properties is EMPTY
+    assert Message("a", b"x").remaining_seconds(5.0) is None
+    assert not Message("a", b"x").has_expired(1e9)
+
+
+def test_who_needs_a_packet_of_its_own() -> None:
+    message = Message("a", b"x")
+    assert not Delivery(message, 0, False, "a").is_special
+    assert Delivery(message, 0, False, "b").is_special
+    assert Delivery(message, 0, False, "a", (1,)).is_special
+    assert Delivery(Message("a", b"x", expires_at=1.0), 0, False, "a").is_special
+
+
+def test_properties_cost_memory() -> None:
+    plain, full = Message("abc", b"12345"), Message("abc", b"12345", properties=FULL)
+    assert plain.cost == MESSAGE_BYTES + 8
+    assert full.cost > plain.cost + 450
