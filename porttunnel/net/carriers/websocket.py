@@ -1,0 +1,327 @@
+"""A carrier made of WebSocket frames on another carrier, the server's side.
+
+Whatever runs on a carrier thus runs in WebSocket too, and is never told the difference. See
+docs/websocket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from porttunnel.errors import CutOff, WebSocketError
+from porttunnel.net.carriers.interface import Carrier, Receiver
+from porttunnel.net.native_mask import unmask
+from porttunnel.websocket.close import CloseCode
+from porttunnel.websocket.connection import (
+    CloseReceived,
+    ConnectionFailed,
+    Limits,
+    ServerConnection,
+)
+from porttunnel.websocket.handshake import (
+    Accepted,
+    Refused,
+    Request,
+    RequestReader,
+    Terms,
+    negotiate,
+)
+from porttunnel.websocket.state import ConnectionState
+
+__all__ = ["BuildReceiver", "WebSocketCarrier"]
+
+OPENING_SECONDS = 10.0  # for a request's head to come, after TLS if there is any
+GOODBYE_SECONDS = 5.0  # for the last bytes to go out and the peer to close
+
+BuildReceiver = Callable[[Accepted, IAddress], Receiver | Refused]
+"""Called with what was agreed on and the peer's address, once for each client that the terms let
+in: gives who takes its bytes, or why it is not let in after all. The receiver's ``carrier_made``
+follows at once, with a :class:`WebSocketCarrier`."""
+
+
+class WebSocketCarrier:
+    """A stream of bytes in the binary frames of one connection.
+
+    It is a :class:`~porttunnel.net.carriers.interface.Carrier` for the receiver that
+    ``build_receiver`` gives, and itself the receiver of the carrier beneath. The borders of frames
+    mean nothing: what the receiver sends in one call shares a frame, up to 64 KiB, and of what one
+    read brought it gets as much as possible at once, as a view that may be written to.
+
+    To its receiver it is like any carrier, with these differences:
+
+    - There is no half-closed state for long. After :meth:`end` the peer has 10 seconds for its own
+      Close frame; until then ``carrier_received`` goes on. When the peer closes, ``carrier_ended``
+      is called, nothing more can be sent, and ``carrier_lost`` follows.
+    - ``carrier_lost`` gets ``ConnectionDone`` after a closing handshake, whoever began it;
+      ``WebSocketError`` if the peer broke the protocol or a limit; ``CutOff`` if it ended without
+      a Close frame or fell silent; otherwise what the carrier beneath was lost by.
+    - ``carrier_writable`` may come though all was taken.
+
+    :param reactor: time.
+    :param build_receiver: see :data:`BuildReceiver`.
+    :param terms: who is let in.
+    :param limits: what a client may do, and when it is pinged.
+    :param admitted: what was agreed on, and who takes the bytes, if the request was answered for
+        already but for the answer itself.
+    """
+
+    __slots__ = (
+        "_admitted",
+        "_build_receiver",
+        "_carrier",
+        "_closing",
+        "_connection",
+        "_ended",
+        "_last_words",
+        "_limits",
+        "_parting",
+        "_paused",
+        "_peer",
+        "_peer_ended",
+        "_reactor",
+        "_reason",
+        "_receiver",
+        "_request",
+        "_terms",
+        "_timer",
+        "_timer_due",
+    )
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        build_receiver: BuildReceiver,
+        terms: Terms,
+        limits: Limits,
+        admitted: tuple[Accepted, Receiver] | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._build_receiver = build_receiver
+        self._terms = terms
+        self._limits = limits
+        self._admitted = admitted
+        self._carrier: Carrier | None = None
+        self._peer: IAddress
+        self._request: RequestReader | None = None  # until there is an answer
+        self._last_words = memoryview(b"")  # why it is not let in, as far as not sent
+        self._connection: ServerConnection | None = None
+        self._receiver: Receiver | None = None
+        self._reason: Failure | None = None  # how it ended, as far as the frames tell
+        self._peer_ended = False
+        self._paused = False
+        self._closing = False  # the receiver has done with it
+        self._parting = False
+        self._ended = False  # nothing is sent to the carrier beneath any more
+        self._timer: IDelayedCall | None = None
+        self._timer_due = 0.0
+
+    # A carrier's side, for the receiver.
+
+    @property
+    def peer(self) -> IAddress:
+        """The client's address, or the nearest proxy's."""
+        return self._peer
+
+    def send(self, views: Sequence[memoryview]) -> int:
+        carrier, connection = self._carrier, self._connection
+        if carrier is None or connection is None:
+            return 0
+        return connection.transmit(views, carrier.send)
+
+    def limit_unsent(self, count: int) -> None:
+        if self._carrier is not None:
+            self._carrier.limit_unsent(count)
+
+    def end(self) -> None:
+        if self._connection is not None:
+            self._connection.end(self._reactor.seconds())
+            self._settle(self._connection)
+
+    def pause_receiving(self) -> None:
+        if self._carrier is not None and self._connection is not None:
+            self._paused = True
+            self._connection.pause()
+            self._carrier.pause_receiving()
+
+    def resume_receiving(self) -> None:
+        if self._carrier is not None and self._connection is not None and self._paused:
+            self._paused = False
+            self._connection.resume(self._reactor.seconds())
+            self._carrier.resume_receiving()
+            self._settle(self._connection)
+
+    def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
+        """Send what was taken and a Close frame; the connection ends when the peer has answered.
+
+        :param code: one that may stand in a Close frame.
+        :param reason: for people and logs; cut to 123 bytes.
+        :raises ValueError: the code may not be sent.
+        """
+        if self._connection is not None:
+            self._closing = True
+            self._connection.close(self._reactor.seconds(), code, reason)
+            # The answer can only be read by who reads.
+            self.resume_receiving()
+            self._settle(self._connection)
+
+    def abort(self) -> None:
+        if self._carrier is not None:
+            self._carrier.abort()
+
+    # A receiver's side, for the carrier beneath.
+
+    def carrier_made(self, carrier: Carrier) -> None:
+        self._carrier = carrier
+        self._peer = carrier.peer
+        if self._admitted is None:
+            self._request = RequestReader()
+            self._expect(OPENING_SECONDS, self.abort)
+        else:
+            admitted, self._admitted = self._admitted, None
+            self._open(*admitted)
+
+    def carrier_received(self, data: memoryview) -> None:
+        connection = self._connection
+        if connection is None:
+            self._read_request(data)
+            return
+        connection.receive_data(data, self._reactor.seconds())
+        if connection.unsettled:
+            self._settle(connection)
+
+    def carrier_writable(self) -> None:
+        connection = self._connection
+        if connection is None:
+            self._say_last_words()
+            return
+        self._settle(connection)
+        if not connection.data_to_send() and self._receiver is not None:
+            self._receiver.carrier_writable()
+
+    def carrier_ended(self) -> None:
+        self._peer_ended = True
+        if self._connection is not None:
+            self._connection.receive_eof(self._reactor.seconds())
+            self._settle(self._connection)
+        elif self._carrier is not None:
+            self._carrier.close()
+
+    def carrier_lost(self, reason: Failure) -> None:
+        self._stop_expecting()
+        self._carrier = self._connection = None
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.carrier_lost(self._reason or reason)
+
+    def _read_request(self, data: memoryview) -> None:
+        if self._request is None:
+            return  # it was refused; what it sends all the same does not matter
+        read = self._request.read(data)
+        if read is None:
+            return
+        rest, self._request = self._request.rest, None
+        answer = negotiate(read, self._terms) if isinstance(read, Request) else read
+        if isinstance(answer, Accepted):
+            receiver = self._build_receiver(answer, self._peer)
+            if not isinstance(receiver, Refused):
+                self._open(answer, receiver)
+                self.carrier_received(memoryview(rest))
+                return
+            answer = receiver
+        self._last_words = memoryview(answer.answer())
+        self._expect(GOODBYE_SECONDS, self.abort)
+        self._say_last_words()
+
+    def _say_last_words(self) -> None:
+        if self._carrier is not None and self._last_words:
+            taken = self._carrier.send([self._last_words])
+            self._last_words = self._last_words[taken:]
+            if not self._last_words:
+                self._carrier.end()
+
+    def _open(self, accepted: Accepted, receiver: Receiver) -> None:
+        self._stop_expecting()
+        self._receiver = receiver
+        self._connection = ServerConnection(
+            self._reactor.seconds(),
+            answer=accepted.answer(),
+            limits=self._limits,
+            deliver=receiver.carrier_received,
+            unmask=unmask,
+        )
+        self._settle(self._connection)
+        receiver.carrier_made(self)
+
+    def _settle(self, connection: ServerConnection) -> None:
+        """Send what waits, tell what happened, set the clock."""
+        connection.unsettled = False
+        carrier = self._carrier
+        if carrier is None:
+            return
+        views = connection.data_to_send()
+        if views:
+            connection.data_sent(carrier.send(views))
+        for event in connection.events():
+            if isinstance(event, CloseReceived):
+                self._note_close()
+            elif isinstance(event, ConnectionFailed):
+                self._note_failure(event.error, carrier)
+        if connection.state is ConnectionState.CLOSED:
+            self._part(connection, carrier)
+        else:
+            self._set_timer(connection.next_deadline())
+
+    def _note_close(self) -> None:
+        self._peer_ended = True
+        self._reason = Failure(ConnectionDone())
+        if self._receiver is not None and not self._closing:
+            self._receiver.carrier_ended()
+
+    def _note_failure(self, error: WebSocketError | CutOff, carrier: Carrier) -> None:
+        self._reason = Failure(error)
+        if isinstance(error, CutOff) and not self._peer_ended:
+            self._ended = True
+            carrier.abort()
+
+    def _part(self, connection: ServerConnection, carrier: Carrier) -> None:
+        """Close once all has gone out. Closed at once, with bytes of the peer still unread, the
+        kernel would reset the connection, and with that take our last frame away from the peer.
+        """
+        if not self._parting:
+            self._parting = True
+            self._expect(GOODBYE_SECONDS, self.abort)
+            carrier.resume_receiving()
+        if connection.data_to_send():
+            return
+        if self._peer_ended:
+            carrier.close()
+        elif not self._ended:
+            self._ended = True
+            carrier.end()
+
+    def _set_timer(self, due: float | None) -> None:
+        # A later deadline is met by the timer too: moving it each time would cost more.
+        if due is None:
+            self._stop_expecting()
+        elif self._timer is None or due < self._timer_due:
+            self._timer_due = due
+            self._expect(max(0.0, due - self._reactor.seconds()), self._deadline_came)
+
+    def _deadline_came(self) -> None:
+        self._timer = None
+        if self._connection is not None:
+            self._connection.handle_timeout(self._reactor.seconds())
+            self._settle(self._connection)
+
+    def _expect(self, seconds: float, call: Callable[[], None]) -> None:
+        self._stop_expecting()
+        self._timer = self._reactor.callLater(seconds, call)
+
+    def _stop_expecting(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None

@@ -1,0 +1,29 @@
+"""Autobahn's compiled masker, where there is one: payloads are unmasked where they lie.
+
+Autobahn's own classes around it copy a payload twice, which costs more than the mask itself.
+"""
+
+from __future__ import annotations
+
+from autobahn.websocket import USES_NVX
+
+from porttunnel.websocket.mask import Unmask
+from porttunnel.websocket.mask import unmask as unmask_by_python
+
+__all__ = ["unmask"]
+
+unmask: Unmask = unmask_by_python
+"""See :data:`porttunnel.websocket.mask.Unmask`."""
+
+# Autobahn says whether it was built with it, and whether AUTOBAHN_USE_NVX forbids it.
+if USES_NVX:
+    from _nvx_xormasker import ffi, lib  # type: ignore[import-not-found]  # it is compiled
+
+    _BYTES = ffi.typeof("uint8_t[]")
+
+    def _unmask_natively(payload: memoryview, mask: bytes) -> None:
+        masker = lib.nvx_xormask_new(mask)
+        lib.nvx_xormask_process(masker, ffi.from_buffer(_BYTES, payload), len(payload))
+        lib.nvx_xormask_free(masker)
+
+    unmask = _unmask_natively

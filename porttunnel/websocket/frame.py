@@ -1,0 +1,371 @@
+"""Frames: cutting what a client sends into payloads, and the heads of what the server sends.
+
+It is the hot path of every connection: payloads are unmasked where they lie in the receive buffer,
+handed on as views of it, and never gathered here. Source: RFC 6455, section 5.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+from porttunnel.errors import WebSocketError
+from porttunnel.websocket.close import CloseCode
+from porttunnel.websocket.mask import MASK_BYTES, Unmask, unmask
+
+__all__ = ["MAX_CONTROL_BYTES", "FrameLimits", "FrameReader", "Opcode", "encode_head"]
+
+MAX_CONTROL_BYTES = 125  # of a control frame's payload; the standard's limit
+MAX_PAYLOAD_BYTES = 1 << 20  # of a message and of a frame, unless the program says otherwise
+MAX_FRAGMENTS = 4_096  # of a message: a frame of one byte costs as much to read as one of 100
+MAX_HEAD_BYTES = 14  # two bytes, eight of length, four of mask
+# From here on a payload that could be moved up to the one before it is handed on by itself: the
+# move would cost more than the call.
+MOVE_BYTES = 4_096
+
+_FINAL = 0x80
+_RESERVED = 0x70
+_MASKED = 0x80
+_LENGTH_16 = 126
+_LENGTH_64 = 127
+_U16 = struct.Struct(">H")
+_U64 = struct.Struct(">Q")
+_HEAD_16 = struct.Struct(">BBH")
+_HEAD_64 = struct.Struct(">BBQ")
+
+# The frame that nearly all are: BINARY, final, masked, up to 125 bytes; head and mask in one read.
+_SMALL_HEAD = struct.Struct(">HI")
+_SMALL = 0x8280
+_SMALL_HEAD_BYTES = 6
+# By size: what repeats a mask's number over so many bytes, and the bits that are too many then.
+_REPEAT = [
+    sum(1 << 32 * word for word in range((size + 3) // MASK_BYTES))
+    for size in range(MAX_CONTROL_BYTES + 1)
+]
+_SURPLUS = [-size % MASK_BYTES * 8 for size in range(MAX_CONTROL_BYTES + 1)]
+
+
+class Opcode(IntEnum):
+    """What a frame is."""
+
+    CONTINUATION = 0x0
+    TEXT = 0x1
+    BINARY = 0x2
+    CLOSE = 0x8
+    PING = 0x9
+    PONG = 0xA
+
+
+# Plain numbers: looking up a member of an Enum costs as much as the rest of a step.
+_CONTINUATION = int(Opcode.CONTINUATION)
+_TEXT = int(Opcode.TEXT)
+_BINARY = int(Opcode.BINARY)
+_CLOSE = int(Opcode.CLOSE)
+_OPCODES = frozenset(map(int, Opcode))
+
+
+@dataclass(frozen=True, slots=True)
+class FrameLimits:
+    """How much a client may send at a time; more ends the connection with 1009.
+
+    :ivar frame_bytes: of one frame's payload, at least 125.
+    :ivar message_bytes: of all fragments of a message together.
+    :ivar fragments: of one message.
+    """
+
+    frame_bytes: int = MAX_PAYLOAD_BYTES
+    message_bytes: int = MAX_PAYLOAD_BYTES
+    fragments: int = MAX_FRAGMENTS
+
+    def __post_init__(self) -> None:
+        if self.frame_bytes < MAX_CONTROL_BYTES or self.message_bytes < MAX_CONTROL_BYTES:
+            raise ValueError("a limit below 125 bytes would forbid control frames: raise it")
+        if self.fragments < 1:
+            raise ValueError("a message has at least one fragment: raise the limit")
+
+
+def encode_head(opcode: int, size: int) -> bytes:
+    """The head of an unfragmented, unmasked frame with a payload of ``size`` bytes."""
+    if size < _LENGTH_16:
+        return bytes((_FINAL | opcode, size))
+    if size < 1 << 16:
+        return _HEAD_16.pack(_FINAL | opcode, _LENGTH_16, size)
+    return _HEAD_64.pack(_FINAL | opcode, _LENGTH_64, size)
+
+
+class FrameReader:
+    """Cuts the bytes that a client sends after its handshake.
+
+    What it keeps of a frame that has not come whole is its head (up to 13 bytes) or, of a control
+    frame, its payload; payloads of messages are passed on as they come.
+
+    Payloads of messages are views of ``data``, valid as long as it is. ``data`` is changed in
+    place; a readonly view is copied first. Each iteration must be finished before the next call;
+    after an error there is none.
+
+    :param limits: how much there may be.
+    :param text: whether there may be text.
+    :param unmask: takes the mask off payloads over 125 bytes, and off pieces.
+    """
+
+    __slots__ = (
+        "_control",
+        "_final",
+        "_fragments",
+        "_head",
+        "_inside",
+        "_left",
+        "_limits",
+        "_mask",
+        "_message",
+        "_message_bytes",
+        "_opcode",
+        "_text",
+        "_unmask",
+    )
+
+    def __init__(self, limits: FrameLimits, *, text: bool, unmask: Unmask = unmask) -> None:
+        self._limits = limits
+        self._text = text
+        self._unmask = unmask
+        self._head = b""  # the beginning of a head
+        self._inside = False  # a head has come and its payload has not ended
+        self._opcode = _CONTINUATION
+        self._final = False
+        self._left = 0  # bytes of the payload that have not come
+        self._mask = b""  # turned so that its first byte is for the payload's next one
+        self._control = b""  # what has come of a control frame's payload
+        self._message = _CONTINUATION  # the opcode of the message that has begun, if one has
+        self._message_bytes = 0
+        self._fragments = 0
+
+    def pieces(self, data: memoryview) -> Iterator[tuple[int, bool, memoryview]]:
+        """For messages: opcode, whether it ends here, and payload, one piece after the other.
+
+        A message comes as at least one piece for each of its frames, all with the message's
+        opcode; the last one ends it. A control frame is always one piece.
+
+        :param data: the next bytes of the client.
+        :raises WebSocketError: they are not what may come.
+        """
+        data = _writable(data)
+        offset = 0
+        while True:
+            if not self._inside:
+                offset = self._take_head(data, offset)
+                if not self._inside:
+                    return
+            stop = min(len(data), offset + self._left)
+            if stop == offset and self._left:
+                return
+            opcode = self._opcode
+            payload = self._take_payload(data, offset, stop)
+            offset = stop
+            if opcode < _CLOSE:
+                yield self._message, self._message_ended(), payload
+            elif not self._gather(payload):
+                yield opcode, True, memoryview(self._control)
+
+    def runs(self, data: memoryview) -> Iterator[tuple[int, memoryview]]:
+        """For a stream of bytes, where the borders of frames mean nothing: opcode and payload.
+
+        Payloads that follow each other are moved together in ``data`` and come as one, BINARY.
+        That saves all that would be spent for each frame beyond the mask. A control frame comes
+        by itself, after what came before it.
+
+        :param data: the next bytes of the client.
+        :raises WebSocketError: they are not what may come.
+        """
+        data = _writable(data)
+        end = len(data)
+        offset = begin = write = 0  # the run is data[begin:write]
+        while True:
+            if not (self._inside or self._message or self._head):
+                offset, write = _move_small(data, offset, write)
+            if offset == end:
+                break
+            if not self._inside:
+                try:
+                    offset = self._take_head(data, offset)
+                except WebSocketError:
+                    if write > begin:
+                        yield _BINARY, data[begin:write]
+                    raise
+            stop = min(end, offset + self._left)
+            if not self._inside or (stop == offset and self._left):
+                break
+            payload = self._take_payload(data, offset, stop)
+            if self._opcode >= _CLOSE:
+                if not self._gather(payload):
+                    if write > begin:
+                        yield _BINARY, data[begin:write]
+                    yield self._opcode, memoryview(self._control)
+                    begin = write = stop
+            else:
+                self._message_ended()
+                if write > begin and len(payload) >= MOVE_BYTES:
+                    yield _BINARY, data[begin:write]
+                    begin = write
+                if write == begin:
+                    begin = write = offset
+                else:
+                    data[write : write + len(payload)] = payload
+                write += len(payload)
+            offset = stop
+        if write > begin:
+            yield _BINARY, data[begin:write]
+
+    def _take_head(self, data: memoryview, offset: int) -> int:
+        """Read the head that begins, or goes on, at ``offset``; where its payload begins.
+
+        If it has not come whole it is kept, and nothing of ``data`` is left.
+        """
+        kept = len(self._head)
+        head = data[offset : offset + MAX_HEAD_BYTES - kept]
+        if kept:
+            head = memoryview(self._head + head)
+        used = self._read_head(head)
+        if used:
+            self._head = b""
+            return offset + used - kept
+        self._head = bytes(head)
+        return len(data)
+
+    def _read_head(self, head: memoryview) -> int:
+        """How long the head is that ``head`` begins with, or 0 if it has not come whole.
+
+        What can be refused is refused as soon as it can be seen.
+        """
+        known = len(head)
+        if known < 2:
+            return 0
+        opcode, final = self._read_kind(head[0])
+        if not head[1] & _MASKED:
+            raise _broken("a frame is not masked")
+        size = head[1] & ~_MASKED
+        used = 2
+        if opcode >= _CLOSE and size > MAX_CONTROL_BYTES:
+            raise _broken("a control frame is longer than 125 bytes")
+        if size == _LENGTH_16:
+            used = 4
+            if known < used:
+                return 0
+            (size,) = _U16.unpack_from(head, 2)
+            if size < _LENGTH_16:
+                raise _broken("a length is written longer than it is")
+        elif size == _LENGTH_64:
+            used = 10
+            if known < used:
+                return 0
+            (size,) = _U64.unpack_from(head, 2)
+            if size < 1 << 16:
+                raise _broken("a length is written longer than it is")
+        if opcode < _CLOSE:
+            self._check_room(opcode, size)
+        if known < used + MASK_BYTES:
+            return 0
+        self._inside = True
+        self._opcode = opcode
+        self._final = final
+        self._left = size
+        self._mask = bytes(head[used : used + MASK_BYTES])
+        if opcode < _CLOSE:
+            self._count_fragment(opcode, size)
+        else:
+            self._control = b""
+        return used + MASK_BYTES
+
+    def _read_kind(self, first: int) -> tuple[int, bool]:
+        """Opcode and whether the frame is final, by a head's first byte."""
+        opcode, final = first & 0x0F, bool(first & _FINAL)
+        if first & _RESERVED:
+            raise _broken("a frame uses an extension, and none was agreed on")
+        if opcode not in _OPCODES:
+            raise _broken("a frame has an opcode that there is not")
+        if opcode >= _CLOSE:
+            if not final:
+                raise _broken("a control frame is fragmented")
+        elif bool(self._message) != (opcode == _CONTINUATION):
+            raise _broken("a fragment has no message, or a message begins within another")
+        elif opcode == _TEXT and not self._text:
+            raise WebSocketError(
+                "text came where only binary frames may: send binary ones", CloseCode.UNSUPPORTED
+            )
+        return opcode, final
+
+    def _check_room(self, opcode: int, size: int) -> None:
+        limits = self._limits
+        before = self._message_bytes if opcode == _CONTINUATION else 0
+        if size > limits.frame_bytes or before + size > limits.message_bytes:
+            raise WebSocketError(
+                "a message or frame is longer than is allowed here: send smaller ones",
+                CloseCode.TOO_BIG,
+            )
+        if opcode == _CONTINUATION and self._fragments == limits.fragments:
+            raise WebSocketError(
+                "a message has more fragments than are allowed here: send larger ones",
+                CloseCode.TOO_BIG,
+            )
+
+    def _count_fragment(self, opcode: int, size: int) -> None:
+        if opcode != _CONTINUATION:
+            self._message = opcode
+            self._message_bytes = self._fragments = 0
+        self._message_bytes += size
+        self._fragments += 1
+
+    def _take_payload(self, data: memoryview, offset: int, stop: int) -> memoryview:
+        """Unmask what has come of the payload."""
+        payload = data[offset:stop]
+        self._unmask(payload, self._mask)
+        self._left -= stop - offset
+        if self._left:
+            turn = (stop - offset) % MASK_BYTES
+            self._mask = self._mask[turn:] + self._mask[:turn]
+        else:
+            self._inside = False
+        return payload
+
+    def _message_ended(self) -> bool:
+        """Whether the payload that was taken last ends its message; then another may begin."""
+        ended = self._final and not self._left
+        if ended:
+            self._message = _CONTINUATION
+        return ended
+
+    def _gather(self, payload: memoryview) -> bool:
+        """Keep what has come of a control frame's payload; whether there is more to come."""
+        self._control += payload
+        return self._inside
+
+
+def _move_small(data: memoryview, offset: int, write: int) -> tuple[int, int]:
+    """Unmask the frames that follow ``offset`` to ``write``, as long as they are small and whole.
+
+    :returns: where the frames that are left begin, and the payloads end.
+    """
+    end = len(data)
+    last = end - _SMALL_HEAD_BYTES
+    read, number = _SMALL_HEAD.unpack_from, int.from_bytes
+    while offset <= last:
+        head, mask = read(data, offset)
+        size = head - _SMALL
+        start = offset + _SMALL_HEAD_BYTES
+        stop = start + size
+        if not 0 <= size <= MAX_CONTROL_BYTES or stop > end:
+            break
+        plain = number(data[start:stop], "big") ^ (mask * _REPEAT[size] >> _SURPLUS[size])
+        data[write : write + size] = plain.to_bytes(size, "big")
+        write += size
+        offset = stop
+    return offset, write
+
+
+def _writable(data: memoryview) -> memoryview:
+    return memoryview(bytearray(data)) if data.readonly else data
+
+
+def _broken(text: str) -> WebSocketError:
+    return WebSocketError(text, CloseCode.PROTOCOL_ERROR)
