@@ -2,7 +2,7 @@
 
 Source: docs/session-protocol, section 8. Group packets may get lost between the tunnel server
 and a member; what a member lacks goes to it again, bit-identical, in its pair. A member that
-stands still makes nobody wait as long as another one moves.
+stands still makes nobody wait as long as another one moves, and one that dawdles not for long.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ __all__ = ["BroadcastWindow"]
 WINDOW_BYTES = 8 * 1024 * 1024  # between the head and the slowest that counts; as a pair's
 LAGGARD_SECONDS = 0.9  # who blocks so long has stalled; on a busy machine half of it is usual
 DROP_SECONDS = 10.0  # a whole window behind for so long, while others move
+DAWDLING_SECONDS = 10.0  # over so long it is judged whether the others only wait for a member
+DAWDLING_SHARE = 0.9  # of that time: they are ten times as fast; on a busy machine all are slow
 STILL_SECONDS = 1.0  # nobody moves for so long: it's our own link, and no member's fault
 MAX_KEPT_BYTES = 32 * 1024 * 1024  # for laggards, over all: ten seconds at 25 Mbit/s
 RESENT_AHEAD_BYTES = 1024 * 1024  # in a member's pair at a time, so that it has room for others
@@ -62,12 +64,14 @@ class _Slowest:
 class _Member:
     """What is known of a member, but for its position."""
 
-    __slots__ = ("epoch", "is_catching_up", "resent")
+    __slots__ = ("epoch", "is_catching_up", "judged_from", "resent", "waited_seconds")
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch  # of its last acknowledgement
         self.resent = 0  # all before went into its pair, or was acknowledged
         self.is_catching_up = False  # it asked, and more must go into its pair
+        self.judged_from = 0.0  # since when it is counted,
+        self.waited_seconds = 0.0  # how long others had everything and waited for it
 
 
 class BroadcastWindow:
@@ -99,6 +103,8 @@ class BroadcastWindow:
         self._all = _Slowest()
         self._paced = _Slowest()  # of those that count
         self._is_blocked = False
+        self._complete = 0  # members that have everything
+        self._idle_since: float | None = None  # since when they are half of all
         self._behind: dict[int, float] = {}  # by a window or more, since when; oldest first
         self._blockers: dict[int, float] = {}  # those of them that count
         self._moved_at = 0.0  # when a member that isn't behind acknowledged something
@@ -143,6 +149,7 @@ class BroadcastWindow:
         if not self.epoch or self.next_number:
             raise LocalProtocolError("begin an epoch before a member comes into the broadcast")
         self._members[member] = _Member(self.epoch)
+        self._complete += 1
         self._all.add(member, self._head)
         self._paced.add(member, self._head)
 
@@ -150,6 +157,10 @@ class BroadcastWindow:
         """A member left, or was never in; it is waited for no longer."""
         if self._members.pop(member, None) is None:
             return
+        if self._all.positions[member] == self._head:
+            self._complete -= 1
+            if 2 * self._complete < len(self._members):
+                self._idle_since = None
         self._all.remove(member)
         self._paced.remove(member)
         self._behind.pop(member, None)
@@ -181,6 +192,8 @@ class BroadcastWindow:
         self._kept[self._head] = packet, self._head_bytes
         self._head += 1
         self._is_blocked = False
+        self._complete = 0
+        self._idle_since = None
         self._silence_seconds = SILENCE_SECONDS
         self._end_deadline = now + SILENCE_SECONDS
         while self.kept_bytes > MAX_KEPT_BYTES:
@@ -217,8 +230,30 @@ class BroadcastWindow:
             self._paced.add(member, position)
         if member in self._behind and not self._is_far(position):
             del self._behind[member]
-            self._blockers.pop(member, None)
+            if (blocked_since := self._blockers.pop(member, None)) is not None:
+                self._judge(member, blocked_since, now)
+        if position == self._head:
+            self._complete += 1
+            if self._idle_since is None and 2 * self._complete >= len(self._members):
+                self._idle_since = now
         self._release()
+
+    def _judge(self, member: int, blocked_since: float, now: float) -> None:
+        """A member that moves a little all the time blocks nobody for long, and yet all the time.
+
+        By its own rate it can't be told from the others: they get no more than it lets through.
+        So it's counted how long at least half of all have everything and wait for it.
+        """
+        known = self._members[member]
+        if self._idle_since is not None:
+            known.waited_seconds += now - max(blocked_since, self._idle_since)
+        counted_seconds = now - known.judged_from
+        if counted_seconds < DAWDLING_SECONDS:
+            return
+        if known.waited_seconds >= DAWDLING_SHARE * counted_seconds:
+            self._paced.remove(member)
+            self._behind[member] = now
+        known.judged_from, known.waited_seconds = now, 0.0
 
     def _others_move(self, now: float) -> None:
         if now - self._moved_at > STILL_SECONDS:

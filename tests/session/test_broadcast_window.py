@@ -8,6 +8,8 @@ import pytest
 
 from porttunnel.errors import LocalProtocolError, RemoteProtocolError, StreamCode, StreamReset
 from porttunnel.session.broadcast_window import (
+    DAWDLING_SECONDS,
+    DAWDLING_SHARE,
     DROP_SECONDS,
     LAGGARD_SECONDS,
     MAX_KEPT_BYTES,
@@ -249,7 +251,7 @@ def test_who_has_stalled_doesnt_count() -> None:
 def test_who_moves_is_waited_for() -> None:
     master = Master(2, 3)
     stall(master)
-    for number in range(1, 20):
+    for number in range(1, int(DAWDLING_SECONDS / LAGGARD_SECONDS)):
         now = NOW + number * LAGGARD_SECONDS
         master.ack(3, number, now)
         master.window.handle_timeout(now)
@@ -347,6 +349,96 @@ def test_what_is_kept_for_laggards_has_a_bound() -> None:
     master.send()
     assert master.dropped() == [3, 4]
     assert master.window.kept_bytes == PACKET_BYTES
+
+
+# Who dawdles
+
+
+def dawdle(
+    master: Master,
+    seconds: float,
+    *,
+    start: float = NOW,
+    idle: tuple[int, ...] = (2,),
+    share: float = 1.0,
+) -> float:
+    """Member 3 takes a packet each 0.2 s; the others take it for a part of that time.
+
+    :param idle: who has everything after it.
+    :param share: of the time in which those wait.
+    :returns: when member 3 does not set the pace any more, or the end.
+    """
+    now = start
+    while now < start + seconds:
+        master.window.handle_timeout(now)
+        if master.window.has_room(now):
+            master.send(1, now)
+            if master.window.has_room(now):
+                return now
+        for member in idle:
+            master.ack(member, master.sent, now + (1 - share) * 0.2)
+        now += 0.2
+        master.ack(3, master.sent - PER_WINDOW + 1, now)
+    return now
+
+
+def test_who_only_has_the_others_wait_does_not_set_the_pace_for_long() -> None:
+    master = Master(2, 3)
+    stall(master)
+    gone_on = dawdle(master, 3 * DAWDLING_SECONDS)
+    # The time before the first packet was counted from the beginning of the world.
+    assert DAWDLING_SECONDS < gone_on - NOW < DAWDLING_SECONDS + LAGGARD_SECONDS
+    # It is no reason to drop it yet: it may catch up, and then counts again.
+    assert master.dropped() == []
+    master.ack(2, master.sent, gone_on)
+    master.ack(3, master.sent, gone_on)
+    master.send(PER_WINDOW, gone_on)
+    assert not master.window.has_room(gone_on)
+
+
+def test_who_dawdles_on_is_dropped() -> None:
+    master = Master(2, 3)
+    stall(master)
+    now = dawdle(master, 3 * DAWDLING_SECONDS)
+    master.send(PER_WINDOW // 2, now)
+    keep_moving(master, now, now + DROP_SECONDS)
+    assert master.dropped() == []
+    keep_moving(master, now + DROP_SECONDS, now + DROP_SECONDS + 1)
+    assert master.dropped() == [3]
+
+
+def test_who_is_not_ten_times_as_slow_is_waited_for() -> None:
+    master = Master(2, 3)
+    stall(master)
+    end = dawdle(master, 5 * DAWDLING_SECONDS, share=DAWDLING_SHARE - 0.05)
+    assert end >= NOW + 5 * DAWDLING_SECONDS
+    master.send(1, end)
+    assert not master.window.has_room(end)
+
+
+def test_if_most_are_slow_nobody_dawdles() -> None:
+    master = Master(2, 3, 4, 5, 6)
+    stall(master)
+    for other in (4, 5, 6):
+        master.ack(other, PER_WINDOW - 1)
+    end = dawdle(master, 3 * DAWDLING_SECONDS)
+    assert end >= NOW + 3 * DAWDLING_SECONDS
+    # Half of them is enough: here those that left were at fault.
+    for other in (5, 6):
+        master.window.remove(other)
+    assert dawdle(master, 3 * DAWDLING_SECONDS, start=end) < end + 3 * DAWDLING_SECONDS
+
+
+def test_who_has_everything_and_leaves_waits_for_nobody() -> None:
+    master = Master(2, 3, 4)
+    stall(master)
+    master.ack(4, PER_WINDOW)
+    # Two of three wait; then one of two; then nobody.
+    dawdle(master, DAWDLING_SECONDS / 2, idle=(2, 4))
+    master.window.remove(4)
+    assert master.window._idle_since is not None
+    master.window.remove(2)
+    assert master.window._idle_since is None
 
 
 # The end
