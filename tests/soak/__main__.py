@@ -1,6 +1,9 @@
 """``python -m tests.soak``: a real server, many sessions, a fault every second.
 
-The last line says whether anything was lost, logged as an error, or fell out.
+The last line says whether anything was lost, logged as an error, or fell out. What grows is
+measured once everything has run for a while: the members over the second half, the server over the
+second half of its last life. Members first collect what is garbage in cycles: Python itself does
+that so seldom that between two times it looks like growth.
 """
 
 from __future__ import annotations
@@ -23,13 +26,15 @@ from tests.benchmarks.program import HOST
 from tests.benchmarks.program import Program as Members
 from tests.real.program import PYTHON, TWISTD, Program, clean_environment
 from tests.real.server_port import port_to_come_back_to
-from tests.soak.fault import FaultPlan, MemberFault, ServerFault
-from tests.soak.memory import Growth
+from tests.soak.fault import RESTARTING_PART, FaultPlan, MemberFault, ServerFault
+from tests.soak.growth import Growth
 
 READY_SECONDS = 300.0
 RESULT_SECONDS = 400.0  # all that members wait for, one after the other
-WARM_UP_PART = 0.25  # of the time between two restarts
-SERVER = "server"
+COUNT_SECONDS = 5  # between two looks at what is in use
+WARM_UP_PART = 0.5  # of the time that a process runs undisturbed
+KIB = 1024
+SERVER = "memory of server"
 LOG = "server.log"
 SHOWN_CHARACTERS = 3_000
 _TRACES = re.compile(r"Traceback|Unhandled|\[critical\]|#critical")
@@ -124,15 +129,20 @@ def main() -> int:
         members = [_start_members(Path(folder), stack, server.port, *each) for each in counts]
         print(f"{options.sessions} sessions, {seconds} s, seed {options.seed}", flush=True)
         plan = FaultPlan(options.seed, seconds, options.restarts)
-        warm_up = seconds * WARM_UP_PART
-        growths = {SERVER: Growth(warm_up / (options.restarts + 1))}
-        growths |= {each.name: Growth(warm_up) for each in members}
+        last_life = seconds * (1 - RESTARTING_PART if options.restarts else 1)
+        growths = {SERVER: Growth(last_life * WARM_UP_PART)}
+        for each in members:
+            growths |= {what: Growth(seconds * WARM_UP_PART) for what in _figures_of(each)}
         _run(
             server, members, [count for _, count in counts], plan, growths=growths, seconds=seconds
         )
         results = [_finish(program) for program in members]
         server.end(ServerFault.TERMINATE)
         return _report(results, growths, server.traces)
+
+
+def _figures_of(members: Members) -> tuple[str, str]:
+    return f"memory of {members.name}", f"blocks in use of {members.name}"
 
 
 def _shares(sessions: int, processes: int) -> list[tuple[str, int]]:
@@ -163,10 +173,8 @@ def _run(
     restarts: Counter[ServerFault] = Counter()
     for second in range(seconds):
         time.sleep(max(0.0, begun + second - time.monotonic()))
-        now = time.monotonic()
-        growths[SERVER].add(server.pid, now, resident_bytes(server.pid))
-        for each in members:
-            growths[each.name].add(each.pid, now, resident_bytes(each.pid))
+        if second % COUNT_SECONDS == 0:
+            _measure(server, members, growths)
         fault = plan.draw(second)
         if isinstance(fault, ServerFault):
             server.restart(fault)
@@ -174,6 +182,17 @@ def _run(
         else:
             _tell(members, counts, plan, fault)
     print(", ".join(f"server {fault}: {count}" for fault, count in restarts.items()))
+
+
+def _measure(server: _Server, members: list[Members], growths: dict[str, Growth]) -> None:
+    for each in members:
+        each.write_line("count")
+    for each in members:
+        memory, blocks = _figures_of(each)
+        count = int(each.read_line("blocks ", seconds=RESULT_SECONDS))
+        growths[blocks].add(each.pid, time.monotonic(), count)
+        growths[memory].add(each.pid, time.monotonic(), resident_bytes(each.pid) / KIB)
+    growths[SERVER].add(server.pid, time.monotonic(), resident_bytes(server.pid) / KIB)
 
 
 def _tell(members: list[Members], counts: list[int], plan: FaultPlan, fault: MemberFault) -> None:
@@ -199,12 +218,10 @@ def _report(results: list[dict[str, Any]], growths: dict[str, Growth], traces: l
     for what, count in sorted(seen.items()):
         print(f"{what}: {count:,}")
     for name, growth in growths.items():
-        slope = growth.kib_per_minute
-        told = "too short to tell" if slope is None else f"{slope:+.1f} KiB/min"
-        print(
-            f"memory of {name}: {told} ({growth.sample_count} samples), "
-            f"at most {growth.peak_kib:,.0f} KiB"
-        )
+        unit = " KiB" if name.startswith("memory") else ""
+        slope = growth.per_minute
+        told = "too short to tell" if slope is None else f"{slope:+,.1f}{unit} a minute"
+        print(f"{name}: {told} ({growth.sample_count} samples), at most {growth.peak:,.0f}{unit}")
     problems = [problem for result in results for problem in result["problems"]]
     for problem in problems:
         print(f"PROBLEM {problem}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 from enum import StrEnum
 
-__all__ = ["FaultPlan", "MemberFault", "ServerFault"]
+__all__ = ["RESTARTING_PART", "FaultPlan", "MemberFault", "ServerFault"]
+
+RESTARTING_PART = 0.6  # of the time; in the rest the server shows whether it grows
 
 
 class MemberFault(StrEnum):
@@ -44,13 +46,13 @@ class FaultPlan:
 
     :param seed: of all that is drawn.
     :param seconds: of the whole run.
-    :param restarts: of the server, spread over the run.
+    :param restarts: of the server, spread over the first part of the run.
     """
 
     def __init__(self, seed: int, seconds: int, restarts: int) -> None:
         self._random = random.Random(seed)
         self._pack: list[MemberFault] = []
-        each = max(1, seconds // (restarts + 1))
+        each = max(1, int(seconds * RESTARTING_PART) // max(1, restarts))
         kinds = list(ServerFault)
         self._restarts = {
             (number + 1) * each: kinds[number % len(kinds)] for number in range(restarts)

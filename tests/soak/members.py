@@ -1,8 +1,8 @@
 """A process with the members of many sessions: ``members SERVER SESSIONS``.
 
-Says ``ready``. Standard input tells which fault befalls which session, one JSON object a line,
-and at the end ``finish``: then all flows are brought to their ends, and ``result`` tells in JSON
-what was seen.
+Says ``ready``. Standard input tells which fault befalls which session, one JSON object a line;
+``count`` asks how many ``blocks`` of memory Python has in use; at the end ``finish`` has all flows
+brought to their ends, and ``result`` tells in JSON what was seen.
 """
 
 from __future__ import annotations
@@ -107,6 +107,10 @@ class _Orders(LineReceiver):
     def lineReceived(self, line: bytes) -> None:
         if line == b"finish":
             Deferred.fromCoroutine(self._finish()).addErrback(_give_up)
+            return
+        if line == b"count":
+            gc.collect()
+            print("blocks", sys.getallocatedblocks(), flush=True)
             return
         order = json.loads(line)
         self._company.suffer(MemberFault(order["fault"]), order["session"], order["seed"])
