@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-from porttunnel.errors import WebSocketError
+from porttunnel.errors import ConfigurationError, WebSocketError
 from porttunnel.websocket.close import CloseCode
 from porttunnel.websocket.mask import MASK_BYTES, Unmask, unmask
 
@@ -73,6 +73,7 @@ class FrameLimits:
     :ivar frame_bytes: of one frame's payload, at least 125.
     :ivar message_bytes: of all fragments of a message together.
     :ivar fragments: of one message.
+    :raises ConfigurationError: a limit is so low that nothing would work.
     """
 
     frame_bytes: int = MAX_PAYLOAD_BYTES
@@ -81,9 +82,9 @@ class FrameLimits:
 
     def __post_init__(self) -> None:
         if self.frame_bytes < MAX_CONTROL_BYTES or self.message_bytes < MAX_CONTROL_BYTES:
-            raise ValueError("a limit below 125 bytes would forbid control frames: raise it")
+            raise ConfigurationError("a limit below 125 bytes forbids control frames: raise it")
         if self.fragments < 1:
-            raise ValueError("a message has at least one fragment: raise the limit")
+            raise ConfigurationError("a message has at least one fragment: raise the limit")
 
 
 def encode_head(opcode: int, size: int) -> bytes:

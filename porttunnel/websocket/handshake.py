@@ -255,7 +255,7 @@ def _refuse_request(request: Request, terms: Terms) -> Refused | None:
         return _bad("The request names no host, or several. Send one Host field.")
     if _TARGET.fullmatch(request.target) is None:
         return _bad("The request's target is not a path. Check the address.")
-    if request.values("transfer-encoding") or set(request.values("content-length")) > {"0"}:
+    if request.values("transfer-encoding") or set(request.values("content-length")) - {"0"}:
         return _bad("The request has a body. A WebSocket handshake has none.")
     if terms.path is not None and request.path != terms.path:
         return Refused(404, "Not Found", "There is nothing at this path. Check the address.")
