@@ -7,7 +7,7 @@ from the stream is handed to the kernel as the view in which it was opened.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from twisted.python.failure import Failure
 
@@ -66,15 +66,15 @@ class Forwarder:
             # Not before the other side is there: a transport that can't lend would not wait.
             self._pause()
 
-    def lend(self) -> memoryview | None:
-        """Room in the next packet."""
-        view = self._streams.writable_view(self._stream)
-        if view is None:
+    def lend(self, most: int) -> Sequence[memoryview]:
+        """Room in the next packets."""
+        views = self._streams.writable_views(self._stream, most)
+        if not views:
             self._pause()
-        return view
+        return views
 
     def filled(self, count: int) -> None:
-        """Bytes are in the packet."""
+        """Bytes are in the packets."""
         self._streams.written(self._stream, count)
 
     def reading_done(self) -> None:

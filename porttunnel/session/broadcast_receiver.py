@@ -41,7 +41,7 @@ __all__ = ["GROUP_CONTROL", "BroadcastReceiver"]
 
 GROUP_CONTROL = (Epoch, GroupEnd, Resent, GroupDropped)
 
-ACK_AFTER_BYTES = 256 * 1024  # as in a pair: a 32nd of the sender's window
+ACK_AFTER_BYTES = 256 * 1024  # a 32nd of what the sender keeps, which is what it has for all
 ACK_AFTER_PACKETS = 64
 ACK_AFTER_SECONDS = 0.025
 ASK_SECONDS = 0.1  # about a round trip: before that an answer can't have come

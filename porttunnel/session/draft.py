@@ -5,6 +5,7 @@ Source: docs/session-protocol, sections 2 and 6.
 
 from __future__ import annotations
 
+from collections import deque
 from struct import Struct
 
 from porttunnel.errors import LocalProtocolError
@@ -15,6 +16,8 @@ from porttunnel.session.record import RECORD_HEADER, RecordKind
 __all__ = ["PacketDraft"]
 
 _U32 = Struct(">I")
+_DATA_OFFSET = HEADER_BYTES + RECORD_HEADER_BYTES  # of the first record's payload
+_FULL_DATA_BYTES = MAX_PLAINTEXT_BYTES - RECORD_HEADER_BYTES  # one record that fills a packet
 _LENGTH_OFFSET = 5  # of the length in a record's header
 
 
@@ -25,11 +28,22 @@ class PacketDraft:
     :ivar size_bytes: of the records.
     """
 
-    __slots__ = ("_data_bytes", "_data_start", "_data_stream", "_pool", "_slot", "size_bytes")
+    __slots__ = (
+        "_data_bytes",
+        "_data_start",
+        "_data_stream",
+        "_lent_bytes",
+        "_loans",
+        "_pool",
+        "_slot",
+        "size_bytes",
+    )
 
     def __init__(self, pool: SlotPool) -> None:
         self._pool = pool
         self._slot: Slot | None = None
+        self._lent_bytes = 0  # of this packet, when others are lent that follow it
+        self._loans: deque[Slot] = deque()  # those others
         self._data_stream = -1  # whose DATA record is the last one
         self._data_start = 0
         self._data_bytes = 0
@@ -62,17 +76,56 @@ class PacketDraft:
         self.size_bytes += len(record)
         self._data_stream = -1
 
-    def lend(self, stream: int, limit: int) -> memoryview:
-        """Room for the next bytes of a stream, at most ``limit``."""
+    def lend(self, stream: int, limit: int, most: int = 1) -> list[memoryview]:
+        """Room for the next bytes of a stream, at most ``limit``: the rest of this packet, and
+        packets that follow it, ``most`` in all.
+        """
         start = HEADER_BYTES + self.size_bytes
         room = MAX_PLAINTEXT_BYTES - self.size_bytes
         if stream != self._data_stream:
             start += RECORD_HEADER_BYTES
             room -= RECORD_HEADER_BYTES
-        return self.slot.view[start : start + min(room, limit)]
+        first = self.slot.view[start : start + min(room, limit)]
+        if most == 1:
+            return [first]
+        views = [first]
+        self._lent_bytes = len(first)
+        limit -= self._lent_bytes
+        while limit > 0 and len(views) < most:
+            slot = self._pool.allocate()
+            self._loans.append(slot)
+            views.append(slot.view[_DATA_OFFSET : _DATA_OFFSET + min(_FULL_DATA_BYTES, limit)])
+            limit -= _FULL_DATA_BYTES
+        return views
 
-    def commit(self, stream: int, count: int) -> None:
-        """The first ``count`` bytes of the last loan are data of this stream."""
+    def commit(self, stream: int, count: int) -> int:
+        """The first ``count`` bytes of the last loan are data of this stream.
+
+        :returns: how many of them are beyond this packet: seal it, then :meth:`commit_next`.
+        """
+        beyond = 0
+        if self._loans:
+            beyond = max(0, count - self._lent_bytes)
+            count -= beyond
+            if not beyond:
+                self._return_loans()
+        if count:
+            self._add(stream, count)
+        return beyond
+
+    def commit_next(self, stream: int, count: int) -> int:
+        """Go on in the next packet that was lent, which has so many bytes of this stream.
+
+        :returns: as :meth:`commit`.
+        """
+        self._slot = self._loans.popleft()
+        beyond = max(0, count - _FULL_DATA_BYTES)
+        if not beyond:
+            self._return_loans()
+        self._add(stream, count - beyond)
+        return beyond
+
+    def _add(self, stream: int, count: int) -> None:
         buffer = self.slot.buffer
         if stream == self._data_stream:
             # Bytes of one stream that follow each other are one record: no header for each write.
@@ -86,6 +139,10 @@ class PacketDraft:
             self.size_bytes += RECORD_HEADER_BYTES + count
             RECORD_HEADER.pack_into(buffer, self._data_start, RecordKind.DATA, stream, count)
 
+    def _return_loans(self) -> None:
+        while self._loans:
+            self._pool.release(self._loans.pop())
+
     def empty(self, *, keep_slot: bool) -> None:
         """The packet is sealed: begin the next, in the same slot unless somebody keeps it."""
         self.size_bytes = 0
@@ -95,6 +152,7 @@ class PacketDraft:
 
     def discard(self) -> None:
         """Nothing of this will be sent."""
+        self._return_loans()
         if self._slot is not None:
             self._pool.release(self._slot)
         self.empty(keep_slot=False)

@@ -7,7 +7,7 @@ runs out of credit, while the others go on.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from porttunnel.errors import LimitExceeded, LocalProtocolError, RemoteProtocolError, StreamCode
@@ -75,7 +75,7 @@ class Multiplex:
 
     @property
     def has_work(self) -> bool:
-        """Whether a turn would bring something onto the link, given room."""
+        """Whether a turn would bring something onto the link."""
         return bool(self._control or self._credit.due or self._waiting)
 
     # What the application does
@@ -131,7 +131,8 @@ class Multiplex:
             raise LocalProtocolError("too many bytes would wait: use a producer")
         if not self._waiting and not stream.pending:
             view = memoryview(data)
-            while view and (room := self._lend(stream)) is not None:
+            while view and (rooms := self._lend(stream)):
+                room = rooms[0]
                 count = min(len(room), len(view))
                 room[:count] = view[:count]
                 self._commit(stream, count)
@@ -143,25 +144,25 @@ class Multiplex:
         self._wants_turn()
         return not stream.pending
 
-    def writable_view(self, number: int) -> memoryview | None:
-        """Room in the packet that will be sealed, or None: then ``StreamWritable`` follows.
+    def writable_views(self, number: int, most: int = 1) -> Sequence[memoryview]:
+        """Room in packets that will be sealed, or none: then ``StreamWritable`` follows.
 
-        The next call on this pair must be :meth:`written`, or no bytes came.
+        The next call on this pair must be :meth:`written`, also when no bytes came.
+
+        :param most: in so many packets at most, to be filled in their order.
         """
         stream = self._streams.get(number)
         if stream is None or not stream.may_send:
-            return None
-        if not self._waiting:
-            room = self._lend(stream)
-            if room is not None:
-                return room
+            return ()
+        if not self._waiting and (rooms := self._lend(stream, most)):
+            return rooms
         self._await_turn(stream)
         # Nothing of this pair may be on its way that would bring the turn by itself.
         self._wants_turn()
-        return None
+        return ()
 
     def written(self, number: int, count: int) -> None:
-        """The first ``count`` bytes of the view are there."""
+        """The first ``count`` bytes of the views are there."""
         self._commit(self._streams[number], count)
         self._wants_turn()
 
@@ -270,11 +271,11 @@ class Multiplex:
             self.control_bytes -= len(self._control.popleft())
         return True
 
-    def _lend(self, stream: Stream) -> memoryview | None:
+    def _lend(self, stream: Stream, most: int = 1) -> Sequence[memoryview]:
         # Records that were queued before must stay before: an ACCEPT precedes its data.
         if (self._control and not self._send_control()) or not stream.send_credit:
-            return None
-        return self._pair.lend(stream.number, stream.send_credit)
+            return ()
+        return self._pair.lend(stream.number, stream.send_credit, most)
 
     def _commit(self, stream: Stream, count: int) -> None:
         stream.send_credit -= count
@@ -289,10 +290,10 @@ class Multiplex:
     def _send_pending(self, stream: Stream) -> None:
         left = TURN_BYTES
         while left and stream.pending:
-            room = self._lend(stream)
-            if room is None:
+            rooms = self._lend(stream)
+            if not rooms:
                 return
-            count = stream.move_kept(room[:left])
+            count = stream.move_kept(rooms[0][:left])
             self._commit(stream, count)
             left -= count
 

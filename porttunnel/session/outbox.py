@@ -14,7 +14,7 @@ from porttunnel.session.packet import MAX_PACKET_BYTES
 
 __all__ = ["SEND_AHEAD_BYTES", "Outbox", "Slot", "SlotPool"]
 
-MAX_FREE_SLOTS = 32  # 2 MiB at rest; a busy pair reuses them, an idle process gives the rest back
+MAX_FREE_SLOTS = 128  # a pair's window: with fewer a busy pair would get fresh memory all the time
 MAX_VIEWS_PER_SEND = 64  # 4 MiB of full packets, more than a kernel takes at once
 SEND_AHEAD_BYTES = 512 * 1024  # sealed and unsent per link: what a keystroke may have before it
 
@@ -71,9 +71,10 @@ class Outbox:
 
     :param pool: gets slots back that were released while they were being sent.
     :ivar limit_bytes: nothing that can wait elsewhere is queued beyond this.
+    :ivar is_blocked: whether the link took less than it was offered last.
     """
 
-    __slots__ = ("_entries", "_offset", "_pool", "limit_bytes", "waiting_bytes")
+    __slots__ = ("_entries", "_offset", "_pool", "is_blocked", "limit_bytes", "waiting_bytes")
 
     def __init__(self, pool: SlotPool) -> None:
         self._entries: deque[tuple[memoryview, Slot | None]] = deque()
@@ -81,6 +82,12 @@ class Outbox:
         self._pool = pool
         self.limit_bytes = SEND_AHEAD_BYTES
         self.waiting_bytes = 0
+        self.is_blocked = False
+
+    @property
+    def room_bytes(self) -> int:
+        """How much may be queued beyond what waits."""
+        return self.limit_bytes - self.waiting_bytes
 
     def append(self, packet: bytes | memoryview, slot: Slot | None = None) -> None:
         """Queue a whole packet; ``slot`` is where it lies, if it lies in one."""
@@ -103,6 +110,7 @@ class Outbox:
     def sent(self, count: int) -> None:
         """The first ``count`` bytes went out."""
         self.waiting_bytes -= count
+        self.is_blocked = self.waiting_bytes > 0
         count += self._offset
         entries = self._entries
         while entries and count >= len(entries[0][0]):
@@ -122,3 +130,4 @@ class Outbox:
         self._entries.clear()
         self._offset = 0
         self.waiting_bytes = 0
+        self.is_blocked = False

@@ -11,6 +11,8 @@ path keeps the order, so nothing is skipped; what comes twice is dropped.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from porttunnel.errors import LimitExceeded, LocalProtocolError, RemoteProtocolError
 from porttunnel.keys.sealing import Opener, Sealer
 from porttunnel.session.draft import PacketDraft
@@ -20,6 +22,7 @@ from porttunnel.session.packet import (
     FLAG_RESYNC,
     FLAG_SYNCED,
     HEADER_BYTES,
+    MAX_PACKET_BYTES,
     MAX_PLAINTEXT_BYTES,
     TAG_BYTES,
     Header,
@@ -28,16 +31,13 @@ from porttunnel.session.packet import (
 )
 from porttunnel.session.path import Path
 from porttunnel.session.question import Questions
+from porttunnel.session.receipt import Receipts
 from porttunnel.session.window import SendWindow
 
 __all__ = ["Pair"]
 
 COMPACT_BYTES = 16 * 1024  # up to this size a sealed packet is copied and its slot used again
 MIN_ROOM_BYTES = 1_024  # a packet with less room is full: a smaller record isn't worth its header
-ACK_AFTER_BYTES = 256 * 1024  # a 32nd of the window, so the other side never waits for it
-ACK_AFTER_PACKETS = 64
-ACK_AFTER_SECONDS = 0.025  # unless data went the other way, which carries it for nothing
-GAP_SECONDS = 75.0  # more than the server's 60 s of silence: who fell asleep is not at fault
 
 
 class Pair:
@@ -73,12 +73,8 @@ class Pair:
         self._next_ack_number = 0
         self._generation_began = -1  # the first packet of the key generation in use
         # receiving
-        self._expected = 0
+        self._receipts = Receipts()
         self._expected_ack_number = 0
-        self._unreported_bytes = 0
-        self._unreported_packets = 0
-        self._ack_deadline: float | None = None
-        self._gap_deadline: float | None = None
 
     # Sending
 
@@ -137,16 +133,29 @@ class Pair:
         self._draft.append(record)
         return True
 
-    def lend(self, stream: int, limit: int) -> memoryview | None:
-        """Room for the next bytes of a stream, at most ``limit``, or None if there is none.
+    def lend(self, stream: int, limit: int, most: int = 1) -> Sequence[memoryview]:
+        """Room for the next bytes of a stream, at most ``limit``; empty if there is none.
 
         What is written to it counts once :meth:`commit` is called, with nothing in between.
+
+        :param most: so many views at most, one in each packet, to be filled in their order.
         """
-        return self._draft.lend(stream, limit) if self.room() else None
+        if not self.room():
+            return ()
+        if most > 1:
+            spare_bytes = self._window.room_bytes
+            if self._path is not None:
+                spare_bytes = min(spare_bytes, self._path.outbox.room_bytes)
+            most = min(most, 1 + max(0, spare_bytes) // MAX_PACKET_BYTES)
+        return self._draft.lend(stream, limit, most)
 
     def commit(self, stream: int, count: int) -> None:
         """The first ``count`` bytes of the last loan are data of this stream."""
-        self._draft.commit(stream, count)
+        draft = self._draft
+        count = draft.commit(stream, count)
+        while count:
+            self.seal()
+            count = draft.commit_next(stream, count)
 
     def send_again(self) -> None:
         """Queue what the other side lacks, as far as the path has room."""
@@ -159,7 +168,7 @@ class Pair:
         if (
             self._draft.size_bytes
             and path is not None
-            and not path.outbox.waiting_bytes
+            and not path.outbox.is_blocked
             and not self._window.is_behind
         ):
             self.seal()
@@ -193,7 +202,7 @@ class Pair:
             self.remote_member,
             length + TAG_BYTES,
             number=number,
-            ack=self._expected,
+            ack=self._receipts.expected,
             epoch=self._sealer.generation,
         )
         self._sealer.seal_data(slot.view, length, number)
@@ -207,7 +216,7 @@ class Pair:
         draft.empty(keep_slot=compact)
         if self._path is not None and not behind:
             self._window.send_next(self._path)
-            self._reported()
+            self._receipts.reported()
 
     def _must_advance(self) -> bool:
         # The other side looks one generation ahead only, so it must have begun this one; and
@@ -225,29 +234,19 @@ class Pair:
         :raises RemoteProtocolError: the packet contradicts what was agreed.
         :raises AuthenticationFailed: it doesn't open; on the relay that ends the pair.
         """
-        if header.number != self._expected:
-            if header.number > self._expected:
-                if self._gap_deadline is None:
-                    self._gap_deadline = now + GAP_SECONDS
+        receipts = self._receipts
+        if header.number != receipts.expected:
+            if header.number > receipts.expected:
+                receipts.missed(now)
                 if path is self._path and path not in self._questions:
                     # Each path keeps the order, so something was lost on this one.
                     self.resync(path, now)
-            # Tell the other side where we are, soon, but not each time.
-            self._schedule_ack(now)
+            receipts.schedule(now)
             return None
         plaintext = self._opener.open_data(packet, header.epoch, header.number)
         self._accept_ack(header.ack)
-        self._expected += 1
-        self._gap_deadline = None
-        self._unreported_bytes += len(packet)
-        self._unreported_packets += 1
-        if (
-            self._unreported_bytes >= ACK_AFTER_BYTES
-            or self._unreported_packets >= ACK_AFTER_PACKETS
-        ):
+        if receipts.received(len(packet), now):
             self._send_ack(now)
-        else:
-            self._schedule_ack(now)
         return plaintext
 
     def receive_ack(self, header: Header, packet: memoryview, path: Path, now: float) -> bool:
@@ -311,28 +310,24 @@ class Pair:
             # An answer of the relay, where a question may be under way, must not lead back.
             self._questions.clear()
         if changed:
-            self._gap_deadline = None  # it ran while perhaps nothing could fill the gap
+            self._receipts.gap_deadline = None  # it ran while perhaps nothing could fill the gap
         self._path = path
         self._window.rewind(now, new_path=changed)
-        if self._unreported_packets:
-            self._schedule_ack(now)
+        if self._receipts.unreported_packets:
+            self._receipts.schedule(now)
         return changed
 
     # Acknowledging
-
-    def _schedule_ack(self, now: float) -> None:
-        if self._ack_deadline is None:
-            self._ack_deadline = now + ACK_AFTER_SECONDS
 
     def _send_ack(self, now: float) -> None:
         path = self._path
         if path is None:
             # The first word on the next path acknowledges all.
-            self._ack_deadline = None
+            self._receipts.ack_deadline = None
             return
         if path.outbox.waiting_bytes >= path.outbox.limit_bytes:
             # The path takes nothing: an ACK later says more, and the queue stays bounded.
-            self._ack_deadline = now + ACK_AFTER_SECONDS
+            self._receipts.postpone(now)
             return
         if self._must_advance() and not self._window.is_behind:
             # An ACK never moves the other side's generation, and it looks only one ahead. So a
@@ -341,7 +336,7 @@ class Pair:
             self.seal()
             return
         self._send_ack_packet(path, 0)
-        self._reported()
+        self._receipts.reported()
 
     def _send_ack_packet(self, path: Path, flags: int) -> None:
         if path.outbox.waiting_bytes >= 2 * path.outbox.limit_bytes:
@@ -355,7 +350,7 @@ class Pair:
             self.remote_member,
             TAG_BYTES,
             number=number,
-            ack=self._expected,
+            ack=self._receipts.expected,
             epoch=self._sealer.generation,
             flags=flags,
         )
@@ -363,30 +358,31 @@ class Pair:
         self._next_ack_number += 1
         path.outbox.append(memoryview(packet))
 
-    def _reported(self) -> None:
-        self._unreported_bytes = 0
-        self._unreported_packets = 0
-        self._ack_deadline = None
-
     # Time
 
     def next_deadline(self) -> float | None:
         """When :meth:`handle_timeout` is due (seconds, absolute)."""
-        if self._gap_deadline is None and self._questions.deadline is None:
-            return self._ack_deadline
-        deadlines = (self._ack_deadline, self._gap_deadline, self._questions.deadline)
+        if self._receipts.gap_deadline is None and self._questions.deadline is None:
+            return self._receipts.ack_deadline
+        deadlines = (
+            self._receipts.ack_deadline,
+            self._receipts.gap_deadline,
+            self._questions.deadline,
+        )
         return min(due for due in deadlines if due is not None)
 
     def handle_timeout(self, now: float) -> None:
         """Send the ACK that is due, or ask again.
 
-        :raises LimitExceeded: a gap was not filled in :data:`GAP_SECONDS`.
+        :raises LimitExceeded: a gap was not filled in ``receipt.GAP_SECONDS``.
         """
-        if self._gap_deadline is not None and now >= self._gap_deadline:
+        if self._receipts.gap_deadline is not None and now >= self._receipts.gap_deadline:
             if self._path is not None:
                 raise LimitExceeded("a packet is missing and did not come again in time")
-            self._gap_deadline = None  # a dead path says nothing about who is missing what
-        if self._ack_deadline is not None and now >= self._ack_deadline:
+            self._receipts.gap_deadline = (
+                None  # a dead path says nothing about who is missing what
+            )
+        if self._receipts.ack_deadline is not None and now >= self._receipts.ack_deadline:
             self._send_ack(now)
         for path in self._questions.repeat(now):
             # Not noted anew: an answer to the first question would seem to tell of a loss.

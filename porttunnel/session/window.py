@@ -48,9 +48,14 @@ class SendWindow:
         self.sealed = 0
 
     @property
+    def room_bytes(self) -> int:
+        """What may be kept beyond another full packet, without what is reserved."""
+        return WINDOW_BYTES - RESERVED_BYTES - MAX_PACKET_BYTES - self.size_bytes
+
+    @property
     def is_full(self) -> bool:
         """Whether another full packet would take what is reserved."""
-        return self.size_bytes > WINDOW_BYTES - RESERVED_BYTES - MAX_PACKET_BYTES
+        return self.room_bytes < 0
 
     @property
     def is_behind(self) -> bool:

@@ -23,7 +23,7 @@ from porttunnel.net.direct import (
 from porttunnel.net.master import SharedSession
 from porttunnel.session import direct_address, event, request
 from porttunnel.session.event import PathKind
-from porttunnel.session.pair import ACK_AFTER_SECONDS
+from porttunnel.session.receipt import ACK_AFTER_SECONDS
 from porttunnel.session.record import DirectAddress
 from tests.net.in_memory import InMemoryTestCase
 from tests.net.on_one_network import DirectTestCase, until

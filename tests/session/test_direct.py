@@ -337,7 +337,7 @@ class TestPackets:
         kind = PacketType.ACK if name == "a forged ack" else PacketType.DATA
         flags = FLAG_GROUP if name == "to all" else 0
         pair = talk.tunnel.master.peers[2].pair
-        number = pair._expected_ack_number if kind is PacketType.ACK else pair._expected
+        number = pair._expected_ack_number if kind is PacketType.ACK else pair._receipts.expected
         encode_header_into(packet, kind, sender, target, TAG_BYTES, number=number, flags=flags)
         return bytes(packet)
 

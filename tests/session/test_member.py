@@ -46,7 +46,7 @@ from porttunnel.session.packet import (
     encode_header_into,
     encode_packet,
 )
-from porttunnel.session.pair import ACK_AFTER_SECONDS, GAP_SECONDS
+from porttunnel.session.receipt import ACK_AFTER_SECONDS, GAP_SECONDS
 from tests.tunnel import MemoryTunnel, shared_key
 
 

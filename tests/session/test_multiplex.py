@@ -101,7 +101,7 @@ class TestOpening:
         for side in (two.client, two.master):
             with pytest.raises(LocalProtocolError):
                 side.streams.write(stream, b"x")
-            assert side.streams.writable_view(stream) is None
+            assert side.streams.writable_views(stream) == ()
 
     def test_what_is_gone_is_neither_accepted_nor_refused(self, two: PairOfSides) -> None:
         stream = two.client.streams.open("web")
@@ -117,7 +117,7 @@ class TestOpening:
         stream = two.client.streams.open("web")
         with pytest.raises(LocalProtocolError, match="not open"):
             two.client.streams.write(stream, b"x")
-        assert two.client.streams.writable_view(stream) is None
+        assert two.client.streams.writable_views(stream) == ()
 
     def test_what_is_possible_can_be_asked(self, two: PairOfSides) -> None:
         client, master = two.client.streams, two.master.streams
@@ -214,12 +214,12 @@ class TestData:
 
     def test_a_forwarder_fills_the_packet_itself(self, two: PairOfSides) -> None:
         stream = two.open()
-        view = two.client.streams.writable_view(stream)
+        [view] = two.client.streams.writable_views(stream)
         assert view is not None
         assert len(view) == MIN_WINDOW_BYTES
         view[:5] = b"hello"
         two.client.streams.written(stream, 5)
-        view = two.client.streams.writable_view(stream)
+        [view] = two.client.streams.writable_views(stream)
         assert view is not None
         assert len(view) == MIN_WINDOW_BYTES - 5
         view[:4] = b" you"
@@ -231,21 +231,21 @@ class TestData:
         stream = two.open()
         two.client.streams.write(stream, bytes(MIN_WINDOW_BYTES))
         two.settle()
-        assert two.client.streams.writable_view(stream) is None
-        assert two.client.streams.writable_view(stream) is None
+        assert two.client.streams.writable_views(stream) == ()
+        assert two.client.streams.writable_views(stream) == ()
         assert two.client.streams.has_work
         two.settle()
         assert not two.client.streams.has_work
         taken(two.master)
         two.settle()
         assert two.client.taken_events() == [StreamWritable(MASTER, stream)]
-        assert two.client.streams.writable_view(stream) is not None
+        assert two.client.streams.writable_views(stream) != ()
 
     def test_who_finds_the_link_full_gets_a_turn(self, two: PairOfSides) -> None:
         stream = two.open()
         two.client.outbox.append(bytes(600_000))
         turns = two.client.turns
-        assert two.client.streams.writable_view(stream) is None
+        assert two.client.streams.writable_views(stream) == ()
         # Nothing of this pair is on its way whose acknowledgement would bring one.
         assert two.client.turns > turns
         two.client.streams.advance()
@@ -279,7 +279,7 @@ class TestData:
         stream = two.open()
         two.client.outbox.append(bytes(600_000))
         two.client.streams.open("other")
-        assert two.client.streams.writable_view(stream) is None
+        assert two.client.streams.writable_views(stream) == ()
         two.client.streams.advance()
         assert two.client.streams.has_work
         two.client.outbox.sent(600_000)
@@ -408,7 +408,7 @@ class TestEnding:
     def test_while_waiting_for_room(self, two: PairOfSides) -> None:
         stream = two.open()
         two.client.outbox.append(bytes(600_000))
-        assert two.client.streams.writable_view(stream) is None
+        assert two.client.streams.writable_views(stream) == ()
         two.client.streams.end(stream)
         two.client.outbox.sent(600_000)
         two.settle()
@@ -418,7 +418,7 @@ class TestEnding:
     def test_while_waiting_for_credit(self, two: PairOfSides) -> None:
         stream = two.open()
         two.client.streams.write(stream, bytes(MIN_WINDOW_BYTES))
-        assert two.client.streams.writable_view(stream) is None
+        assert two.client.streams.writable_views(stream) == ()
         two.settle()
         two.client.streams.end(stream)
         two.settle()
@@ -471,7 +471,7 @@ class TestEnding:
         two.client.streams.write(stream, bytes(10 * MIN_WINDOW_BYTES))
         two.client.streams.close()
         assert not two.client.streams._streams
-        assert two.client.streams.writable_view(stream) is None
+        assert two.client.streams.writable_views(stream) == ()
         # Records behind the one that closed it are not looked at.
         two.client.streams.receive(memoryview(b"rubbish"), lambda _: None)
         assert two.client.events == []

@@ -131,3 +131,19 @@ class TestQueue:
         assert outbox.waiting_bytes == 3
         outbox.sent(2)
         assert b"".join(outbox.views()) == b"c"
+
+    def test_is_blocked_while_the_link_took_less_than_it_was_offered(self) -> None:
+        outbox = Outbox(SlotPool())
+        outbox.limit_bytes = 10
+        outbox.append(b"abcd")
+        assert not outbox.is_blocked
+        assert outbox.room_bytes == 6
+        outbox.sent(1)
+        assert outbox.is_blocked
+        outbox.sent(3)
+        assert not outbox.is_blocked
+        outbox.append(b"abcd")
+        outbox.sent(0)
+        assert outbox.is_blocked
+        outbox.clear()
+        assert not outbox.is_blocked

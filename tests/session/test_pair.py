@@ -13,7 +13,7 @@ from porttunnel.errors import (
     RemoteProtocolError,
 )
 from porttunnel.keys import sealing
-from porttunnel.session import pair as module
+from porttunnel.session import receipt
 from porttunnel.session.event import PathKind
 from porttunnel.session.outbox import SEND_AHEAD_BYTES, Slot
 from porttunnel.session.packet import (
@@ -27,16 +27,15 @@ from porttunnel.session.packet import (
     PacketType,
     decode_header,
 )
-from porttunnel.session.pair import (
+from porttunnel.session.pair import MIN_ROOM_BYTES, Pair
+from porttunnel.session.path import Path
+from porttunnel.session.question import MAX_RESYNC_SECONDS, RESYNC_SECONDS
+from porttunnel.session.receipt import (
     ACK_AFTER_BYTES,
     ACK_AFTER_PACKETS,
     ACK_AFTER_SECONDS,
     GAP_SECONDS,
-    MIN_ROOM_BYTES,
-    Pair,
 )
-from porttunnel.session.path import Path
-from porttunnel.session.question import MAX_RESYNC_SECONDS, RESYNC_SECONDS
 from porttunnel.session.record import Bye, RecordKind, encode_control, encode_record
 from porttunnel.session.window import RESERVED_BYTES, WINDOW_BYTES
 from tests.session.pairs import CLIENT, PairOfSides, Side, drain
@@ -61,7 +60,7 @@ def cut(data: bytes) -> list[bytes]:
 def fill(pair: Pair, count: int, stream: int = 1) -> None:
     """Write ``count`` bytes of a stream, as far as there is room."""
     while count:
-        room = pair.lend(stream, count)
+        [room] = pair.lend(stream, count)
         assert room is not None
         room[:] = bytes(len(room))
         pair.commit(stream, len(room))
@@ -144,12 +143,12 @@ class TestFilling:
     def test_bytes_of_one_stream_in_a_row_are_one_record(self, two: PairOfSides) -> None:
         pair = two.client.pair
         for data, stream in ((b"ab", 1), (b"cd", 1), (b"ef", 3), (b"gh", 1)):
-            room = pair.lend(stream, len(data))
+            [room] = pair.lend(stream, len(data))
             assert room is not None
             room[:] = data
             pair.commit(stream, len(data))
         pair.append(encode_record(RecordKind.END, 3))
-        room = pair.lend(1, 2)
+        [room] = pair.lend(1, 2)
         assert room is not None
         room[:] = b"ij"
         pair.commit(1, 2)
@@ -176,6 +175,7 @@ class TestFilling:
         client = two.client
         fill(client.pair, 1)
         client.pair.flush()
+        client.outbox.sent(0)
         for _ in range(10):
             fill(client.pair, 1)
             client.pair.flush()
@@ -184,14 +184,58 @@ class TestFilling:
         (packet,) = cut(drain(client.outbox))
         assert decode_header(packet).length == 9 + 10 + TAG_BYTES
 
+    def test_what_was_not_sent_yet_makes_no_link_busy(self, two: PairOfSides) -> None:
+        fill(two.client.pair, MAX_PLAINTEXT_BYTES - 9)
+        fill(two.client.pair, 1)
+        two.client.pair.flush()
+        # One send for both.
+        assert len(cut(drain(two.client.outbox))) == 2
+
     def test_a_loan_is_no_longer_than_asked_for(self, two: PairOfSides) -> None:
-        room = two.client.pair.lend(1, 5)
+        [room] = two.client.pair.lend(1, 5)
         assert room is not None
         assert len(room) == 5
         # Nothing was committed: the next loan is at the same place.
-        again = two.client.pair.lend(1, MAX_PLAINTEXT_BYTES)
+        [again] = two.client.pair.lend(1, MAX_PLAINTEXT_BYTES)
         assert again is not None
         assert len(again) == MAX_PLAINTEXT_BYTES - 9
+
+    def test_room_in_several_packets_is_filled_in_order(self, two: PairOfSides) -> None:
+        full = MAX_PLAINTEXT_BYTES - 9
+        data = bytes(index * 7 % 251 for index in range(2 * full + 5))
+        left = data
+        views = two.client.pair.lend(1, 10 * full, 4)
+        assert [len(view) for view in views] == [full] * 4
+        for view in views:
+            view[: len(left)] = left[:full]
+            left = left[full:]
+        two.client.pair.commit(1, len(data))
+        two.client.pair.flush()
+        received = [receive(two.master, packet) for packet in cut(drain(two.client.outbox))]
+        assert [body[9:] for body in received if body] == [
+            data[:full],
+            data[full : 2 * full],
+            data[2 * full :],
+        ]
+
+    def test_room_in_several_packets_is_bounded_by_path_and_window(self, two: PairOfSides) -> None:
+        pair, outbox = two.client.pair, two.client.outbox
+
+        def lent() -> int:
+            views = pair.lend(1, WINDOW_BYTES, 1_000)
+            pair.commit(1, 0)
+            return len(views)
+
+        outbox.limit_bytes = 3 * MAX_PACKET_BYTES
+        assert lent() == 4
+        outbox.append(bytes(1))
+        assert lent() == 3
+        pair.leave(two.client.path)
+        # Less what is reserved, and this packet.
+        assert lent() == (WINDOW_BYTES - RESERVED_BYTES) // MAX_PACKET_BYTES
+        while views := pair.lend(1, WINDOW_BYTES, 7):
+            pair.commit(1, sum(map(len, views)))
+        assert pair.unacked_bytes <= WINDOW_BYTES - RESERVED_BYTES
 
     def test_a_full_packet_is_sealed_by_itself(self, two: PairOfSides) -> None:
         fill(two.client.pair, MAX_PLAINTEXT_BYTES - 9)
@@ -239,7 +283,7 @@ class TestWindow:
             packets.append(one_packet(client, size))
         assert client.pair.unacked_bytes <= WINDOW_BYTES - RESERVED_BYTES
         assert client.pair.unacked_bytes > WINDOW_BYTES - RESERVED_BYTES - MAX_PACKET_BYTES
-        assert client.pair.lend(1, 10) is None
+        assert not client.pair.lend(1, 10)
         assert not client.pair.append(encode_record(RecordKind.END, 1))
         for packet in packets:
             receive(two.master, packet)
@@ -529,7 +573,7 @@ class TestAcknowledging:
     def test_above_what_was_sent_is_fatal(self, two: PairOfSides) -> None:
         receive(two.master, one_packet(two.client))
         # Only a peer that has the keys can say this at all.
-        two.master.pair._expected = 2
+        two.master.pair._receipts.expected = 2
         two.master.pair._send_ack(NOW)
         with pytest.raises(RemoteProtocolError, match="never sent"):
             receive_ack(two.client, drain(two.master.outbox))
@@ -542,7 +586,7 @@ class TestAcknowledging:
         assert two.client.pair.unacked_bytes == 0
         one_packet(two.client)
         unacked = two.client.pair.unacked_bytes
-        two.master.pair._expected = 1
+        two.master.pair._receipts.expected = 1
         two.master.pair._send_ack(NOW)
         receive_ack(two.client, drain(two.master.outbox))
         assert two.client.pair.unacked_bytes == unacked
@@ -737,7 +781,7 @@ class TestWithoutPath:
         assert client.pair.path is None
         while room := client.pair.room():
             fill(client.pair, room - 9)
-        assert client.pair.lend(1, 10) is None
+        assert not client.pair.lend(1, 10)
         assert WINDOW_BYTES - RESERVED_BYTES >= client.pair.unacked_bytes > WINDOW_BYTES // 2
         assert drain(client.outbox) == b""
         client.pair.send_again()
@@ -1034,7 +1078,7 @@ class TestQuestions:
 
 def test_each_number_is_sealed_once(two: PairOfSides, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sealing, "MAX_GENERATION_PACKETS", 5)
-    monkeypatch.setattr(module, "ACK_AFTER_PACKETS", 2)
+    monkeypatch.setattr(receipt, "ACK_AFTER_PACKETS", 2)
     seen: set[tuple[Any, ...]] = set()
     for index in range(60):
         for side, other in ((two.client, two.master), (two.master, two.client)):

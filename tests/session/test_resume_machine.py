@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 )
 
 from porttunnel.keys import sealing
-from porttunnel.session import pair, window
+from porttunnel.session import receipt, window
 from porttunnel.session.event import PathKind
 from porttunnel.session.packet import MASTER, MAX_PACKET_BYTES
 from tests.session.two_paths import MAX_DIRECTS, TwoPaths
@@ -84,8 +84,8 @@ class Resuming(RuleBasedStateMachine):
         super().__init__()
         self.patches = [
             mock.patch.object(window, "WINDOW_BYTES", WINDOW_BYTES),
-            mock.patch.object(pair, "ACK_AFTER_BYTES", ACK_AFTER_BYTES),
-            mock.patch.object(pair, "ACK_AFTER_PACKETS", ACK_AFTER_PACKETS),
+            mock.patch.object(receipt, "ACK_AFTER_BYTES", ACK_AFTER_BYTES),
+            mock.patch.object(receipt, "ACK_AFTER_PACKETS", ACK_AFTER_PACKETS),
             mock.patch.object(sealing, "MAX_GENERATION_PACKETS", self.generation_packets),
         ]
         for patch in self.patches:

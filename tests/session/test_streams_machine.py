@@ -238,24 +238,36 @@ class Streams(RuleBasedStateMachine):
         half.sent += len(content)
         self.sides[index].streams.write(number, content)
 
-    @rule(data=st.data(), index=st.integers(0, 1), size=SIZES, times=st.integers(1, 5))
-    def fill(self, data: st.DataObject, index: int, size: int, times: int) -> None:
+    @rule(
+        data=st.data(),
+        index=st.integers(0, 1),
+        size=SIZES,
+        times=st.integers(1, 5),
+        most=st.integers(1, 4),
+    )
+    def fill(self, data: st.DataObject, index: int, size: int, times: int, most: int) -> None:
         number = self.choose(data, index, sending=True)
         if number is not None:
             for _ in range(times):
-                self.fill_once(index, number, size)
+                self.fill_once(index, number, size, most)
 
-    def fill_once(self, index: int, number: int, size: int) -> None:
+    def fill_once(self, index: int, number: int, size: int, most: int) -> None:
         kept = self.sides[index].streams._streams[number].pending_bytes
-        view = self.sides[index].streams.writable_view(number)
-        if view is None:
+        views = self.sides[index].streams.writable_views(number, most)
+        if not views:
             return
         assert not kept, "room was lent before what waits"
+        assert len(views) <= most
         half = self.streams[number].halves[index]
-        content = pattern(number, index)[half.sent : half.sent + min(size, len(view))]
-        view[: len(content)] = content
-        half.sent += len(content)
-        self.sides[index].streams.written(number, len(content))
+        room = sum(map(len, views))
+        content = pattern(number, index)[half.sent : half.sent + min(size, room)]
+        written = 0
+        for view in views:
+            part = content[written : written + len(view)]
+            view[: len(part)] = part
+            written += len(part)
+        half.sent += written
+        self.sides[index].streams.written(number, written)
 
     @rule(data=st.data(), index=st.integers(0, 1), share=st.sampled_from([0.1, 0.5, 1.0]))
     def consume(self, data: st.DataObject, index: int, share: float) -> None:

@@ -76,11 +76,13 @@ class Receiver(Protocol):
 class Lender(Receiver, Protocol):
     """A receiver that lends room: bytes are received straight into where they will be sealed."""
 
-    def lend(self) -> memoryview | None:
-        """Room for the next bytes, or None: then the carrier is to be paused, by the lender."""
+    def lend(self, most: int) -> Sequence[memoryview]:
+        """Room for the next bytes, in order, in ``most`` pieces at most; none: then the carrier
+        is to be paused, by the lender.
+        """
 
     def filled(self, count: int) -> None:
-        """The first ``count`` bytes of the last loan are there."""
+        """The first ``count`` bytes of the last loan are there; called after each, also with 0."""
 
     def reading_done(self) -> None:
         """No more bytes in this turn of the reactor: send what has come together."""

@@ -24,9 +24,12 @@ from zope.interface.verify import verifyObject
 
 from porttunnel.net.carriers.protocol import CarrierProtocol
 from porttunnel.net.carriers.tcp import (
+    LOOPBACK_CONGESTION_CONTROL,
+    MAX_LOANS,
     MAX_VIEWS,
     READS_PER_TURN,
     RECEIVE_BUFFER_BYTES,
+    WORTH_ANOTHER_READ_BYTES,
     TCPCarrier,
     can_take_over,
 )
@@ -49,6 +52,7 @@ class Receiver:
         self.calls: list[str] = []
         self.reason: Failure | None = None
         self.on_writable: Callable[[], None] = lambda: None
+        self.on_received: Callable[[], None] = lambda: None
         self._waiting: list[tuple[Callable[[], bool], defer.Deferred[None]]] = []
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -73,6 +77,7 @@ class Receiver:
 
     def carrier_received(self, data: memoryview) -> None:
         self.data += data
+        self.on_received()
         self.note("received")
 
     def carrier_writable(self) -> None:
@@ -93,19 +98,25 @@ class Lender(Receiver):
     def __init__(self, rooms: int, room_bytes: int = 1_000) -> None:
         super().__init__()
         self.rooms = rooms
-        self.room = memoryview(bytearray(room_bytes))
+        self.lent: list[memoryview] = []
+        self.lent_at_once: list[int] = []
+        self._room_bytes = room_bytes
 
-    def lend(self) -> memoryview | None:
+    def lend(self, most: int) -> list[memoryview]:
         if self.rooms == 0:
             self.carrier.pause_receiving()
             self.note("out of room")
-            return None
-        self.rooms -= 1
-        return self.room
+            return []
+        count = min(most, self.rooms)
+        self.lent = [memoryview(bytearray(self._room_bytes)) for _ in range(count)]
+        self.lent_at_once.append(count)
+        self.rooms -= count
+        return self.lent
 
     def filled(self, count: int) -> None:
-        self.data += self.room[:count]
-        self.note("filled")
+        self.rooms += len(self.lent) - -(-count // self._room_bytes)
+        self.data += b"".join(self.lent)[:count]
+        self.note("filled" if count else "not filled")
 
     def reading_done(self) -> None:
         self.note("done")
@@ -254,13 +265,50 @@ class TCPCarrierTests(TestCase):
         self.assertIs(receiver.reason.type, ConnectionLost)
         self.assertNotIn("ended", receiver.calls)
 
+    async def test_reads_again_while_much_comes(self) -> None:
+        receiver = Receiver()
+        peer = await self.connect(receiver)
+        receiver.carrier.pause_receiving()
+        peer.setblocking(False)
+        sent = 0
+        try:
+            while sent < MORE_THAN_FITS_BYTES:
+                sent += peer.send(bytes(RECEIVE_BUFFER_BYTES))
+        except BlockingIOError:
+            self.assertLess(sent, MORE_THAN_FITS_BYTES)
+        receiver.carrier.resume_receiving()
+        await receiver.until(lambda: len(receiver.data) == sent)
+        self.assertGreater(sent, RECEIVE_BUFFER_BYTES)
+        await self.close(receiver)
+
+    async def test_reads_no_more_once_it_is_paused(self) -> None:
+        receiver = Receiver()
+        peer = await self.connect(receiver)
+        receiver.carrier.pause_receiving()
+        peer.setblocking(False)
+        self.assertGreater(peer.send(bytes(4 * WORTH_ANOTHER_READ_BYTES)), 0)
+        receiver.on_received = receiver.carrier.pause_receiving
+        receiver.carrier.resume_receiving()
+        await receiver.until_called("received")
+        for _ in range(STILL_TURNS):
+            await turn()
+        self.assertEqual(receiver.calls.count("received"), 1)
+        await self.close(receiver)
+
+    async def test_a_loopback_socket_is_not_paced(self) -> None:
+        receiver = Receiver()
+        await self.connect(receiver)
+        used = receiver.carrier._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+        self.assertEqual(used.rstrip(b"\0"), LOOPBACK_CONGESTION_CONTROL)
+        await self.close(receiver)
+
     # Lending
 
     async def test_receives_into_what_it_is_lent(self) -> None:
-        lender = Lender(rooms=READS_PER_TURN * 3)
+        lender = Lender(rooms=100)
         peer = await self.connect(lender, lends=True)
         lender.carrier.pause_receiving()
-        sent = bytes(range(256)) * 80
+        sent = bytes(index * 7 % 251 for index in range(30_000))
         peer.sendall(sent)
         lender.carrier.resume_receiving()
         await lender.until(lambda: len(lender.data) == len(sent))
@@ -268,6 +316,8 @@ class TCPCarrierTests(TestCase):
         # Read in one turn, reported together, and then others have theirs.
         first_turn = lender.calls[1 : lender.calls.index("done")]
         self.assertEqual(first_turn, ["filled"] * READS_PER_TURN)
+        # Where much comes, several rooms are filled by one read.
+        self.assertEqual(lender.lent_at_once[:READS_PER_TURN], [1, *[MAX_LOANS] * 3])
         await self.close(lender)
 
     async def test_waits_when_there_is_no_room(self) -> None:
@@ -292,17 +342,18 @@ class TCPCarrierTests(TestCase):
         lender.carrier.resume_receiving()
         await lender.until_called("ended")
         # What came before the end is sent before it, too.
-        self.assertEqual(lender.calls, ["made", "filled", "filled", "done", "ended"])
+        self.assertEqual(lender.calls[:4], ["made", "filled", "filled", "done"])
+        self.assertEqual(lender.calls[4:], ["not filled", "done", "ended"])
         await self.close(lender)
 
     async def test_takes_full_rooms_and_nothing_behind_them(self) -> None:
-        lender = Lender(rooms=10)
+        lender = Lender(rooms=100)
         peer = await self.connect(lender, lends=True)
         lender.carrier.pause_receiving()
-        peer.sendall(bytes(2_000))
+        peer.sendall(bytes(1_000 * (1 + MAX_LOANS)))
         lender.carrier.resume_receiving()
         await lender.until_called("done")
-        self.assertEqual(lender.calls, ["made", "filled", "filled", "done"])
+        self.assertEqual(lender.calls, ["made", "filled", "filled", "not filled", "done"])
         await self.close(lender)
 
     async def test_a_reset_behind_lent_rooms(self) -> None:
