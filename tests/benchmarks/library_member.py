@@ -114,7 +114,7 @@ class _Orders(LineReceiver):
 
 
 async def _share(server: str) -> None:
-    session = await share(reactor, server, [], on_consent=lambda asked: True)
+    session = await share(reactor, server, [], on_consent=lambda asked: True, direct=False)
     for service, size in PIECE_BYTES.items():
         factory = Factory.forProtocol(partial(_Source, os.urandom(size)))
         await session.listen(service).listen(factory)
@@ -123,7 +123,7 @@ async def _share(server: str) -> None:
 
 
 async def _join(server: str) -> None:
-    session = await join(reactor, server, os.environ[CODE_VARIABLE])
+    session = await join(reactor, server, os.environ[CODE_VARIABLE], direct=False)
     await StandardIOEndpoint(reactor).listen(Factory.forProtocol(lambda: _Orders(session)))
     await session.when_done()
 

@@ -25,7 +25,6 @@ from porttunnel.session.packet import (
     PacketType,
     encode_packet,
 )
-from porttunnel.session.pair import ACK_AFTER_BYTES
 from tests.benchmarks.program import HOST
 from tests.benchmarks.traffic import (
     COUNT,
@@ -39,6 +38,7 @@ CLIENT = 2  # the first one in a session
 LIFETIME_SECONDS = 3_600
 CREATE_SECONDS = 0.025  # the server opens 50 sessions a second in all, whatever is set
 PACKETS_A_SEND = 4
+REPORT_BYTES = 256 * 1024  # below every window that is measured
 WARM_UP_BYTES = 16 << 20
 
 Packet = tuple[PacketType, bytes]
@@ -102,7 +102,7 @@ def _master(port: int, window_bytes: int) -> None:
                 (to_send,) = COUNT.unpack_from(received)
                 unacknowledged = 0
             elif kind is PacketType.ACK:
-                unacknowledged -= ACK_AFTER_BYTES
+                unacknowledged -= REPORT_BYTES
 
 
 def _client(port: int, number: int, count: int) -> None:
@@ -133,8 +133,8 @@ def _fetch(link: Link, count: int) -> int:
             raise ConnectionError("the server closed the link")
         left -= size
         unreported += size
-        while unreported >= ACK_AFTER_BYTES:
-            unreported -= ACK_AFTER_BYTES
+        while unreported >= REPORT_BYTES:
+            unreported -= REPORT_BYTES
             link.socket.sendall(ack)
     return packets * MAX_PLAINTEXT_BYTES
 
