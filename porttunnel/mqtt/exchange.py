@@ -13,6 +13,7 @@ import msgspec
 from porttunnel.errors import MqttError
 from porttunnel.mqtt.message import Message
 from porttunnel.mqtt.outbox import Outbox
+from porttunnel.mqtt.paced_outbox import PacedOutbox
 from porttunnel.mqtt.policy import Client, Policy
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.retained import RetainedStore
@@ -66,7 +67,7 @@ class Exchange:
     :param policy: whose rules hold.
     :param now: seconds, monotonic.
     :ivar ready: connections that the shell is to look at.
-    :ivar connection_count: open ones.
+    :ivar connections: those that have not ended.
     """
 
     def __init__(self, policy: Policy, now: float) -> None:
@@ -79,7 +80,7 @@ class Exchange:
         self.sessions: dict[str, Session] = {}
         self.counters = Counters()
         self.ready: list[Outbox] = []
-        self.connection_count = 0
+        self.connections: set[PacedOutbox] = set()
         self.draining: Draining | None = None
         self._connects: TokenBucket | None = None
         if bounds.connects_per_second is not None:
@@ -105,11 +106,26 @@ class Exchange:
         if message.retain:
             self.retained.keep(message)
         reach = self.routes.find(message.topic).deliver(message, session, now)
+        self.account(reach, message, client, now)
+        return reach
+
+    def account(self, reach: Reach, message: Message, client: Client | None, now: float) -> None:
+        """Count whom a message reached; if it had no subscriber, the policy is told."""
         self.counters.messages_delivered += reach.taken
         self.counters.messages_dropped += reach.dropped
         if not reach.taken and not reach.dropped:
             self.policy.reached_nobody(client, message, now)
-        return reach
+
+    def mind_pressed(self, publisher: PacedOutbox | None, now: float) -> None:
+        """After something was delivered: see to those who can't keep up.
+
+        :param publisher: through whose doing, or None.
+        """
+        pressed = self.routes.pressed
+        while pressed:
+            session = pressed.pop()
+            if session.outbox is not None:
+                session.outbox.overrun(publisher, session.profile, now)
 
     def add_session(self, session: Session) -> None:
         """A new session begins.

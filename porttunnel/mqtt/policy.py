@@ -80,7 +80,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     max_session_seconds: int = 7 * _DAY
     max_keep_alive_seconds: int | None = None
     max_packet_bytes: int = 1 * _MIB
-    receive_maximum: int = 100
+    receive_maximum: int = 1_000
     topic_alias_maximum: int = 16
     outgoing_aliases: int = 16
     max_inflight: int = 1_000

@@ -5,7 +5,7 @@ Source: MQTT 5.0, sections 3.3.4, 3.8.4 and 4.8.2.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -81,32 +81,37 @@ class Route:
     def __len__(self) -> int:
         return len(self._targets) + len(self._groups)
 
-    def pass_on(self, packets: bytes, packet_bytes: int, version: int, reach: Reach) -> bool:
+    def pass_on(
+        self, packets: bytes, packet_bytes: int, version: int, reach: Reach
+    ) -> list[Target]:
         """Send QoS 0 packets as they came in; only on a plain route.
 
         :param packets: one or more, one after the other, all of this size, without properties.
         :param version: of these packets.
-        :returns: False if a target needs another form: then none has got anything.
+        :returns: who needs them in another form, or has no room for all of them: to them nothing
+            was sent (:meth:`deliver_to`).
         """
-        targets = self._targets
-        for target in targets:
+        others: list[Target] = []
+        size = len(packets)
+        taken = 0
+        for target in self._targets:
             outbox = target.session.outbox
-            if outbox is not None and (
+            if outbox is None:
+                continue
+            if (
                 outbox.plain_version != version
-                or outbox.waiting_bytes + len(packets) > outbox.high_bytes
+                or outbox.waiting_bytes + size > outbox.high_bytes
                 or packet_bytes > outbox.packet_limit
             ):
-                return False
-        size = len(packets)
-        for target in targets:
-            outbox = target.session.outbox
-            if outbox is not None:
-                outbox.pieces.append(packets)
-                outbox.waiting_bytes += size
-                if not outbox.is_ready:
-                    outbox.touch()
-                reach.taken += 1
-        return True
+                others.append(target)
+                continue
+            outbox.pieces.append(packets)
+            outbox.waiting_bytes += size
+            if not outbox.is_ready:
+                outbox.touch()
+            taken += 1
+        reach.taken += taken * (size // packet_bytes)
+        return others
 
     def deliver(self, message: Message, publisher: Session | None, now: float) -> Reach:
         """Send a message to all, or keep it for them.
@@ -114,8 +119,22 @@ class Route:
         :param publisher: whose own subscriptions may say that they don't want it.
         """
         reach = Reach()
+        self.deliver_to(self._targets, message, publisher, reach, now)
+        for group in self._groups:
+            self._deliver_shared(group, message, reach, now)
+        return reach
+
+    def deliver_to(
+        self,
+        targets: Iterable[Target],
+        message: Message,
+        publisher: Session | None,
+        reach: Reach,
+        now: float,
+    ) -> None:
+        """As :meth:`deliver`, for some of the targets."""
         shared: list[Delivery | None] = [None, None, None]
-        for target in self._targets:
+        for target in targets:
             session = target.session
             if target.no_local and session is publisher:
                 own = target.own
@@ -130,9 +149,6 @@ class Route:
                 delivery = shared[qos] or Delivery(message, qos, False, self.topic)
                 shared[qos] = delivery
             self._give(session, delivery, reach, now)
-        for group in self._groups:
-            self._deliver_shared(group, message, reach, now)
-        return reach
 
     def _give(self, session: Session, delivery: Delivery, reach: Reach, now: float) -> bool:
         outcome = session.deliver(delivery, now)

@@ -1,0 +1,265 @@
+"""The broker's side of one connection: bytes in, bytes out, and when it is to be called again.
+
+Source: MQTT 5.0, sections 3 and 4; MQTT 3.1.1, sections 3 and 4.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from porttunnel.errors import MqttError
+from porttunnel.mqtt.decode import decode
+from porttunnel.mqtt.direction import check_from_client
+from porttunnel.mqtt.encode import encode
+from porttunnel.mqtt.exchange import Exchange
+from porttunnel.mqtt.framing import FrameReader
+from porttunnel.mqtt.intake import Intake
+from porttunnel.mqtt.packet import (
+    Auth,
+    Disconnect,
+    Packet,
+    Pingreq,
+    Pingresp,
+    Puback,
+    Pubcomp,
+    Publish,
+    Pubrec,
+    Pubrel,
+    Suback,
+    Subscribe,
+    Unsuback,
+    Unsubscribe,
+)
+from porttunnel.mqtt.reason import ReasonCode
+from porttunnel.mqtt.reception import ConnectionState, Reception
+from porttunnel.mqtt.session import Session
+from porttunnel.mqtt.subscribing import subscribe, unsubscribe
+from porttunnel.mqtt.token_bucket import TokenBucket
+
+__all__ = ["ServerConnection"]
+
+WINDOW_BYTES = 65_536  # looked at in one piece; from twice as much on, a copy costs page faults
+
+
+class ServerConnection(Reception):
+    """A core (:class:`porttunnel.machine.Machine`), made by :meth:`Broker.accept`.
+
+    Whenever :meth:`Broker.take_ready` names it, its shell sends what it has to send, reads or does
+    not read (:attr:`may_receive`), and closes if it :attr:`is_closed` and all is sent.
+
+    :ivar shell: for whoever carries the bytes; the core does not look at it.
+    """
+
+    __slots__ = ("_bucket", "_heard_at", "_intake", "_paid_at", "_reader", "shell")
+
+    def __init__(self, exchange: Exchange, peer: str, spare_client_id: str, now: float) -> None:
+        super().__init__(exchange, peer, spare_client_id, now)
+        self._reader = FrameReader(exchange.bounds.max_connect_bytes)
+        self._heard_at = now
+        self._intake: Intake | None = None
+        self._bucket: TokenBucket | None = None
+        self._paid_at: float | None = None  # when the client may publish again
+        self.shell: Any = None
+
+    @property
+    def may_receive(self) -> bool:
+        """Whether the shell is to read."""
+        return (
+            not self.pauses
+            and self._paid_at is None
+            and not self._early
+            and self.waiting_bytes <= self.limit_bytes
+        )
+
+    def receive_data(self, data: memoryview, now: float) -> None:
+        self._exchange.counters.bytes_received += len(data)
+        try:
+            self._take(data, now)
+        except MqttError as error:
+            self._flush_acknowledgements()
+            self._fail(error, now)
+        self._settle(now)
+
+    def receive_eof(self, now: float) -> None:
+        if self.state is not ConnectionState.CLOSED:
+            self._end(ReasonCode.UNSPECIFIED_ERROR, now)
+            self._exchange.mind_pressed(None, now)
+        self.discard()
+
+    def data_sent(self, count: int) -> None:
+        super().data_sent(count)
+        self._exchange.counters.bytes_sent += count
+        session = self.session
+        if session is not None and self.waiting_bytes <= self.high_bytes // 2:
+            if session.is_behind:
+                session.pump(self._heard_at)
+            self._relieve_if_done(session)
+
+    def next_deadline(self) -> float | None:
+        silent_at = self._silent_at()
+        deadlines = (self._due, self.stalled_at, self._paid_at, silent_at)
+        known = [deadline for deadline in deadlines if deadline is not None]
+        return min(known) if known else None
+
+    def handle_timeout(self, now: float) -> None:
+        if self._paid_at is not None and self._paid_at <= now:
+            self._paid_at = None
+            self._heard_at = now
+            self.touch()
+        silent_at = self._silent_at()
+        if self.stalled_at is not None and self.stalled_at <= now:
+            self.cut(ReasonCode.QUOTA_EXCEEDED, now)
+        elif self._due is not None and self._due <= now:
+            self._give_up_waiting(now)
+        elif silent_at is not None and silent_at <= now:
+            if self.may_receive:
+                self.cut(ReasonCode.KEEP_ALIVE_TIMEOUT, now)
+            else:
+                self._heard_at = now  # nobody listened: it may have spoken
+        self._exchange.mind_pressed(None, now)
+
+    def begin(self, session: Session, now: float) -> None:
+        profile = session.profile
+        self._reader.max_packet_bytes = profile.max_packet_bytes
+        self._reader.version = self.version
+        self._intake = Intake(self._exchange, session, self.version)
+        if profile.messages_per_second is not None:
+            self._bucket = TokenBucket(profile.messages_per_second, profile.message_burst, now)
+
+    def _silent_at(self) -> float | None:
+        if not self.silence_seconds or self.state is not ConnectionState.OPEN:
+            return None
+        return self._heard_at + self.silence_seconds
+
+    def _take(self, data: memoryview, now: float) -> None:
+        reader = self._reader
+        offset = 0
+        end = len(data)
+        while offset < end:
+            if self.state is ConnectionState.CLOSED:
+                return
+            if self.state is ConnectionState.DECIDING:
+                self._keep_early(data[offset:])
+                return
+            if reader.kept_bytes:
+                count = min(reader.missing_bytes, end - offset)
+                for first_byte, body in reader.feed(data[offset : offset + count]):
+                    self._receive(first_byte, body, now)
+                offset += count
+            else:
+                offset += self._take_window(bytes(data[offset : offset + WINDOW_BYTES]), now)
+
+    def _take_window(self, window: bytes, now: float) -> int:
+        """How much of it was dealt with: all, unless the state has changed."""
+        offset = 0
+        end = len(window)
+        while offset < end:
+            if self._intake is not None:
+                walked = self._intake.walk(window, offset, now)
+                if walked != offset:
+                    self._heard_at = now
+                    offset = walked
+                    continue
+            found = self._reader.find(window, offset)
+            if found is None or found[1] > end:
+                for _ in self._reader.feed(memoryview(window)[offset:]):
+                    pass  # it is incomplete, and only kept
+                return end
+            first_byte = window[offset]
+            start, offset = found
+            self._receive(first_byte, memoryview(window)[start:offset], now)
+            if self.state is not ConnectionState.OPEN:
+                break
+        return offset
+
+    def _keep_early(self, data: memoryview) -> None:
+        self._early += bytes(data)
+        if len(self._early) > self._exchange.bounds.max_early_bytes:
+            raise MqttError(
+                "too much was sent before CONNECT was answered", ReasonCode.QUOTA_EXCEEDED
+            )
+
+    def _settle(self, now: float) -> None:
+        """After some packets were looked at."""
+        intake = self._intake
+        if intake is not None:
+            self._flush_acknowledgements()
+            received = intake.received
+            if received:
+                intake.received = 0
+                counters = self._exchange.counters
+                counters.messages_received += received
+                reach = intake.take_reach()
+                counters.messages_delivered += reach.taken
+                counters.messages_dropped += reach.dropped
+                if self._bucket is not None:
+                    self._paid_at = self._bucket.charge(received, now)
+                    self.touch()
+        if self._exchange.routes.pressed:
+            self._exchange.mind_pressed(self, now)
+        if self.stalled_at is not None and self.session is not None:
+            self._relieve_if_done(self.session)
+
+    def _relieve_if_done(self, session: Session) -> None:
+        if self.stalled_at is not None and not session.is_pressed:
+            self.relieve()
+
+    def _flush_acknowledgements(self) -> None:
+        intake = self._intake
+        if intake is not None and intake.acknowledgements:
+            if self.state is ConnectionState.OPEN:
+                self.send(bytes(intake.acknowledgements))
+            intake.acknowledgements.clear()
+
+    def _receive(self, first_byte: int, body: memoryview, now: float) -> None:
+        """One packet that is not plain."""
+        self._heard_at = now
+        if self.state is ConnectionState.NEW:
+            self._receive_connect(first_byte, body, now)
+            return
+        packet = decode(first_byte, body, self.version)
+        check_from_client(packet)
+        if self.state is ConnectionState.OPEN:
+            self._receive_packet(packet, now)
+        elif isinstance(packet, Auth):
+            self._receive_auth(packet, now)
+        elif isinstance(packet, Disconnect):
+            self._receive_disconnect(packet, now)
+        else:
+            raise MqttError(
+                "only AUTH or DISCONNECT may come before CONNACK", ReasonCode.PROTOCOL_ERROR
+            )
+
+    def _receive_packet(self, packet: Packet, now: float) -> None:
+        session, intake = self.session, self._intake
+        assert session is not None and intake is not None  # as the state says
+        match packet:
+            case Publish():
+                intake.received += 1
+                intake.acknowledgements += intake.receive_publish(packet, now)
+            case Puback():
+                session.receive_puback(packet.packet_id, now)
+            case Pubrec():
+                reason = session.receive_pubrec(packet.packet_id, packet.reason, now)
+                if reason is not None:
+                    self.send(encode(Pubrel(packet.packet_id, reason), self.version))
+            case Pubrel():
+                self.send(intake.receive_pubrel(packet))
+            case Pubcomp():
+                session.receive_pubcomp(packet.packet_id, now)
+            case Subscribe():
+                reasons, orders = subscribe(self._exchange, session, packet, now)
+                self.send(encode(Suback(packet.packet_id, reasons), self.version))
+                for order in orders:
+                    order.send(self._exchange, now)
+            case Unsubscribe():
+                reasons = unsubscribe(self._exchange, session, packet)
+                self.send(encode(Unsuback(packet.packet_id, reasons), self.version))
+            case Pingreq():
+                self.send(encode(Pingresp(), self.version))
+            case Disconnect():
+                self._receive_disconnect(packet, now)
+            case Auth():
+                self._receive_auth(packet, now)
+            case _:
+                raise MqttError("a second CONNECT came", ReasonCode.PROTOCOL_ERROR)

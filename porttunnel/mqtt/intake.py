@@ -1,0 +1,270 @@
+"""What one client publishes: whether it may, where it goes, and what it is told.
+
+Source: MQTT 5.0, sections 3.3 to 3.7 and 4.3; MQTT 3.1.1, sections 3.3 to 3.7 and 4.3.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from porttunnel.errors import MqttError
+from porttunnel.mqtt.encode import encode
+from porttunnel.mqtt.exchange import Exchange, reason_of
+from porttunnel.mqtt.message import Message, make_message
+from porttunnel.mqtt.packet import Puback, Pubcomp, Publish, Pubrec, Pubrel, Version
+from porttunnel.mqtt.property import EMPTY, Properties
+from porttunnel.mqtt.reason import ReasonCode
+from porttunnel.mqtt.publish import PUBACK, join_ack
+from porttunnel.mqtt.route import Reach, Route
+from porttunnel.mqtt.session import Session
+from porttunnel.mqtt.topic import decode_name
+from porttunnel.mqtt.topic_alias import IncomingAliases
+
+__all__ = ["Intake"]
+
+MAX_ROUTES = 32  # remembered for a client; most publish on one or two topics
+MAX_ROUTE_TOPIC_BYTES = 512  # longer ones are looked up each time
+
+MIN_BYTES = 4  # a PUBACK; a PUBLISH is not shorter
+_PUBLISH_QOS_0, _PUBLISH_QOS_1 = 0x30, 0x32
+_PLAIN = frozenset((_PUBLISH_QOS_0, _PUBLISH_QOS_1, PUBACK))
+_PLAIN_QOS_0 = frozenset((_PUBLISH_QOS_0, PUBACK))
+_AT_MOST_ONCE, _AT_LEAST_ONCE, _EXACTLY_ONCE = range(3)
+
+
+class Intake:
+    """See the module; one for each connection.
+
+    :param version: of the connection.
+    :ivar routes: by the topic's bytes, of topics that the client may publish on as they are. Each
+        is right as long as its generation is the tree's.
+    :ivar acknowledgements: to be sent, by whoever calls :meth:`walk`, who empties it.
+    :ivar received: messages, counted by :meth:`walk` and emptied likewise.
+    """
+
+    __slots__ = (
+        "_aliases",
+        "_exchange",
+        "_reach",
+        "_session",
+        "_version",
+        "acknowledgements",
+        "received",
+        "routes",
+    )
+
+    def __init__(self, exchange: Exchange, session: Session, version: Version) -> None:
+        self._exchange = exchange
+        self._session = session
+        self._version = version
+        self._reach = Reach()
+        self.acknowledgements = bytearray()
+        self.received = 0
+        self._aliases = IncomingAliases(session.profile.topic_alias_maximum)
+        self.routes: dict[bytes, Route] = {}
+
+    def walk(self, raw: bytes, offset: int, now: float) -> int:
+        """Pass on the plain packets that lie here one after the other.
+
+        Plain are PUBLISH with QoS 0 and 1, not retained, without properties, and PUBACK that says
+        success: of them no object is made. A row of messages of QoS 0 with the same topic and size
+        goes out as one piece.
+
+        :param raw: the connection's bytes.
+        :param offset: where a packet begins.
+        :returns: where the first begins that is not plain, not whole, or wrong.
+        """
+        session = self._session
+        routes = self.routes
+        tree = self._exchange.tree
+        profile = session.profile
+        limit = profile.max_packet_bytes
+        plain = _PLAIN if profile.max_qos else _PLAIN_QOS_0
+        length_bytes = 1 if self._version is Version.V5 else 0  # of properties that aren't there
+        end = len(raw)
+        while end - offset >= MIN_BYTES:
+            kind = raw[offset]
+            if kind not in plain:
+                break
+            length = raw[offset + 1]
+            start = offset + 2
+            if length & 0x80:
+                # Two bytes of length are common, more are not.
+                if not 0 < raw[start] < 0x80:
+                    break
+                length = length & 0x7F | raw[start] << 7
+                start += 1
+            stop = start + length
+            if stop > end or stop - offset > limit:
+                break
+            if kind == PUBACK:
+                packet_id = raw[start] << 8 | raw[start + 1]
+                if length != 2 or not packet_id:
+                    break
+                session.receive_puback(packet_id, now)
+                offset = stop
+                continue
+            name_end = start + 2 + (raw[start] << 8 | raw[start + 1])
+            payload = name_end + length_bytes + (kind & 2)
+            if payload > stop or (length_bytes and raw[payload - 1]):
+                break
+            name = raw[start + 2 : name_end]
+            route = routes.get(name)
+            if route is None or route.generation != tree.generation:
+                route = self._learn(name)
+                if route is None:
+                    break
+            if kind == _PUBLISH_QOS_0:
+                size = stop - offset
+                prefix = raw[offset:payload]
+                begin = offset
+                last = end - size
+                offset = stop
+                while offset <= last and raw.startswith(prefix, offset):
+                    offset += size
+                self._pass_row(route, raw[begin:offset], size, payload - begin, now)
+            else:
+                packet_id = raw[name_end] << 8 | raw[name_end + 1]
+                if not packet_id:
+                    break
+                message = Message(route.topic, raw[payload:stop], 1)
+                message.remember(self._version, 1, raw[offset:name_end], raw[name_end + 2 : stop])
+                self._pass_one(route, message, packet_id, now)
+                offset = stop
+        return offset
+
+    def _pass_row(
+        self, route: Route, packets: bytes, size: int, head_bytes: int, now: float
+    ) -> None:
+        """Messages of QoS 0 with one topic, all as large.
+
+        :param size: of each packet.
+        :param head_bytes: what stands before the payload of each.
+        """
+        reach = self._reach
+        count = len(packets) // size
+        self.received += count
+        if route.is_plain:
+            taken = reach.taken
+            others = route.pass_on(packets, size, self._version, reach)
+            if not others and reach.taken != taken:
+                return
+        for begin in range(0, len(packets), size):
+            message = Message(route.topic, packets[begin + head_bytes : begin + size])
+            if route.is_plain and others:
+                route.deliver_to(others, message, self._session, reach, now)
+            else:
+                self._publish(message, now)
+
+    def _pass_one(self, route: Route, message: Message, packet_id: int, now: float) -> None:
+        """A message of QoS 1."""
+        self.received += 1
+        reach = route.deliver(message, self._session, now)
+        if reach.taken:
+            self._reach.taken += reach.taken
+            self._reach.dropped += reach.dropped
+            self.acknowledgements += join_ack(PUBACK, packet_id)
+        else:
+            self._exchange.account(reach, message, self._session.client, now)
+            self.acknowledgements += self.acknowledge(_AT_LEAST_ONCE, packet_id, reason_of(reach))
+
+    def take_reach(self) -> Reach:
+        """Whom :meth:`walk` has reached since this was asked last."""
+        reach, self._reach = self._reach, Reach()
+        return reach
+
+    def _learn(self, encoded: bytes) -> Route | None:
+        """The route of a topic if the client may publish on it as it is, for :attr:`routes`.
+
+        :param encoded: the topic without its length.
+        :returns: None if it may not, or if the topic is another one inside the broker.
+        :raises MqttError: it is no topic.
+        """
+        if not encoded:
+            return None  # an alias stands for it
+        topic = decode_name(encoded)
+        if self._exchange.policy.authorise_publish(self._session.client, topic) != topic:
+            return None
+        route = self._exchange.routes.find(topic)
+        if len(self.routes) >= MAX_ROUTES:
+            self.routes.clear()
+        if len(encoded) <= MAX_ROUTE_TOPIC_BYTES:
+            self.routes[encoded] = route
+        return route
+
+    def receive_publish(self, packet: Publish, now: float) -> bytes:
+        """A PUBLISH came; what is to be answered, or no bytes.
+
+        :raises MqttError: the client had no right to send it.
+        """
+        profile = self._session.profile
+        packet_id = packet.packet_id or 0
+        if packet.qos > profile.max_qos:
+            raise MqttError(
+                "a message has a QoS that is not allowed", ReasonCode.QOS_NOT_SUPPORTED
+            )
+        if packet.retain and not profile.retain_available:
+            raise MqttError(
+                "messages are not retained here: publish without", ReasonCode.RETAIN_NOT_SUPPORTED
+            )
+        topic = packet.topic
+        if packet.properties.topic_alias is not None:
+            topic = self._aliases.resolve(topic, packet.properties.topic_alias)
+        if packet.qos == _EXACTLY_ONCE:
+            incoming = self._session.incoming
+            if packet_id in incoming:
+                return self.acknowledge(_EXACTLY_ONCE, packet_id, ReasonCode.SUCCESS)
+            if len(incoming) >= profile.receive_maximum:
+                raise MqttError(
+                    "more QoS 2 messages are under way than is allowed",
+                    ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
+                )
+        reason = self._pass_on(packet, topic, now)
+        return self.acknowledge(packet.qos, packet_id, reason)
+
+    def receive_pubrel(self, packet: Pubrel) -> bytes:
+        """The client will not send this QoS 2 message again; the PUBCOMP."""
+        reason = ReasonCode.SUCCESS
+        incoming = self._session.incoming
+        if packet.packet_id in incoming:
+            incoming.remove(packet.packet_id)
+        else:
+            reason = ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
+        return encode(Pubcomp(packet.packet_id, reason), self._version)
+
+    def acknowledge(self, qos: int, packet_id: int, reason: ReasonCode) -> bytes:
+        """The PUBACK or PUBREC, or no bytes with QoS 0."""
+        if qos == _AT_MOST_ONCE:
+            return b""
+        if qos == _AT_LEAST_ONCE:
+            return encode(Puback(packet_id, reason), self._version)
+        # In 3.1.1 nobody is told of a refusal, and goes on as if there were none.
+        if not reason.is_failure or self._version is Version.V3_1_1:
+            self._session.incoming.add(packet_id)
+        return encode(Pubrec(packet_id, reason), self._version)
+
+    def _publish(self, message: Message, now: float) -> ReasonCode:
+        """Give a message that the client may publish to all who want it."""
+        session = self._session
+        try:
+            reach = self._exchange.publish(message, session.client, session, now)
+        except MqttError as error:
+            return ReasonCode(error.reason)
+        return reason_of(reach)
+
+    def _pass_on(self, packet: Publish, topic: str, now: float) -> ReasonCode:
+        policy = self._exchange.policy
+        client = self._session.client
+        inner = policy.authorise_publish(client, topic)
+        if isinstance(inner, ReasonCode):
+            return inner
+        properties: Properties = packet.properties
+        if properties is not EMPTY and properties.response_topic is not None:
+            response_topic = policy.authorise_response_topic(client, properties.response_topic)
+            if isinstance(response_topic, ReasonCode):
+                return response_topic
+            properties = replace(properties, response_topic=response_topic)
+        message = make_message(
+            inner, bytes(packet.payload), packet.qos, packet.retain, properties, now=now
+        )
+        return self._publish(message, now)

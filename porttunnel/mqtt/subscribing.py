@@ -1,0 +1,146 @@
+"""SUBSCRIBE and UNSUBSCRIBE: what a session is granted, and which retained messages that brings.
+
+Source: MQTT 5.0, sections 3.8 to 3.11; MQTT 3.1.1, sections 3.8 to 3.11.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from porttunnel.errors import MqttError
+from porttunnel.mqtt.exchange import Exchange
+from porttunnel.mqtt.message import Delivery, Message
+from porttunnel.mqtt.packet import RetainHandling, Subscribe, Subscription, Unsubscribe
+from porttunnel.mqtt.reason import ReasonCode
+from porttunnel.mqtt.session import HeldSubscription, Session
+from porttunnel.mqtt.subscription import Interest
+from porttunnel.mqtt.topic import check_filter, has_wildcard, split_shared
+
+__all__ = ["RetainedOrder", "subscribe", "unsubscribe"]
+
+_GRANTED = (ReasonCode.GRANTED_QOS_0, ReasonCode.GRANTED_QOS_1, ReasonCode.GRANTED_QOS_2)
+
+
+class RetainedOrder:
+    """The retained messages that a granted subscription brings.
+
+    :param messages: as of now.
+    :param interest: as granted.
+    """
+
+    __slots__ = ("_interest", "_messages")
+
+    def __init__(self, messages: list[Message], interest: Interest[Session]) -> None:
+        self._messages = messages
+        self._interest = interest
+
+    def send(self, exchange: Exchange, now: float) -> None:
+        """Let the session send them as there is room."""
+        session = self._interest.subscriber
+        session.deliver_retained(self._deliveries(exchange), len(self._messages), now)
+
+    def _deliveries(self, exchange: Exchange) -> Iterator[Delivery]:
+        interest = self._interest
+        client = interest.subscriber.client
+        identifiers = () if interest.identifier is None else (interest.identifier,)
+        view = partial(exchange.policy.delivery_topic, client)
+        for message in self._messages:
+            qos = min(message.qos, interest.qos)
+            yield Delivery(message, qos, True, view(message.topic), identifiers)
+
+
+def subscribe(
+    exchange: Exchange, session: Session, packet: Subscribe, now: float
+) -> tuple[tuple[ReasonCode, ...], list[RetainedOrder]]:
+    """Grant what may be granted.
+
+    :returns: a reason for each filter, in their order, and what is to be sent after SUBACK.
+    :raises MqttError: a filter is none.
+    """
+    reasons: list[ReasonCode] = []
+    orders: list[RetainedOrder] = []
+    identifiers = packet.properties.subscription_identifiers
+    identifier = identifiers[0] if identifiers else None
+    for wanted in packet.subscriptions:
+        group, pattern = split_shared(wanted.filter)
+        check_filter(pattern)
+        reason = _refusal(session, wanted, group, identifier)
+        if reason is None:
+            reason, order = _grant(exchange, session, wanted, identifier, now)
+            if order is not None:
+                orders.append(order)
+        reasons.append(reason)
+    return tuple(reasons), orders
+
+
+def unsubscribe(
+    exchange: Exchange, session: Session, packet: Unsubscribe
+) -> tuple[ReasonCode, ...]:
+    """Forget subscriptions; a reason for each filter, in their order."""
+    reasons: list[ReasonCode] = []
+    for text in packet.filters:
+        held = session.subscriptions.pop(text, None)
+        if held is None:
+            reasons.append(ReasonCode.NO_SUBSCRIPTION_EXISTED)
+        else:
+            exchange.tree.remove(held.group, held.pattern, session)
+            reasons.append(ReasonCode.SUCCESS)
+    return tuple(reasons)
+
+
+def _refusal(
+    session: Session, wanted: Subscription, group: str | None, identifier: int | None
+) -> ReasonCode | None:
+    """What the session may not have at all."""
+    profile = session.profile
+    if group is not None and not profile.shared_available:
+        return ReasonCode.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED
+    if identifier is not None and not profile.identifiers_available:
+        return ReasonCode.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED
+    if has_wildcard(wanted.filter) and not profile.wildcards_available:
+        return ReasonCode.WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED
+    known = wanted.filter in session.subscriptions
+    if not known and len(session.subscriptions) >= profile.max_subscriptions:
+        return ReasonCode.QUOTA_EXCEEDED
+    return None
+
+
+def _grant(
+    exchange: Exchange,
+    session: Session,
+    wanted: Subscription,
+    identifier: int | None,
+    now: float,
+) -> tuple[ReasonCode, RetainedOrder | None]:
+    granted = exchange.policy.authorise_subscribe(session.client, wanted)
+    if isinstance(granted, ReasonCode):
+        return granted, None
+    group, pattern = split_shared(granted.filter)
+    interest = Interest(
+        session,
+        min(granted.qos, wanted.qos, session.profile.max_qos),
+        wanted.no_local,
+        wanted.retain_as_published,
+        identifier,
+    )
+    before = session.subscriptions.get(wanted.filter)
+    try:
+        exchange.tree.add(group, pattern, interest)
+    except MqttError as error:
+        return ReasonCode(error.reason), None
+    if before is not None and (before.group, before.pattern) != (group, pattern):
+        exchange.tree.remove(before.group, before.pattern, session)
+    session.subscriptions[wanted.filter] = HeldSubscription(group, pattern, interest)
+    order: RetainedOrder | None = None
+    handling = wanted.retain_handling
+    if (
+        group is None
+        and session.profile.retain_available
+        and handling != RetainHandling.DO_NOT_SEND
+        and not (handling == RetainHandling.SEND_IF_NEW and before is not None)
+    ):
+        messages = exchange.retained.match(pattern, now)
+        if messages:
+            order = RetainedOrder(messages, interest)
+    return _GRANTED[interest.qos], order
