@@ -54,7 +54,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class CloseReceived:
-    """The peer has closed, or has answered our Close: the connection has ended well.
+    """The peer has closed, or has answered our Close: the connection ends well.
+
+    If it was the first to close, what is sent before the next ``data_to_send`` still goes out.
 
     :ivar code: None if it gave none.
     """
@@ -95,16 +97,19 @@ class ServerConnection:
     """
 
     __slots__ = (
+        "_answer_to_close",
         "_deadline",
         "_deliver",
         "_events",
         "_gatherer",
         "_heard",
         "_limits",
+        "_listening",
         "_paused",
         "_pinged_at",
         "_pongs_waiting",
         "_reader",
+        "_sending",
         "_waiting",
         "state",
         "unsettled",
@@ -129,6 +134,8 @@ class ServerConnection:
         self._heard = now
         self._paused = False
         self._pinged_at: float | None = None  # and nothing has come since, as far as is known
+        self._answer_to_close = b""
+        self._sending = self._listening = True  # as the state has it, for the hot path
         self.state = _S.OPEN
         self._deadline = self._silence_deadline(now)
         self.unsettled = True
@@ -136,7 +143,7 @@ class ServerConnection:
             self._waiting.append(memoryview(answer))
 
     def receive_data(self, data: memoryview, now: float) -> None:
-        if self.state is _S.CLOSED:
+        if not self._listening:
             return
         self._heard = now
         try:
@@ -156,6 +163,8 @@ class ServerConnection:
         return iter(events)
 
     def data_to_send(self) -> Sequence[memoryview]:
+        if self.state is _S.ANSWERING:
+            self._answer_close()
         return list(self._waiting)
 
     def data_sent(self, count: int) -> None:
@@ -206,7 +215,7 @@ class ServerConnection:
         :returns: bytes of ``views`` taken. Of a frame that has begun to go out the rest is kept,
             with :meth:`data_to_send`, and counts as taken.
         """
-        if self.state is not _S.OPEN or not self._drain(send):
+        if not (self._sending and self._drain(send)):
             return 0
         size = sum(map(len, views))
         if size <= MAX_SENT_FRAME_BYTES:
@@ -225,7 +234,7 @@ class ServerConnection:
 
         :raises LocalProtocolError: the connection is a stream of bytes, or is being closed.
         """
-        if self.state is not _S.OPEN:
+        if not self._sending:
             raise LocalProtocolError("the connection is closed: nothing can be sent any more")
         if self._gatherer is None:
             raise LocalProtocolError("a stream of bytes has no messages: use transmit")
@@ -250,6 +259,8 @@ class ServerConnection:
             self._queue(_CLOSE, encode_close(code, reason))
             self._step(_E.CLOSED_LOCALLY)
             self._deadline = now + CLOSE_SECONDS
+        elif self.state is _S.ANSWERING:
+            self._answer_close()
 
     def close(self, now: float, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """As :meth:`end`, and what the peer still sends is thrown away."""
@@ -275,14 +286,14 @@ class ServerConnection:
                 self._deliver(payload)
             else:
                 self._take_control(opcode, payload)
-            if self.state is _S.CLOSED:
-                return
+                if not self._listening:
+                    return
 
     def _take_messages(self, data: memoryview, gatherer: MessageGatherer) -> None:
         for opcode, ended, payload in self._reader.pieces(data):
             if opcode >= _CLOSE:
                 self._take_control(opcode, payload)
-                if self.state is _S.CLOSED:
+                if not self._listening:
                     return
             else:
                 message = gatherer.take(opcode, payload, ended=ended)
@@ -292,8 +303,7 @@ class ServerConnection:
     def _take_control(self, opcode: int, payload: memoryview) -> None:
         if opcode == _CLOSE:
             code, reason = decode_close(payload)
-            if self.state is _S.OPEN:
-                self._queue(_CLOSE, payload[:2])
+            self._answer_to_close = bytes(payload[:2])
             self._step(_E.CLOSED_REMOTELY)
             self._report(CloseReceived(code, reason))
         elif opcode == _PING and self.state is _S.OPEN:
@@ -301,6 +311,10 @@ class ServerConnection:
                 self._count_pongs()
             self._pongs_waiting += 1
             self._queue(_PONG, payload)
+
+    def _answer_close(self) -> None:
+        self._queue(_CLOSE, self._answer_to_close)
+        self._step(_E.CLOSED_LOCALLY)
 
     def _count_pongs(self) -> None:
         """Some of them may have gone out while other things kept waiting."""
@@ -320,7 +334,9 @@ class ServerConnection:
 
     def _step(self, step: ConnectionStep) -> None:
         self.state = TRANSITIONS[self.state, step]
-        if self.state is _S.CLOSED:
+        self._sending = self.state in (_S.OPEN, _S.ANSWERING)
+        self._listening = self.state in (_S.OPEN, _S.CLOSING)
+        if not self._listening:
             self._deadline = None
         self.unsettled = True
 

@@ -14,6 +14,7 @@ class ConnectionState(Enum):
     """Where a connection stands after its handshake."""
 
     OPEN = "both sides may send"
+    ANSWERING = "the peer has sent Close, and what we have to say goes before our own"
     CLOSING = "we have sent Close, the peer has not yet"
     CLOSED = "nothing that comes matters any more; what waits may still go out"
 
@@ -29,8 +30,10 @@ class ConnectionStep(Enum):
 _S, _E = ConnectionState, ConnectionStep
 TRANSITIONS: dict[tuple[ConnectionState, ConnectionStep], ConnectionState] = {
     (_S.OPEN, _E.CLOSED_LOCALLY): _S.CLOSING,
-    (_S.OPEN, _E.CLOSED_REMOTELY): _S.CLOSED,
+    (_S.OPEN, _E.CLOSED_REMOTELY): _S.ANSWERING,
     (_S.OPEN, _E.FAILED): _S.CLOSED,
+    (_S.ANSWERING, _E.CLOSED_LOCALLY): _S.CLOSED,
+    (_S.ANSWERING, _E.FAILED): _S.CLOSED,
     (_S.CLOSING, _E.CLOSED_REMOTELY): _S.CLOSED,
     (_S.CLOSING, _E.FAILED): _S.CLOSED,
 }

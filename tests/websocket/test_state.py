@@ -8,13 +8,13 @@ from porttunnel.websocket.state import TRANSITIONS, ConnectionState, ConnectionS
 def test_nothing_leaves_closed_and_everything_leads_there() -> None:
     assert not [state for state, _ in TRANSITIONS if state is ConnectionState.CLOSED]
     for state in set(ConnectionState) - {ConnectionState.CLOSED}:
-        for step in (ConnectionStep.CLOSED_REMOTELY, ConnectionStep.FAILED):
-            assert TRANSITIONS[state, step] is ConnectionState.CLOSED
+        assert TRANSITIONS[state, ConnectionStep.FAILED] is ConnectionState.CLOSED
 
 
-def test_we_close_once() -> None:
-    leading = {state for state, step in TRANSITIONS if step is ConnectionStep.CLOSED_LOCALLY}
-    assert leading == {ConnectionState.OPEN}
-    assert TRANSITIONS[ConnectionState.OPEN, ConnectionStep.CLOSED_LOCALLY] is (
-        ConnectionState.CLOSING
-    )
+def test_a_connection_ends_well_when_both_have_sent_close() -> None:
+    local, remote = ConnectionStep.CLOSED_LOCALLY, ConnectionStep.CLOSED_REMOTELY
+    for first, second in ((local, remote), (remote, local)):
+        between = TRANSITIONS[ConnectionState.OPEN, first]
+        assert between is not ConnectionState.CLOSED
+        assert TRANSITIONS[between, second] is ConnectionState.CLOSED
+        assert (between, first) not in TRANSITIONS

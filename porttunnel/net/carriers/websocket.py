@@ -55,7 +55,7 @@ class WebSocketCarrier:
 
     - There is no half-closed state for long. After :meth:`end` the peer has 10 seconds for its own
       Close frame; until then ``carrier_received`` goes on. When the peer closes, ``carrier_ended``
-      is called, nothing more can be sent, and ``carrier_lost`` follows.
+      is called; what is sent before it returns still goes, and ``carrier_lost`` follows.
     - ``carrier_lost`` gets ``ConnectionDone`` after a closing handshake, whoever began it;
       ``WebSocketError`` if the peer broke the protocol or a limit; ``CutOff`` if it ended without
       a Close frame or fell silent; otherwise what the carrier beneath was lost by.
@@ -257,19 +257,19 @@ class WebSocketCarrier:
         receiver.carrier_made(self)
 
     def _settle(self, connection: ServerConnection) -> None:
-        """Send what waits, tell what happened, set the clock."""
+        """Tell what happened, send what waits, set the clock."""
         connection.unsettled = False
         carrier = self._carrier
         if carrier is None:
             return
-        views = connection.data_to_send()
-        if views:
-            connection.data_sent(carrier.send(views))
         for event in connection.events():
             if isinstance(event, CloseReceived):
                 self._note_close()
             elif isinstance(event, ConnectionFailed):
                 self._note_failure(event.error, carrier)
+        views = connection.data_to_send()
+        if views:
+            connection.data_sent(carrier.send(views))
         if connection.state is ConnectionState.CLOSED:
             self._part(connection, carrier)
         else:
