@@ -56,7 +56,8 @@ class Limits:
 class CloseReceived:
     """The peer has closed, or has answered our Close: the connection ends well.
 
-    If it was the first to close, what is sent before the next ``data_to_send`` still goes out.
+    If it was the first to close, what is sent before the next ``data_to_send`` goes before our
+    answer.
 
     :ivar code: None if it gave none.
     """
@@ -69,8 +70,8 @@ class CloseReceived:
 class ConnectionFailed:
     """The connection has ended badly.
 
-    :ivar error: a ``WebSocketError``, of which the peer has been told, or a ``CutOff``: nobody is
-        there to be told.
+    :ivar error: a ``WebSocketError``, of which the peer is told, after what is sent before the
+        next ``data_to_send``; or a ``CutOff``: nobody is there to be told.
     """
 
     error: WebSocketError | CutOff
@@ -97,12 +98,12 @@ class ServerConnection:
     """
 
     __slots__ = (
-        "_answer_to_close",
         "_deadline",
         "_deliver",
         "_events",
         "_gatherer",
         "_heard",
+        "_last_close",
         "_limits",
         "_listening",
         "_paused",
@@ -134,7 +135,7 @@ class ServerConnection:
         self._heard = now
         self._paused = False
         self._pinged_at: float | None = None  # and nothing has come since, as far as is known
-        self._answer_to_close = b""
+        self._last_close = b""  # the payload of what ends it, once it is parting
         self._sending = self._listening = True  # as the state has it, for the hot path
         self.state = _S.OPEN
         self._deadline = self._silence_deadline(now)
@@ -156,15 +157,15 @@ class ServerConnection:
 
     def receive_eof(self, now: float) -> None:
         if self.state is not _S.CLOSED:
-            self._fail(CutOff("the connection ended without a Close frame: connect again"))
+            self._cut_off("the connection ended without a Close frame: connect again")
 
     def events(self) -> Iterator[Event]:
         events, self._events = self._events, []
         return iter(events)
 
     def data_to_send(self) -> Sequence[memoryview]:
-        if self.state is _S.ANSWERING:
-            self._answer_close()
+        if self.state is _S.PARTING:
+            self._part()
         return list(self._waiting)
 
     def data_sent(self, count: int) -> None:
@@ -190,7 +191,7 @@ class ServerConnection:
         if self._deadline is None or now < self._deadline:
             return
         if self.state is _S.CLOSING:
-            self._fail(CutOff("the peer did not answer our Close frame: connect again"))
+            self._cut_off("the peer did not answer our Close frame: connect again")
             return
         due = self._silence_deadline(self._heard)
         if due is None or due > now:
@@ -201,7 +202,7 @@ class ServerConnection:
             self._pinged_at = now
             self._deadline = now + self._limits.pong_seconds
         else:
-            self._fail(CutOff("nothing came from the peer, no pong either: connect again"))
+            self._cut_off("nothing came from the peer, no pong either: connect again")
 
     def transmit(
         self, views: Sequence[memoryview], send: Callable[[Sequence[memoryview]], int]
@@ -259,8 +260,8 @@ class ServerConnection:
             self._queue(_CLOSE, encode_close(code, reason))
             self._step(_E.CLOSED_LOCALLY)
             self._deadline = now + CLOSE_SECONDS
-        elif self.state is _S.ANSWERING:
-            self._answer_close()
+        elif self.state is _S.PARTING:
+            self._part()
 
     def close(self, now: float, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """As :meth:`end`, and what the peer still sends is thrown away."""
@@ -303,7 +304,7 @@ class ServerConnection:
     def _take_control(self, opcode: int, payload: memoryview) -> None:
         if opcode == _CLOSE:
             code, reason = decode_close(payload)
-            self._answer_to_close = bytes(payload[:2])
+            self._last_close = bytes(payload[:2])
             self._step(_E.CLOSED_REMOTELY)
             self._report(CloseReceived(code, reason))
         elif opcode == _PING and self.state is _S.OPEN:
@@ -312,8 +313,8 @@ class ServerConnection:
             self._pongs_waiting += 1
             self._queue(_PONG, payload)
 
-    def _answer_close(self) -> None:
-        self._queue(_CLOSE, self._answer_to_close)
+    def _part(self) -> None:
+        self._queue(_CLOSE, self._last_close)
         self._step(_E.CLOSED_LOCALLY)
 
     def _count_pongs(self) -> None:
@@ -324,17 +325,19 @@ class ServerConnection:
                 "pings came and their answers were not taken", CloseCode.POLICY_VIOLATION
             )
 
-    def _fail(self, error: WebSocketError | CutOff) -> None:
-        if isinstance(error, CutOff):
-            self._waiting.clear()
-        elif self.state is _S.OPEN:
-            self._queue(_CLOSE, encode_close(error.close_code, str(error)))
-        self._step(_E.FAILED)
+    def _fail(self, error: WebSocketError) -> None:
+        self._last_close = encode_close(error.close_code, str(error))
+        self._step(_E.BROKEN_REMOTELY)
         self._report(ConnectionFailed(error))
+
+    def _cut_off(self, text: str) -> None:
+        self._waiting.clear()
+        self._step(_E.CUT_OFF)
+        self._report(ConnectionFailed(CutOff(text)))
 
     def _step(self, step: ConnectionStep) -> None:
         self.state = TRANSITIONS[self.state, step]
-        self._sending = self.state in (_S.OPEN, _S.ANSWERING)
+        self._sending = self.state in (_S.OPEN, _S.PARTING)
         self._listening = self.state in (_S.OPEN, _S.CLOSING)
         if not self._listening:
             self._deadline = None

@@ -14,9 +14,9 @@ class ConnectionState(Enum):
     """Where a connection stands after its handshake."""
 
     OPEN = "both sides may send"
-    ANSWERING = "the peer has sent Close, and what we have to say goes before our own"
+    PARTING = "what the peer sends matters no more; what we have to say goes before our Close"
     CLOSING = "we have sent Close, the peer has not yet"
-    CLOSED = "nothing that comes matters any more; what waits may still go out"
+    CLOSED = "it is over; what waits may still go out"
 
 
 class ConnectionStep(Enum):
@@ -24,16 +24,19 @@ class ConnectionStep(Enum):
 
     CLOSED_LOCALLY = "Close sent"
     CLOSED_REMOTELY = "Close received"
-    FAILED = "the peer broke the protocol, was silent, or is gone"
+    BROKEN_REMOTELY = "the peer broke the protocol or a limit"
+    CUT_OFF = "the peer is gone or silent"
 
 
 _S, _E = ConnectionState, ConnectionStep
 TRANSITIONS: dict[tuple[ConnectionState, ConnectionStep], ConnectionState] = {
     (_S.OPEN, _E.CLOSED_LOCALLY): _S.CLOSING,
-    (_S.OPEN, _E.CLOSED_REMOTELY): _S.ANSWERING,
-    (_S.OPEN, _E.FAILED): _S.CLOSED,
-    (_S.ANSWERING, _E.CLOSED_LOCALLY): _S.CLOSED,
-    (_S.ANSWERING, _E.FAILED): _S.CLOSED,
+    (_S.OPEN, _E.CLOSED_REMOTELY): _S.PARTING,
+    (_S.OPEN, _E.BROKEN_REMOTELY): _S.PARTING,
+    (_S.OPEN, _E.CUT_OFF): _S.CLOSED,
+    (_S.PARTING, _E.CLOSED_LOCALLY): _S.CLOSED,
+    (_S.PARTING, _E.CUT_OFF): _S.CLOSED,
     (_S.CLOSING, _E.CLOSED_REMOTELY): _S.CLOSED,
-    (_S.CLOSING, _E.FAILED): _S.CLOSED,
+    (_S.CLOSING, _E.BROKEN_REMOTELY): _S.CLOSED,
+    (_S.CLOSING, _E.CUT_OFF): _S.CLOSED,
 }

@@ -399,7 +399,7 @@ class TestTheEnd:
     def test_by_the_peer_is_answered_after_what_we_have_to_say(self) -> None:
         connection = messages()
         receive(connection, frame(PING, b"1") + frame(CLOSE, b"\x03\xe8") + frame(PING, b"2"))
-        assert connection.state is ConnectionState.ANSWERING
+        assert connection.state is ConnectionState.PARTING
         connection.send_message("late")
         assert receive(connection, frame(TEXT, b"c")) == []
         assert taken(connection) == [
@@ -514,6 +514,15 @@ class TestTheEnd:
         )
         assert receive(stream.connection, frame(BINARY, b"c")) == []
         assert stream.received == [b"a"]
+
+    def test_by_a_fault_is_told_after_what_we_have_to_say(self) -> None:
+        connection = messages()
+        receive(connection, frame(TEXT, b"a") + frame(3))
+        connection.send_message("a")
+        text, close = taken(connection)
+        assert (text, close.payload[:2]) == (Frame(0x81, b"a"), b"\x03\xea")
+        with pytest.raises(LocalProtocolError, match="closed"):
+            connection.send_message("b")
 
     def test_by_a_close_frame_that_is_none(self) -> None:
         connection = messages()

@@ -8,7 +8,15 @@ from porttunnel.websocket.state import TRANSITIONS, ConnectionState, ConnectionS
 def test_nothing_leaves_closed_and_everything_leads_there() -> None:
     assert not [state for state, _ in TRANSITIONS if state is ConnectionState.CLOSED]
     for state in set(ConnectionState) - {ConnectionState.CLOSED}:
-        assert TRANSITIONS[state, ConnectionStep.FAILED] is ConnectionState.CLOSED
+        assert TRANSITIONS[state, ConnectionStep.CUT_OFF] is ConnectionState.CLOSED
+
+
+def test_who_broke_the_protocol_is_told_unless_we_have_closed() -> None:
+    broken = ConnectionStep.BROKEN_REMOTELY
+    assert {state: end for (state, step), end in TRANSITIONS.items() if step is broken} == {
+        ConnectionState.OPEN: ConnectionState.PARTING,
+        ConnectionState.CLOSING: ConnectionState.CLOSED,
+    }
 
 
 def test_a_connection_ends_well_when_both_have_sent_close() -> None:
