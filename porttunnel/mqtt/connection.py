@@ -72,6 +72,7 @@ class ServerConnection(Reception):
         )
 
     def receive_data(self, data: memoryview, now: float) -> None:
+        self._exchange.now = now
         self._exchange.counters.bytes_received += len(data)
         try:
             self._take(data, now)
@@ -92,7 +93,7 @@ class ServerConnection(Reception):
         session = self.session
         if session is not None and self.waiting_bytes <= self.high_bytes // 2:
             if session.is_behind:
-                session.pump(self._heard_at)
+                session.pump(self._exchange.now)
             self._relieve_if_done(session)
 
     def next_deadline(self) -> float | None:
@@ -153,9 +154,11 @@ class ServerConnection(Reception):
         """How much of it was dealt with: all, unless the state has changed."""
         offset = 0
         end = len(window)
-        while offset < end:
-            if self._intake is not None:
-                walked = self._intake.walk(window, offset, now)
+        state = self.state
+        intake = self._intake
+        while offset < end and self.state is state:
+            if intake is not None:
+                walked = intake.walk(window, offset, now)
                 if walked != offset:
                     self._heard_at = now
                     offset = walked
@@ -168,8 +171,6 @@ class ServerConnection(Reception):
             first_byte = window[offset]
             start, offset = found
             self._receive(first_byte, memoryview(window)[start:offset], now)
-            if self.state is not ConnectionState.OPEN:
-                break
         return offset
 
     def _keep_early(self, data: memoryview) -> None:
@@ -194,7 +195,6 @@ class ServerConnection(Reception):
                 counters.messages_dropped += reach.dropped
                 if self._bucket is not None:
                     self._paid_at = self._bucket.charge(received, now)
-                    self.touch()
         if self._exchange.routes.pressed:
             self._exchange.mind_pressed(self, now)
         if self.stalled_at is not None and self.session is not None:
@@ -219,8 +219,9 @@ class ServerConnection(Reception):
             return
         packet = decode(first_byte, body, self.version)
         check_from_client(packet)
-        if self.state is ConnectionState.OPEN:
-            self._receive_packet(packet, now)
+        intake = self._intake
+        if intake is not None:
+            self._receive_packet(packet, intake, now)
         elif isinstance(packet, Auth):
             self._receive_auth(packet, now)
         elif isinstance(packet, Disconnect):
@@ -230,9 +231,8 @@ class ServerConnection(Reception):
                 "only AUTH or DISCONNECT may come before CONNACK", ReasonCode.PROTOCOL_ERROR
             )
 
-    def _receive_packet(self, packet: Packet, now: float) -> None:
-        session, intake = self.session, self._intake
-        assert session is not None and intake is not None  # as the state says
+    def _receive_packet(self, packet: Packet, intake: Intake, now: float) -> None:
+        session = intake.session
         match packet:
             case Publish():
                 intake.received += 1
@@ -242,24 +242,32 @@ class ServerConnection(Reception):
             case Pubrec():
                 reason = session.receive_pubrec(packet.packet_id, packet.reason, now)
                 if reason is not None:
-                    self.send(encode(Pubrel(packet.packet_id, reason), self.version))
+                    self._answer(Pubrel(packet.packet_id, reason))
             case Pubrel():
                 self.send(intake.receive_pubrel(packet))
             case Pubcomp():
                 session.receive_pubcomp(packet.packet_id, now)
             case Subscribe():
                 reasons, orders = subscribe(self._exchange, session, packet, now)
-                self.send(encode(Suback(packet.packet_id, reasons), self.version))
+                self._answer(Suback(packet.packet_id, reasons))
                 for order in orders:
                     order.send(self._exchange, now)
             case Unsubscribe():
                 reasons = unsubscribe(self._exchange, session, packet)
-                self.send(encode(Unsuback(packet.packet_id, reasons), self.version))
+                self._answer(Unsuback(packet.packet_id, reasons))
             case Pingreq():
-                self.send(encode(Pingresp(), self.version))
+                self._answer(Pingresp())
             case Disconnect():
                 self._receive_disconnect(packet, now)
             case Auth():
                 self._receive_auth(packet, now)
             case _:
                 raise MqttError("a second CONNECT came", ReasonCode.PROTOCOL_ERROR)
+
+    def _answer(self, packet: Packet) -> None:
+        encoded = encode(packet, self.version)
+        if len(encoded) > self.packet_limit:
+            raise MqttError(
+                "the client takes no packet as large as its answer", ReasonCode.PACKET_TOO_LARGE
+            )
+        self.send(encoded)

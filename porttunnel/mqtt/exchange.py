@@ -13,12 +13,13 @@ import msgspec
 from porttunnel.errors import MqttError
 from porttunnel.mqtt.message import Message
 from porttunnel.mqtt.outbox import Outbox
+from porttunnel.mqtt.outgoing import HeldBytes
 from porttunnel.mqtt.paced_outbox import PacedOutbox
 from porttunnel.mqtt.policy import Client, Policy
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.retained import RetainedStore
 from porttunnel.mqtt.route import Reach, RouteBook
-from porttunnel.mqtt.session import HeldBytes, Session
+from porttunnel.mqtt.session import Session
 from porttunnel.mqtt.subscription import SubscriptionTree
 from porttunnel.mqtt.token_bucket import TokenBucket
 
@@ -66,12 +67,14 @@ class Exchange:
 
     :param policy: whose rules hold.
     :param now: seconds, monotonic.
+    :ivar now: when something came in last, for those who are not told the time.
     :ivar ready: connections that the shell is to look at.
     :ivar connections: those that have not ended.
     """
 
     def __init__(self, policy: Policy, now: float) -> None:
         self.policy = policy
+        self.now = now
         self.bounds = bounds = policy.bounds
         self.tree: SubscriptionTree[Session] = SubscriptionTree(bounds.max_subscription_bytes)
         self.routes = RouteBook(self.tree, policy.delivery_topic)
@@ -105,7 +108,8 @@ class Exchange:
         """
         if message.retain:
             self.retained.keep(message)
-        reach = self.routes.find(message.topic).deliver(message, session, now)
+        reach = Reach()
+        self.routes.find(message.topic).deliver(message, session, reach, now)
         self.account(reach, message, client, now)
         return reach
 
@@ -174,6 +178,7 @@ class Exchange:
 
     def handle_timeout(self, now: float) -> None:
         """End the sessions whose time is over, publish the wills whose delay is."""
+        self.now = now
         timers = self._timers
         while timers and timers[0][0] <= now:
             session = heapq.heappop(timers)[2]

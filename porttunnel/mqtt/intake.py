@@ -13,8 +13,8 @@ from porttunnel.mqtt.exchange import Exchange, reason_of
 from porttunnel.mqtt.message import Message, make_message
 from porttunnel.mqtt.packet import Puback, Pubcomp, Publish, Pubrec, Pubrel, Version
 from porttunnel.mqtt.property import EMPTY, Properties
-from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.publish import PUBACK, join_ack
+from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.route import Reach, Route
 from porttunnel.mqtt.session import Session
 from porttunnel.mqtt.topic import decode_name
@@ -36,6 +36,7 @@ class Intake:
     """See the module; one for each connection.
 
     :param version: of the connection.
+    :ivar session: the client's.
     :ivar routes: by the topic's bytes, of topics that the client may publish on as they are. Each
         is right as long as its generation is the tree's.
     :ivar acknowledgements: to be sent, by whoever calls :meth:`walk`, who empties it.
@@ -46,16 +47,16 @@ class Intake:
         "_aliases",
         "_exchange",
         "_reach",
-        "_session",
         "_version",
         "acknowledgements",
         "received",
         "routes",
+        "session",
     )
 
     def __init__(self, exchange: Exchange, session: Session, version: Version) -> None:
         self._exchange = exchange
-        self._session = session
+        self.session = session
         self._version = version
         self._reach = Reach()
         self.acknowledgements = bytearray()
@@ -74,7 +75,7 @@ class Intake:
         :param offset: where a packet begins.
         :returns: where the first begins that is not plain, not whole, or wrong.
         """
-        session = self._session
+        session = self.session
         routes = self.routes
         tree = self._exchange.tree
         profile = session.profile
@@ -152,21 +153,23 @@ class Intake:
         for begin in range(0, len(packets), size):
             message = Message(route.topic, packets[begin + head_bytes : begin + size])
             if route.is_plain and others:
-                route.deliver_to(others, message, self._session, reach, now)
+                route.deliver_to(others, message, self.session, reach, now)
             else:
                 self._publish(message, now)
 
     def _pass_one(self, route: Route, message: Message, packet_id: int, now: float) -> None:
         """A message of QoS 1."""
         self.received += 1
-        reach = route.deliver(message, self._session, now)
-        if reach.taken:
-            self._reach.taken += reach.taken
-            self._reach.dropped += reach.dropped
+        reach = self._reach
+        taken, dropped = reach.taken, reach.dropped
+        route.deliver(message, self.session, reach, now)
+        if reach.taken != taken:
             self.acknowledgements += join_ack(PUBACK, packet_id)
         else:
-            self._exchange.account(reach, message, self._session.client, now)
-            self.acknowledgements += self.acknowledge(_AT_LEAST_ONCE, packet_id, reason_of(reach))
+            own = Reach(0, reach.dropped - dropped)
+            reach.dropped = dropped
+            self._exchange.account(own, message, self.session.client, now)
+            self.acknowledgements += self.acknowledge(_AT_LEAST_ONCE, packet_id, reason_of(own))
 
     def take_reach(self) -> Reach:
         """Whom :meth:`walk` has reached since this was asked last."""
@@ -183,7 +186,7 @@ class Intake:
         if not encoded:
             return None  # an alias stands for it
         topic = decode_name(encoded)
-        if self._exchange.policy.authorise_publish(self._session.client, topic) != topic:
+        if self._exchange.policy.authorise_publish(self.session.client, topic) != topic:
             return None
         route = self._exchange.routes.find(topic)
         if len(self.routes) >= MAX_ROUTES:
@@ -197,7 +200,7 @@ class Intake:
 
         :raises MqttError: the client had no right to send it.
         """
-        profile = self._session.profile
+        profile = self.session.profile
         packet_id = packet.packet_id or 0
         if packet.qos > profile.max_qos:
             raise MqttError(
@@ -211,7 +214,7 @@ class Intake:
         if packet.properties.topic_alias is not None:
             topic = self._aliases.resolve(topic, packet.properties.topic_alias)
         if packet.qos == _EXACTLY_ONCE:
-            incoming = self._session.incoming
+            incoming = self.session.incoming
             if packet_id in incoming:
                 return self.acknowledge(_EXACTLY_ONCE, packet_id, ReasonCode.SUCCESS)
             if len(incoming) >= profile.receive_maximum:
@@ -225,7 +228,7 @@ class Intake:
     def receive_pubrel(self, packet: Pubrel) -> bytes:
         """The client will not send this QoS 2 message again; the PUBCOMP."""
         reason = ReasonCode.SUCCESS
-        incoming = self._session.incoming
+        incoming = self.session.incoming
         if packet.packet_id in incoming:
             incoming.remove(packet.packet_id)
         else:
@@ -240,12 +243,12 @@ class Intake:
             return encode(Puback(packet_id, reason), self._version)
         # In 3.1.1 nobody is told of a refusal, and goes on as if there were none.
         if not reason.is_failure or self._version is Version.V3_1_1:
-            self._session.incoming.add(packet_id)
+            self.session.incoming.add(packet_id)
         return encode(Pubrec(packet_id, reason), self._version)
 
     def _publish(self, message: Message, now: float) -> ReasonCode:
         """Give a message that the client may publish to all who want it."""
-        session = self._session
+        session = self.session
         try:
             reach = self._exchange.publish(message, session.client, session, now)
         except MqttError as error:
@@ -254,7 +257,7 @@ class Intake:
 
     def _pass_on(self, packet: Publish, topic: str, now: float) -> ReasonCode:
         policy = self._exchange.policy
-        client = self._session.client
+        client = self.session.client
         inner = policy.authorise_publish(client, topic)
         if isinstance(inner, ReasonCode):
             return inner

@@ -15,7 +15,7 @@ from porttunnel.mqtt.property import EMPTY, Properties
 from porttunnel.mqtt.property_codec import encode_properties
 from porttunnel.mqtt.publish import join_publish, publish_first_byte, publish_parts
 
-__all__ = ["MESSAGE_BYTES", "Delivery", "Message", "make_message"]
+__all__ = ["MESSAGE_BYTES", "Delivery", "Message", "deliver_as", "make_message"]
 
 MESSAGE_BYTES = 500  # a message in memory besides its topic, payload and properties, about
 PROPERTY_BYTES = 150  # each user property in memory besides its text, about
@@ -116,6 +116,7 @@ class Delivery(msgspec.Struct, frozen=True, eq=False):
     :ivar retain: as the subscriber sees it.
     :ivar topic: that the subscriber sees.
     :ivar identifiers: of the subscriptions that match.
+    :ivar is_special: its packet is for one subscriber only (:func:`deliver_as` knows).
     """
 
     message: Message
@@ -123,14 +124,7 @@ class Delivery(msgspec.Struct, frozen=True, eq=False):
     retain: bool
     topic: str
     identifiers: tuple[int, ...] = ()
-
-    @property
-    def is_special(self) -> bool:
-        """Whether its packet is for one subscriber only."""
-        message = self.message
-        return bool(
-            self.identifiers or message.expires_at is not None or self.topic != message.topic
-        )
+    is_special: bool = False
 
     def packet(
         self,
@@ -165,6 +159,14 @@ class Delivery(msgspec.Struct, frozen=True, eq=False):
             block,
             message.payload,
         )
+
+
+def deliver_as(
+    message: Message, qos: int, retain: bool, topic: str, identifiers: tuple[int, ...]
+) -> Delivery:
+    """A delivery that knows whether it is special."""
+    special = bool(identifiers or message.expires_at is not None or topic != message.topic)
+    return Delivery(message, qos, retain, topic, identifiers, special)
 
 
 def make_message(

@@ -14,6 +14,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from enum import Enum, auto
+from typing import cast
 
 import msgspec
 from msgspec.structs import replace
@@ -23,8 +24,8 @@ from porttunnel.mqtt.decode import connect_version, decode
 from porttunnel.mqtt.encode import encode, encode_refusal
 from porttunnel.mqtt.entrance import Terms, accepted_will, encode_connack, negotiate, open_session
 from porttunnel.mqtt.exchange import Exchange
-from porttunnel.mqtt.packet import Auth, Connack, Connect, Disconnect, PacketType, Version
 from porttunnel.mqtt.paced_outbox import PacedOutbox
+from porttunnel.mqtt.packet import Auth, Connack, Connect, Disconnect, PacketType, Version
 from porttunnel.mqtt.policy import Admission, Attempt, Challenge, Client, Decision, Refusal
 from porttunnel.mqtt.property import Properties
 from porttunnel.mqtt.reason import CONNACK_REASONS, DISCONNECT_REASONS, ReasonCode
@@ -152,8 +153,7 @@ class Reception(PacedOutbox):
             self._answered_in = connect_version(body)
         if not exchange.take_connect(now):
             raise MqttError("too many connect at the moment", ReasonCode.CONNECTION_RATE_EXCEEDED)
-        connect = decode(first_byte, body, None)
-        assert isinstance(connect, Connect)  # decode takes nothing else first
+        connect = cast("Connect", decode(first_byte, body, None))  # it takes nothing else
         self.version = connect.version
         if not connect.client_id:
             connect = replace(connect, client_id=self._spare_client_id)
@@ -251,7 +251,11 @@ class Reception(PacedOutbox):
         terms = negotiate(connect, admission, connect.client_id if assigned else None)
         try:
             connack = Connack(False, ReasonCode.SUCCESS, terms.properties)
-            encode_connack(connack, connect.version, terms.packet_limit)
+            if (
+                len(encode_connack(connack, connect.version, terms.packet_limit))
+                > terms.packet_limit
+            ):
+                raise MqttError("CONNACK is too large", ReasonCode.PACKET_TOO_LARGE)
             will = accepted_will(exchange, client, connect, admission.profile)
             session, present = open_session(exchange, client, connect, admission.profile, now)
         except MqttError as error:

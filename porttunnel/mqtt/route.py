@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from porttunnel.mqtt.message import Delivery, Message
-from porttunnel.mqtt.policy import Client, SlowConsumer
-from porttunnel.mqtt.session import Outcome, Session
+from porttunnel.mqtt.message import Delivery, Message, deliver_as
+from porttunnel.mqtt.outgoing import Outcome
+from porttunnel.mqtt.policy import Client
+from porttunnel.mqtt.session import Session
 from porttunnel.mqtt.subscription import Interest, SharedGroup, SubscriptionTree
 
 __all__ = ["Reach", "Route", "RouteBook", "Target"]
@@ -30,6 +31,7 @@ class Target(msgspec.Struct, frozen=True, eq=False):
     :ivar no_local: one of them says so: then :attr:`own` holds for the session's own messages.
     :ivar retain_as_published: one of them says so.
     :ivar topic: that this client sees.
+    :ivar is_special: it may need another packet than others do.
     """
 
     session: Session
@@ -38,7 +40,8 @@ class Target(msgspec.Struct, frozen=True, eq=False):
     retain_as_published: bool
     identifiers: tuple[int, ...]
     topic: str
-    own: Target | None = None
+    own: Target | None
+    is_special: bool
 
 
 class Reach(msgspec.Struct):
@@ -74,9 +77,7 @@ class Route:
         self._groups = groups
         self._view = book.view
         self._pressed = book.pressed
-        self.is_plain = not groups and not any(
-            target.no_local or target.identifiers or target.topic != topic for target in targets
-        )
+        self.is_plain = not groups and not any(target.is_special for target in targets)
 
     def __len__(self) -> int:
         return len(self._targets) + len(self._groups)
@@ -113,16 +114,17 @@ class Route:
         reach.taken += taken * (size // packet_bytes)
         return others
 
-    def deliver(self, message: Message, publisher: Session | None, now: float) -> Reach:
+    def deliver(
+        self, message: Message, publisher: Session | None, reach: Reach, now: float
+    ) -> None:
         """Send a message to all, or keep it for them.
 
         :param publisher: whose own subscriptions may say that they don't want it.
+        :param reach: is counted up.
         """
-        reach = Reach()
         self.deliver_to(self._targets, message, publisher, reach, now)
         for group in self._groups:
             self._deliver_shared(group, message, reach, now)
-        return reach
 
     def deliver_to(
         self,
@@ -133,25 +135,38 @@ class Route:
         now: float,
     ) -> None:
         """As :meth:`deliver`, for some of the targets."""
-        shared: list[Delivery | None] = [None, None, None]
+        shared: dict[int, Delivery] = {}
         for target in targets:
             session = target.session
-            if target.no_local and session is publisher:
-                own = target.own
-                if own is None:
-                    continue
-                target = own
-            qos = message.qos if message.qos < target.qos else target.qos
-            retain = message.retain and target.retain_as_published
-            if retain or target.identifiers or target.topic != self.topic:
-                delivery = Delivery(message, qos, retain, target.topic, target.identifiers)
+            if target.is_special:
+                if target.no_local and session is publisher:
+                    if target.own is None:
+                        continue
+                    target = target.own
+                delivery = self._special(message, target)
             else:
-                delivery = shared[qos] or Delivery(message, qos, False, self.topic)
-                shared[qos] = delivery
-            self._give(session, delivery, reach, now)
+                qos = message.qos if message.qos < target.qos else target.qos
+                known = shared.get(qos)
+                if known is None:
+                    known = shared[qos] = deliver_as(message, qos, False, self.topic, ())
+                delivery = known
+            outcome = session.deliver(delivery, now)
+            if outcome is _SENT and not session.is_watched:
+                reach.taken += 1
+            else:
+                self._count(session, outcome, reach)
 
-    def _give(self, session: Session, delivery: Delivery, reach: Reach, now: float) -> bool:
-        outcome = session.deliver(delivery, now)
+    def _special(self, message: Message, target: Target) -> Delivery:
+        return deliver_as(
+            message,
+            min(message.qos, target.qos),
+            message.retain and target.retain_as_published,
+            target.topic,
+            target.identifiers,
+        )
+
+    def _count(self, session: Session, outcome: Outcome, reach: Reach) -> bool:
+        """Whether the session has taken the message."""
         if outcome is _SENT or outcome is _QUEUED:
             reach.taken += 1
             if session.pauses_publishers and session.is_pressed:
@@ -163,6 +178,20 @@ class Route:
                 self._pressed.append(session)
         return False
 
+    def _give(
+        self, interest: Interest[Session], message: Message, reach: Reach, now: float
+    ) -> bool:
+        """A message of a shared subscription for one member; whether it has taken it."""
+        session = interest.subscriber
+        delivery = deliver_as(
+            message,
+            min(message.qos, interest.qos),
+            message.retain and interest.retain_as_published,
+            self._view(session.client, self.topic),
+            () if interest.identifier is None else (interest.identifier,),
+        )
+        return self._count(session, session.deliver(delivery, now), reach)
+
     def _deliver_shared(
         self, group: SharedGroup[Session], message: Message, reach: Reach, now: float
     ) -> None:
@@ -170,21 +199,14 @@ class Route:
         ring, turn = group.take_turn()
         members = ring[turn:] + ring[:turn] if turn else ring
         for interest in members:
-            if interest.subscriber.outbox is not None and not interest.subscriber.is_behind:
-                self._give(interest.subscriber, self._shared(interest, message), reach, now)
-                return
+            session = interest.subscriber
+            if session.outbox is not None and not session.is_behind:
+                if self._give(interest, message, reach, now):
+                    return
+                break
         for interest in members:
-            if self._give(interest.subscriber, self._shared(interest, message), reach, now):
+            if self._give(interest, message, reach, now):
                 return
-
-    def _shared(self, interest: Interest[Session], message: Message) -> Delivery:
-        return Delivery(
-            message,
-            min(message.qos, interest.qos),
-            message.retain and interest.retain_as_published,
-            self._view(interest.subscriber.client, self.topic),
-            () if interest.identifier is None else (interest.identifier,),
-        )
 
 
 class RouteBook:
@@ -243,12 +265,16 @@ class RouteBook:
     def _target(self, topic: str, session: Session, found: list[Interest[Session]]) -> Target:
         others = [interest for interest in found if not interest.no_local]
         no_local = len(others) < len(found)
+        retain_as_published = any(interest.retain_as_published for interest in found)
+        known = sorted(each.identifier for each in found if each.identifier is not None)
+        seen = self.view(session.client, topic)
         return Target(
             session,
             max(interest.qos for interest in found),
             no_local,
-            any(interest.retain_as_published for interest in found),
-            tuple(sorted(each.identifier for each in found if each.identifier is not None)),
-            self.view(session.client, topic),
+            retain_as_published,
+            tuple(known),
+            seen,
             self._target(topic, session, others) if no_local and others else None,
+            bool(no_local or retain_as_published or known or seen != topic),
         )

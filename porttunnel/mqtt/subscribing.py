@@ -10,7 +10,7 @@ from functools import partial
 
 from porttunnel.errors import MqttError
 from porttunnel.mqtt.exchange import Exchange
-from porttunnel.mqtt.message import Delivery, Message
+from porttunnel.mqtt.message import Delivery, Message, deliver_as
 from porttunnel.mqtt.packet import RetainHandling, Subscribe, Subscription, Unsubscribe
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.session import HeldSubscription, Session
@@ -47,7 +47,7 @@ class RetainedOrder:
         view = partial(exchange.policy.delivery_topic, client)
         for message in self._messages:
             qos = min(message.qos, interest.qos)
-            yield Delivery(message, qos, True, view(message.topic), identifiers)
+            yield deliver_as(message, qos, True, view(message.topic), identifiers)
 
 
 def subscribe(

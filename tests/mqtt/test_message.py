@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from porttunnel.mqtt.decode import decode
-from porttunnel.mqtt.message import MESSAGE_BYTES, Delivery, Message, make_message
+from porttunnel.mqtt.message import MESSAGE_BYTES, Delivery, Message, deliver_as, make_message
 from porttunnel.mqtt.packet import Publish, Version
 from porttunnel.mqtt.property import EMPTY, Properties
 
@@ -103,10 +103,12 @@ def test_the_time_that_it_waited_is_taken_off() -> None:
 
 def test_who_needs_a_packet_of_its_own() -> None:
     message = Message("a", b"x")
-    assert not Delivery(message, 0, False, "a").is_special
-    assert Delivery(message, 0, False, "b").is_special
-    assert Delivery(message, 0, False, "a", (1,)).is_special
-    assert Delivery(Message("a", b"x", expires_at=1.0), 0, False, "a").is_special
+    plain = deliver_as(message, 1, True, "a", ())
+    assert (plain.message, plain.qos, plain.retain, plain.topic) == (message, 1, True, "a")
+    assert not plain.is_special
+    assert deliver_as(message, 0, False, "b", ()).is_special
+    assert deliver_as(message, 0, False, "a", (1,)).is_special
+    assert deliver_as(Message("a", b"x", expires_at=1.0), 0, False, "a", ()).is_special
 
 
 def test_properties_cost_memory() -> None:

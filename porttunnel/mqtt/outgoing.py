@@ -1,0 +1,387 @@
+"""A session's messages to its client: those under way, and those that wait.
+
+They outlive connections. Order: what was under way when the connection was lost goes first, then
+retained messages that a new subscription brought, then what waits. Source: MQTT 5.0, sections
+4.3, 4.4, 4.6 and 4.9.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from enum import Enum, auto
+
+import msgspec
+
+from porttunnel.errors import MqttError
+from porttunnel.mqtt.encode import encode
+from porttunnel.mqtt.message import Delivery
+from porttunnel.mqtt.paced_outbox import PacedOutbox
+from porttunnel.mqtt.packet import Pubrel
+from porttunnel.mqtt.policy import Profile
+from porttunnel.mqtt.publish import FLAG_DUP
+from porttunnel.mqtt.reason import ReasonCode
+
+__all__ = ["HeldBytes", "Outcome", "Outgoing"]
+
+MAX_PACKET_ID = 0xFFFF
+SHARED_BYTES = 4_096  # a payload from this size on is not copied into a packet for each receiver
+BACKLOG_BYTES = 16  # what a retained message takes in a list of those to be sent
+
+
+class HeldBytes:
+    """What the messages of all sessions take, and may take."""
+
+    __slots__ = ("held", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.held = 0
+        self.limit = limit
+
+
+class Outcome(Enum):
+    """What became of a message for a session."""
+
+    SENT = auto()
+    QUEUED = auto()
+    DROPPED = auto()
+    """There was no room for it."""
+    ABSENT = auto()
+    """QoS 0 for a client that is away."""
+
+
+_SENT = Outcome.SENT
+
+
+class _Released(msgspec.Struct, frozen=True, eq=False):
+    """In place of a QoS 2 message whose PUBREC has come: PUBCOMP is awaited."""
+
+
+_RELEASED = _Released()
+
+
+class _Backlog(msgspec.Struct, eq=False):
+    """Retained messages that are sent when there is room: made only then."""
+
+    deliveries: Iterator[Delivery]
+    cost: int
+
+
+class Outgoing:
+    """See the module.
+
+    :param profile: how much may wait and be under way.
+    :param all_held: of all sessions together.
+    :ivar outbox: of the client's connection, or None while it has none.
+    :ivar held_bytes: what the messages take.
+    :ivar dropped: messages for which there was no room.
+    """
+
+    __slots__ = (
+        "_again",
+        "_all_held",
+        "_backlog",
+        "_inflight",
+        "_last_id",
+        "_queue",
+        "_quota",
+        "_quota_limit",
+        "dropped",
+        "held_bytes",
+        "outbox",
+        "profile",
+    )
+
+    def __init__(self, profile: Profile, all_held: HeldBytes) -> None:
+        self.profile = profile
+        self._all_held = all_held
+        self.outbox: PacedOutbox | None = None
+        self.held_bytes = 0
+        self.dropped = 0
+        self._inflight: dict[int, Delivery | _Released] = {}
+        self._queue: deque[Delivery] = deque()
+        # Lists, which are a tenth of a deque's size: both are empty nearly always.
+        self._backlog: list[_Backlog] = []
+        self._again: list[int] = []  # oldest last
+        self._last_id = 0
+        self._quota = self._quota_limit = 0
+
+    @property
+    def inflight_count(self) -> int:
+        """QoS 1 and 2 messages under way to the client."""
+        return len(self._inflight)
+
+    @property
+    def queued_count(self) -> int:
+        """Messages that wait, without retained ones."""
+        return len(self._queue)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something waits that must go out before anything new."""
+        return bool(self._again or self._backlog or self._queue)
+
+    @property
+    def is_pressed(self) -> bool:
+        """Whether who publishes to it had better wait."""
+        outbox = self.outbox
+        return outbox is not None and (
+            outbox.waiting_bytes > outbox.high_bytes
+            or self.held_bytes > self.profile.max_queued_bytes // 2
+        )
+
+    def attach(self, outbox: PacedOutbox, receive_maximum: int, now: float) -> None:
+        """A connection is there; what was under way, and waits, goes out.
+
+        :param receive_maximum: QoS 1 and 2 messages that the client takes at a time.
+        """
+        self.outbox = outbox
+        self._quota = self._quota_limit = min(receive_maximum, self.profile.max_inflight)
+        self._again = list(reversed(self._inflight))
+        self.pump(now)
+
+    def detach(self) -> None:
+        """The connection is gone."""
+        self.outbox = None
+        self._quota = 0
+        self._again.clear()
+
+    def deliver(self, delivery: Delivery, now: float) -> Outcome:
+        """Send a message to the client, or keep it until it can be sent."""
+        outbox = self.outbox
+        if delivery.qos == 0 and (outbox is None or not self._backlog):
+            return self._deliver_at_most_once(outbox, delivery, now)
+        message = delivery.message
+        cost = message.cost
+        all_held = self._all_held
+        if (
+            self.held_bytes + cost > self.profile.max_queued_bytes
+            or all_held.held + cost > all_held.limit
+        ):
+            self.dropped += 1
+            return Outcome.DROPPED
+        self.held_bytes += cost
+        all_held.held += cost
+        if (
+            outbox is None
+            or self._quota <= 0
+            or self._queue
+            or self._again
+            or self._backlog
+            or outbox.waiting_bytes >= outbox.limit_bytes
+        ):
+            self._queue.append(delivery)
+            return Outcome.QUEUED
+        self._send_new(outbox, delivery, now)
+        return _SENT
+
+    def _deliver_at_most_once(
+        self, outbox: PacedOutbox | None, delivery: Delivery, now: float
+    ) -> Outcome:
+        if outbox is None:
+            return Outcome.ABSENT
+        if outbox.waiting_bytes >= outbox.limit_bytes:
+            self.dropped += 1
+            return Outcome.DROPPED
+        self._send(outbox, delivery, 0, now)
+        return _SENT
+
+    def deliver_retained(self, deliveries: Iterator[Delivery], count: int, now: float) -> None:
+        """Send retained messages as there is room for them, before anything that comes later.
+
+        :param deliveries: made when they are sent.
+        :param count: how many there are.
+        """
+        cost = count * BACKLOG_BYTES
+        if self.held_bytes + cost > self.profile.max_queued_bytes:
+            self.dropped += count
+            return
+        self._charge(cost)
+        self._backlog.append(_Backlog(deliveries, cost))
+        if self.outbox is not None:
+            self.outbox.plain_version = 0  # nothing overtakes them
+        self.pump(now)
+
+    def pump(self, now: float) -> None:
+        """Send what waits, as far as there is room."""
+        outbox = self.outbox
+        if outbox is None:
+            return
+        while self._again and self._send_again(outbox, now):
+            pass
+        if self._again:
+            return
+        while self._backlog and outbox.waiting_bytes < outbox.limit_bytes:
+            if self._quota <= 0:
+                return
+            delivery = next(self._backlog[0].deliveries, None)
+            if delivery is None:
+                self._charge(-self._backlog.pop(0).cost)
+            elif delivery.qos:
+                self._charge(delivery.message.cost)
+                self._send_new(outbox, delivery, now)
+            else:
+                self._send(outbox, delivery, 0, now)
+        if self._backlog:
+            return
+        outbox.plain_version = outbox.version if outbox.aliases is None else 0
+        queue = self._queue
+        while queue and outbox.waiting_bytes < outbox.limit_bytes:
+            delivery = queue[0]
+            if delivery.message.has_expired(now):
+                self._charge(-delivery.message.cost)
+            elif delivery.qos == 0:
+                self._charge(-delivery.message.cost)
+                self._send(outbox, delivery, 0, now)
+            elif self._quota > 0:
+                self._send_new(outbox, delivery, now)
+            else:
+                break
+            queue.popleft()
+
+    def receive_puback(self, packet_id: int, now: float) -> None:
+        """The client has a QoS 1 message; whether it liked it makes no difference.
+
+        :raises MqttError: the message was sent with QoS 2.
+        """
+        delivery = self._inflight.get(packet_id)
+        if delivery is None:
+            return  # of an earlier session, or a second time
+        if type(delivery) is not Delivery or delivery.qos != 1:
+            raise MqttError("a PUBACK answers a QoS 2 message", ReasonCode.PROTOCOL_ERROR)
+        del self._inflight[packet_id]
+        cost = delivery.message.cost
+        self.held_bytes -= cost
+        self._all_held.held -= cost
+        self._finish(now)
+
+    def receive_pubrec(self, packet_id: int, reason: ReasonCode, now: float) -> ReasonCode | None:
+        """The client has a QoS 2 message, or refuses it.
+
+        :returns: the reason for the PUBREL that is to be sent, or None for no PUBREL.
+        :raises MqttError: the message was sent with QoS 1.
+        """
+        delivery = self._inflight.get(packet_id)
+        if delivery is None:
+            return None if reason.is_failure else ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
+        if isinstance(delivery, Delivery):
+            if delivery.qos != 2:
+                raise MqttError("a PUBREC answers a QoS 1 message", ReasonCode.PROTOCOL_ERROR)
+            self._charge(-delivery.message.cost)
+            if reason.is_failure:
+                del self._inflight[packet_id]
+                self._finish(now)
+                return None
+            self._inflight[packet_id] = _RELEASED
+        return ReasonCode.SUCCESS
+
+    def receive_pubcomp(self, packet_id: int, now: float) -> None:
+        """The client has forgotten the id of a QoS 2 message.
+
+        :raises MqttError: it had not yet said that it has the message.
+        """
+        delivery = self._inflight.get(packet_id)
+        if delivery is None:
+            return
+        if isinstance(delivery, Delivery):
+            raise MqttError("a PUBCOMP comes before its PUBREC", ReasonCode.PROTOCOL_ERROR)
+        del self._inflight[packet_id]
+        self._finish(now)
+
+    def discard(self) -> None:
+        """Forget all messages: the session ends."""
+        self._all_held.held -= self.held_bytes
+        self.held_bytes = 0
+        self._inflight.clear()
+        self._queue.clear()
+        self._backlog.clear()
+        self._again.clear()
+
+    def _finish(self, now: float) -> None:
+        # On a new connection PUBRELs are sent again that no quota was taken for.
+        if self._quota < self._quota_limit:
+            self._quota += 1
+        if self._queue or self._again or self._backlog:
+            self.pump(now)
+
+    def _send_again(self, outbox: PacedOutbox, now: float) -> bool:
+        """Send the oldest of what was under way before, or say that there is no room for it."""
+        packet_id = self._again[-1]
+        delivery = self._inflight.get(packet_id)
+        if isinstance(delivery, Delivery):
+            if self._quota <= 0 or outbox.waiting_bytes >= outbox.limit_bytes:
+                return False
+            self._quota -= 1
+            self._send(outbox, delivery, packet_id, now, dup=True)
+        elif delivery is not None:
+            outbox.send(encode(Pubrel(packet_id), outbox.version))
+        self._again.pop()
+        return True
+
+    def _send_new(self, outbox: PacedOutbox, delivery: Delivery, now: float) -> None:
+        packet_id = self._last_id
+        inflight = self._inflight
+        while True:
+            packet_id = packet_id + 1 if packet_id < MAX_PACKET_ID else 1
+            if packet_id not in inflight:
+                break
+        self._last_id = packet_id
+        if self._send(outbox, delivery, packet_id, now):
+            inflight[packet_id] = delivery
+            self._quota -= 1
+        else:
+            self._charge(-delivery.message.cost)
+
+    def _send(
+        self,
+        outbox: PacedOutbox,
+        delivery: Delivery,
+        packet_id: int,
+        now: float,
+        *,
+        dup: bool = False,
+    ) -> bool:
+        """Put a PUBLISH into the outbox; whether the client takes packets that large."""
+        message = delivery.message
+        if outbox.aliases is not None or delivery.is_special:
+            packet = self._encode(outbox, delivery, packet_id, now, dup=dup)
+            if packet is None:
+                return False
+            outbox.send(packet)
+            return True
+        if not packet_id:
+            packet = message.packet(outbox.version, retain=delivery.retain)
+            if len(packet) > outbox.packet_limit:
+                return False
+            outbox.send(packet)
+            return True
+        head, tail = message.parts(outbox.version, delivery.qos, retain=delivery.retain)
+        size = len(head) + 2 + len(tail)
+        if size > outbox.packet_limit:
+            return False
+        if dup:
+            head = bytes((head[0] | FLAG_DUP,)) + head[1:]
+        if len(tail) < SHARED_BYTES:
+            outbox.pieces.append(b"".join((head, packet_id.to_bytes(2, "big"), tail)))
+        else:
+            outbox.pieces += (head + packet_id.to_bytes(2, "big"), tail)
+        outbox.waiting_bytes += size
+        if not outbox.is_ready:
+            outbox.touch()
+        return True
+
+    def _encode(
+        self, outbox: PacedOutbox, delivery: Delivery, packet_id: int, now: float, *, dup: bool
+    ) -> bytes | None:
+        topic, alias = delivery.topic, None
+        aliases = outbox.aliases
+        # An alias that was given in a packet too large to be sent would never be known.
+        most = delivery.message.cost + 4 * len(topic) + 8 * len(delivery.identifiers)
+        if aliases is not None and most <= outbox.packet_limit:
+            topic, alias = aliases.shorten(topic)
+        packet = delivery.packet(outbox.version, packet_id, now, dup=dup, topic=topic, alias=alias)
+        return packet if len(packet) <= outbox.packet_limit else None
+
+    def _charge(self, cost: int) -> None:
+        self.held_bytes += cost
+        self._all_held.held += cost
