@@ -284,7 +284,8 @@ class WebSocketCarrier:
     def _note_failure(self, error: WebSocketError | CutOff, carrier: Carrier) -> None:
         self._reason = Failure(error)
         if isinstance(error, CutOff) and not self._peer_ended:
-            self._ended = True
+            self._parting = self._ended = True
+            self._stop_expecting()
             carrier.abort()
 
     def _part(self, connection: ServerConnection, carrier: Carrier) -> None:
@@ -294,7 +295,8 @@ class WebSocketCarrier:
         if not self._parting:
             self._parting = True
             self._expect(GOODBYE_SECONDS, self.abort)
-            carrier.resume_receiving()
+            if self._paused:
+                carrier.resume_receiving()
         if connection.data_to_send():
             return
         if self._peer_ended:
