@@ -132,11 +132,16 @@ def open_session(
 
 
 def encode_connack(connack: Connack, version: Version, packet_limit: int) -> bytes:
-    """The CONNACK; texts for people are left out if it were too large with them."""
+    """The CONNACK; a text for people is left out if it were too large with it.
+
+    :raises MqttError: it is too large for the client without it too.
+    """
     encoded = encode(connack, version)
-    if len(encoded) > packet_limit and connack.properties.reason_string is not None:
+    if len(encoded) > packet_limit:
         shorter = replace(connack.properties, reason_string=None)
         encoded = encode(replace(connack, properties=shorter), version)
+        if len(encoded) > packet_limit:
+            raise MqttError("a CONNACK is too large for its client", ReasonCode.PACKET_TOO_LARGE)
     return encoded
 
 

@@ -133,13 +133,13 @@ class Delivery(msgspec.Struct, frozen=True, eq=False):
         now: float,
         *,
         dup: bool = False,
-        topic: str | None = None,
+        topic: bytes | None = None,
         alias: int | None = None,
     ) -> bytes:
         """The PUBLISH for one subscriber.
 
         :param packet_id: 0 with QoS 0.
-        :param topic: in place of the subscriber's, empty if the alias is known.
+        :param topic: in place of the subscriber's, as bytes; empty if the alias is known.
         :param alias: MQTT 5 only, or None.
         """
         message = self.message
@@ -154,7 +154,7 @@ class Delivery(msgspec.Struct, frozen=True, eq=False):
             block = encode_properties(own, PacketType.PUBLISH)
         return join_publish(
             publish_first_byte(self.qos, retain=self.retain, dup=dup),
-            (self.topic if topic is None else topic).encode(),
+            self.topic.encode() if topic is None else topic,
             packet_id,
             block,
             message.payload,

@@ -373,14 +373,16 @@ class Outgoing:
     def _encode(
         self, outbox: PacedOutbox, delivery: Delivery, packet_id: int, now: float, *, dup: bool
     ) -> bytes | None:
-        topic, alias = delivery.topic, None
+        topic, alias = delivery.topic.encode(), None
         aliases = outbox.aliases
-        # An alias that was given in a packet too large to be sent would never be known.
-        most = delivery.message.cost + 4 * len(topic) + 8 * len(delivery.identifiers)
-        if aliases is not None and most <= outbox.packet_limit:
+        if aliases is not None:
             topic, alias = aliases.shorten(topic)
         packet = delivery.packet(outbox.version, packet_id, now, dup=dup, topic=topic, alias=alias)
-        return packet if len(packet) <= outbox.packet_limit else None
+        if len(packet) > outbox.packet_limit:
+            return None
+        if aliases is not None and alias is not None and topic:
+            aliases.remember(topic, alias)
+        return packet
 
     def _charge(self, cost: int) -> None:
         self.held_bytes += cost

@@ -251,11 +251,7 @@ class Reception(PacedOutbox):
         terms = negotiate(connect, admission, connect.client_id if assigned else None)
         try:
             connack = Connack(False, ReasonCode.SUCCESS, terms.properties)
-            if (
-                len(encode_connack(connack, connect.version, terms.packet_limit))
-                > terms.packet_limit
-            ):
-                raise MqttError("CONNACK is too large", ReasonCode.PACKET_TOO_LARGE)
+            encode_connack(connack, connect.version, terms.packet_limit)  # before it is too late
             will = accepted_will(exchange, client, connect, admission.profile)
             session, present = open_session(exchange, client, connect, admission.profile, now)
         except MqttError as error:

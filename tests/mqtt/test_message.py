@@ -76,7 +76,7 @@ def test_what_is_the_messages_goes_on_and_what_is_the_packets_does_not() -> None
     assert message.properties == FULL
     assert message.expires_at == 110.0
     sent = Delivery(message, 1, False, "b", (3, 4)).packet(
-        V5, 9, 104.5, dup=True, topic="", alias=2
+        V5, 9, 104.5, dup=True, topic=b"", alias=2
     )
     found = read(sent, V5)
     assert (found.topic, found.packet_id, found.dup) == ("", 9, True)

@@ -1,0 +1,57 @@
+"""What outlives a client's connections."""
+
+from __future__ import annotations
+
+import pytest
+
+from porttunnel.mqtt.message import Message, deliver_as
+from porttunnel.mqtt.outgoing import HeldBytes
+from porttunnel.mqtt.packet import Version, Will
+from porttunnel.mqtt.policy import Client, Profile, SlowConsumer
+from porttunnel.mqtt.property import Properties
+from porttunnel.mqtt.session import PendingWill, Session
+
+CLIENT = Client("c", "name", None, Version.V5, "")
+
+
+@pytest.mark.parametrize(
+    ("slow_consumer", "is_watched", "pauses_publishers"),
+    [
+        (SlowConsumer.DROP, False, False),
+        (SlowConsumer.PAUSE, True, True),
+        (SlowConsumer.CUT, True, False),
+    ],
+)
+def test_knows_what_its_latest_connection_may(
+    slow_consumer: SlowConsumer, is_watched: bool, pauses_publishers: bool
+) -> None:
+    session = Session("name", CLIENT, Profile(), HeldBytes(1_000))
+    assert not session.is_watched
+    other = Client("d", "name", None, Version.V3_1_1, "")
+    session.take_over(other, Profile(slow_consumer=slow_consumer))
+    assert (session.name, session.client) == ("name", other)
+    assert (session.is_watched, session.pauses_publishers) == (is_watched, pauses_publishers)
+
+
+def test_forgets_all_messages() -> None:
+    held = HeldBytes(10_000)
+    session = Session("name", CLIENT, Profile(), held)
+    session.deliver(deliver_as(Message("a", b"x", 1), 1, False, "a", ()), 0.0)
+    session.incoming.add(7)
+    assert held.held > 0
+    session.discard()
+    assert (held.held, session.incoming, session.queued_count) == (0, set(), 0)
+
+
+def test_a_wills_time_begins_when_it_is_published() -> None:
+    properties = Properties(message_expiry_interval=10, content_type="t", will_delay_interval=5)
+    will = PendingWill("inner", Will("outer", b"gone", 1, True, properties))
+    message = will.made(100.0)
+    assert (message.topic, message.payload, message.qos, message.retain) == (
+        "inner",
+        b"gone",
+        1,
+        True,
+    )
+    assert message.expires_at == 110.0
+    assert message.properties == Properties(content_type="t")
