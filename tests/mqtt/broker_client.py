@@ -23,9 +23,34 @@ from porttunnel.mqtt.packet import (
     Subscription,
     Version,
 )
+from porttunnel.mqtt.message import Message
+from porttunnel.mqtt.policy import AllowAll, Client
 from porttunnel.mqtt.property import EMPTY, Properties
+from porttunnel.mqtt.reason import ReasonCode
 
 P = TypeVar("P", bound=Packet)
+
+
+class NotingPolicy(AllowAll):
+    """Allows all, and notes what it is told."""
+
+    def __init__(self, *settings: Any) -> None:
+        super().__init__(*settings)
+        self.notes: list[tuple[Any, ...]] = []
+
+    def connected(self, client: Client, session_present: bool, now: float) -> None:
+        self.notes.append(("connected", client.client_id, session_present))
+
+    def disconnected(self, client: Client, reason: ReasonCode, now: float) -> None:
+        self.notes.append(("disconnected", client.client_id, reason))
+
+    def reached_nobody(self, client: Client | None, message: Message, now: float) -> None:
+        self.notes.append(("nobody", client and client.client_id, message.topic, message.payload))
+
+    def told(self) -> list[tuple[Any, ...]]:
+        """The notes since this was asked last."""
+        notes, self.notes = self.notes, []
+        return notes
 
 
 class BrokerClient:
