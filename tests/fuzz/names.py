@@ -14,5 +14,6 @@ TARGETS = {
     "client": "tests.fuzz.member",
     "master": "tests.fuzz.member",
     "first_bytes": "tests.fuzz.port",
+    "mqtt": "tests.fuzz.mqtt",
     "control": "tests.fuzz.wire",
 }

@@ -25,6 +25,7 @@ RUNS = {
     "client": 200,
     "master": 150,
     "first_bytes": 2_000,
+    "mqtt": 6_000,
 }
 
 
