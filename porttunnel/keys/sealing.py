@@ -106,6 +106,8 @@ class Sealer(SecretHolder):
 
     :param secret: of generation 0 of this direction, 32 bytes.
     :ivar generation: stands in the header of what is sealed next.
+    :ivar must_advance: whether this generation has sealed all that it may: :meth:`advance` comes
+        next.
     """
 
     __slots__ = (
@@ -117,9 +119,11 @@ class Sealer(SecretHolder):
         "_last_data_number",
         "_packets",
         "generation",
+        "must_advance",
     )
     OPEN_SLOTS = frozenset({"generation"})
     generation: int
+    must_advance: bool
 
     def __init__(self, secret: bytes) -> None:
         self._last_data_number = -1
@@ -137,8 +141,7 @@ class Sealer(SecretHolder):
         if number <= self._last_data_number:
             raise LocalProtocolError("a packet number was to be sealed twice; send its first copy")
         self._last_data_number = number
-        self._packets += 1
-        self._bytes += length
+        self._count(length)
         self._data.seal(packet, length, number)
 
     def seal_ack(self, packet: memoryview, number: int) -> None:
@@ -151,17 +154,18 @@ class Sealer(SecretHolder):
         if number <= self._last_ack_number:
             raise LocalProtocolError("an acknowledgement's number was to be sealed twice")
         self._last_ack_number = number
-        self._packets += 1
+        self._count(0)
         self._ack.seal(packet, 0, number)
-
-    @property
-    def must_advance(self) -> bool:
-        """Whether this generation has sealed all that it may: :meth:`advance` comes next."""
-        return self._packets >= MAX_GENERATION_PACKETS or self._bytes >= MAX_GENERATION_BYTES
 
     def advance(self) -> None:
         """Go on to the next generation and forget this one's keys."""
         self._adopt(self._keys.derive_next())
+
+    def _count(self, length: int) -> None:
+        self._packets += 1
+        self._bytes += length
+        if self._packets >= MAX_GENERATION_PACKETS or self._bytes >= MAX_GENERATION_BYTES:
+            self.must_advance = True
 
     def _adopt(self, keys: _Generation) -> None:
         self._keys = keys
@@ -170,6 +174,7 @@ class Sealer(SecretHolder):
         self.generation = keys.number
         self._packets = 0
         self._bytes = 0
+        self.must_advance = False
 
 
 class Opener(SecretHolder):

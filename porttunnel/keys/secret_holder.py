@@ -46,30 +46,54 @@ class SecretHolder:
 
         Python can't overwrite bytes objects: the memory goes back to the allocator as it is.
         """
+        erased = _erased_form(type(self))
         for name in set(self.__slots__) - self.OPEN_SLOTS:
             # Unset already, or erased before: both are what is wanted. A frozen dataclass
             # refuses the plain statement.
             with suppress(AttributeError):
                 object.__delattr__(self, name)
+        object.__setattr__(self, "__class__", erased)
+
+
+class _Erased:
+    """Says what has become of the secrets. Only who is erased gets this: with a ``__getattr__``
+    each access to an attribute is slow, and keys are asked for with every packet.
+    """
+
+    __slots__ = ()
 
 
 def _refuse_missing(holder: SecretHolder, name: str) -> Never:
-    if name in holder.__slots__:
+    if any(name in kind.__dict__.get("__slots__", ()) for kind in type(holder).__mro__):
         raise LocalProtocolError(
             f"{type(holder).__name__} was erased or belongs to another process; "
             "begin a new handshake"
         )
-    raise AttributeError(f"{type(holder).__name__} has no attribute {name}")
+    raise AttributeError(f"'{type(holder).__name__}' object has no attribute '{name}'")
+
+
+# Set from outside: a __getattr__ in the class body would make the type checker believe in every
+# attribute name of every subclass.
+type.__setattr__(_Erased, "__getattr__", _refuse_missing)
+
+
+_erased_forms: dict[type, type] = {}
+
+
+def _erased_form(kind: type) -> type:
+    """The same type, with the same name and slots, for those that were erased."""
+    if issubclass(kind, _Erased):
+        return kind
+    if kind not in _erased_forms:
+        # No slots of its own, or an object of the one could not become one of the other.
+        body = {"__slots__": (), "__module__": kind.__module__, "__doc__": kind.__doc__}
+        _erased_forms[kind] = type(kind.__name__, (_Erased, kind), body)
+    return _erased_forms[kind]
 
 
 def _erase_living() -> None:
     for holder in list(_living):
         holder.erase()
-
-
-# Set from outside: a __getattr__ in the class body would make the type checker believe in every
-# attribute name of every subclass.
-type.__setattr__(SecretHolder, "__getattr__", _refuse_missing)
 
 # Windows has no fork, and so no such function.
 getattr(os, "register_at_fork", lambda **_: None)(after_in_child=_erase_living)

@@ -11,7 +11,7 @@ __all__ = ["MAX_AHEAD_BYTES", "MIN_AHEAD_BYTES", "LinkPace"]
 
 AHEAD_SECONDS = 0.02  # what a keystroke may wait behind bulk data, for each of the two queues
 MIN_AHEAD_BYTES = 128 * 1024  # two packets: less would leave the link idle between wakes
-MAX_AHEAD_BYTES = 2 * 1024 * 1024  # from 100 MiB/s on more wins nothing
+MAX_AHEAD_BYTES = 4 * 1024 * 1024  # as much as a stream may have under way
 MEASURE_SECONDS = 0.1
 
 

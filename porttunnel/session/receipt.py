@@ -7,7 +7,10 @@ from __future__ import annotations
 
 __all__ = ["Receipts"]
 
-ACK_AFTER_BYTES = 1024 * 1024  # an eighth of the window, so the other side never waits for it
+# Less than a third of the window, so that the other side never waits for it; more than half of
+# a stream's, so that where one stream is busy its CREDIT, due by then, tells it for nothing. Each
+# packet on the way back costs the three processes as much as a few of those on the way there.
+ACK_AFTER_BYTES = 2560 * 1024
 ACK_AFTER_PACKETS = 64
 ACK_AFTER_SECONDS = 0.025  # unless data went the other way, which carries it for nothing
 GAP_SECONDS = 75.0  # more than the server's 60 s of silence: who fell asleep is not at fault

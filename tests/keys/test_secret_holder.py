@@ -55,6 +55,8 @@ def test_erases_its_secrets_and_keeps_what_is_open() -> None:
     assert cage.sing() == CANARY
     cage.erase()
     assert cage.label == "cage 1"
+    assert isinstance(cage, Cage)
+    assert repr(cage) == "<Cage (secret)>"
     with pytest.raises(LocalProtocolError, match="Cage was erased or belongs to another process"):
         cage.sing()
 
@@ -68,9 +70,12 @@ def test_erases_a_frozen_dataclass_and_does_not_mind_to_do_it_twice() -> None:
 
 
 def test_a_name_that_never_was_is_an_ordinary_mistake() -> None:
-    with pytest.raises(AttributeError, match="Cage has no attribute cat"):
-        getattr(Cage(), "cat")  # noqa: B009  # the type checker forbids the plain form
-    assert not hasattr(Cage(), "__copy__")
+    living, erased = Cage(), Cage()
+    erased.erase()
+    for cage in (living, erased):
+        with pytest.raises(AttributeError, match="'Cage' object has no attribute 'cat'"):
+            getattr(cage, "cat")  # noqa: B009  # the type checker forbids the plain form
+        assert not hasattr(cage, "__copy__")
 
 
 def test_what_is_alive_at_a_fork_is_erased(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,10 +31,12 @@ from porttunnel.net.carriers.interface import Lender, Receiver
 
 __all__ = ["TCPCarrier", "can_take_over"]
 
-RECEIVE_BUFFER_BYTES = 1 << 20  # one for the process: a read is done with before the next
+# One for the process: a read is done with before the next. What is read, opened and passed on at
+# once shall fit into a core's second cache, with what it was copied from: a larger one costs more.
+RECEIVE_BUFFER_BYTES = 1 << 19
 MAX_VIEWS = 64  # a send call; far below the kernel's 1,024, and 64 full packets are 4 MiB
 READS_PER_TURN = 4  # then others get theirs: a wake costs as much as the copy of some 100 KiB
-MAX_LOANS = 8  # rooms for one read, half a MiB: what a busy program has written between two wakes
+MAX_LOANS = 12  # rooms for one read, 768 KiB: what a busy program has written between two wakes
 WORTH_ANOTHER_READ_BYTES = 64 * 1024  # of so many more have come by the time they are done with
 # Some systems' default (BBR) paces what it sends by timers. Within one machine there is no network
 # whose queues that could spare, and it costs a tenth of the CPU.

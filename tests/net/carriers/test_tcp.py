@@ -308,7 +308,7 @@ class TCPCarrierTests(TestCase):
         lender = Lender(rooms=100)
         peer = await self.connect(lender, lends=True)
         lender.carrier.pause_receiving()
-        sent = bytes(index * 7 % 251 for index in range(30_000))
+        sent = bytes(index * 7 % 251 for index in range(1_000 * READS_PER_TURN * MAX_LOANS))
         peer.sendall(sent)
         lender.carrier.resume_receiving()
         await lender.until(lambda: len(lender.data) == len(sent))
