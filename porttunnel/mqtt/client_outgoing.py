@@ -188,8 +188,12 @@ class OutgoingMessages:
                 return Pubrel(packet.packet_id, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND)
             return None
         match packet, entry.qos, entry.state:
-            case (Puback(), 1, _) | (Pubcomp(), 2, OutgoingState.RELEASED):
+            case Puback(), 1, _:
                 return self._finish(entry, packet.reason, packet.properties)
+            case Pubcomp(), 2, OutgoingState.RELEASED:
+                # It may say that it knows no such message: then it had said PUBCOMP before, on a
+                # connection that was lost. It has the message.
+                return self._finish(entry, ReasonCode.SUCCESS, packet.properties)
             case (Pubrec(), 2, _) if packet.reason.is_failure:
                 return self._finish(entry, packet.reason, packet.properties)
             case Pubrec(), 2, _:

@@ -126,6 +126,19 @@ def test_qos_2_from_publish_to_pubcomp() -> None:
     assert sender.ids.allocate() == 2
 
 
+def test_a_pubcomp_that_was_lost_comes_again_as_not_found() -> None:
+    sender = Sender()
+    sender.begin()
+    token = sender.publish(2)
+    sender.send()
+    sender.acknowledge(Pubrec(1))
+    sender.messages.lose_connection()
+    sender.begin(session_present=True)
+    assert shape(sender.send()) == [(Pubrel(1),)]
+    unknown = Pubcomp(1, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND)
+    assert sender.acknowledge(unknown) == PublishFinished(token, 0, EMPTY)
+
+
 @pytest.mark.mqtt5("4.4.0-2")
 @pytest.mark.parametrize("answer", [Puback, Pubrec])
 def test_a_refused_message_is_done_with(answer: Any) -> None:
