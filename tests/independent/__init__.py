@@ -1,4 +1,5 @@
-"""A second implementation of `ptun/1`, written from docs/session-protocol alone.
+"""A second implementation of `ptun/1`, written from docs/session-protocol alone, and a second
+encoder of MQTT (`mqtt.py`), written from its norms alone.
 
 It imports nothing of porttunnel. Small and blocking on purpose: what both implementations agree
 on is what the page says, not what one of them happens to do.
