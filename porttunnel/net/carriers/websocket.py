@@ -12,7 +12,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from porttunnel.errors import CutOff, WebSocketError
+from porttunnel.errors import CutOff
 from porttunnel.net.carriers.interface import Carrier, Receiver
 from porttunnel.net.native_mask import unmask
 from porttunnel.websocket.close import CloseCode
@@ -193,6 +193,10 @@ class WebSocketCarrier:
         if connection.unsettled:
             self._settle(connection)
 
+    def reading_done(self) -> None:
+        if self._receiver is not None:
+            self._receiver.reading_done()
+
     def carrier_writable(self) -> None:
         connection = self._connection
         if connection is None:
@@ -212,6 +216,11 @@ class WebSocketCarrier:
 
     def carrier_lost(self, reason: Failure) -> None:
         self._stop_expecting()
+        if self._connection is not None and reason.check(ConnectionDone):
+            # Not every transport tells of an end before.
+            self._peer_ended = True
+            self._connection.receive_eof(self._reactor.seconds())
+            self._note(self._connection)
         self._carrier = self._connection = None
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
@@ -262,11 +271,7 @@ class WebSocketCarrier:
         carrier = self._carrier
         if carrier is None:
             return
-        for event in connection.events():
-            if isinstance(event, CloseReceived):
-                self._note_close()
-            elif isinstance(event, ConnectionFailed):
-                self._note_failure(event.error, carrier)
+        self._note(connection)
         views = connection.data_to_send()
         if views:
             connection.data_sent(carrier.send(views))
@@ -275,18 +280,20 @@ class WebSocketCarrier:
         else:
             self._set_timer(connection.next_deadline())
 
-    def _note_close(self) -> None:
-        self._peer_ended = True
-        self._reason = Failure(ConnectionDone())
-        if self._receiver is not None and not self._closing:
-            self._receiver.carrier_ended()
-
-    def _note_failure(self, error: WebSocketError | CutOff, carrier: Carrier) -> None:
-        self._reason = Failure(error)
-        if isinstance(error, CutOff) and not self._peer_ended:
-            self._parting = self._ended = True
-            self._stop_expecting()
-            carrier.abort()
+    def _note(self, connection: ServerConnection) -> None:
+        """What happened."""
+        for event in connection.events():
+            if isinstance(event, CloseReceived):
+                self._peer_ended = True
+                self._reason = Failure(ConnectionDone())
+                if self._receiver is not None and not self._closing:
+                    self._receiver.carrier_ended()
+            elif isinstance(event, ConnectionFailed):
+                self._reason = Failure(event.error)
+                if isinstance(event.error, CutOff) and not self._peer_ended:
+                    self._parting = self._ended = True
+                    self._stop_expecting()
+                    self.abort()
 
     def _part(self, connection: ServerConnection, carrier: Carrier) -> None:
         """Close once all has gone out. Closed at once, with bytes of the peer still unread, the
