@@ -8,7 +8,7 @@ straight to a callable, what goes is framed where it lies. Source: RFC 6455, sec
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from porttunnel.errors import CutOff, LocalProtocolError, WebSocketError
 from porttunnel.websocket.close import CloseCode, decode_close, encode_close
@@ -25,6 +25,9 @@ MAX_SENT_FRAME_BYTES = 65_536
 PING_SECONDS = 30.0  # of silence; proxies and NATs forget a connection after a minute or more
 PONG_SECONDS = 20.0  # for anything to come after a ping; a mobile network may take ten to wake up
 CLOSE_SECONDS = 10.0  # for the peer's Close after ours; what it has sent before comes first
+# Of a stream nothing is gathered: these only end what can't be meant. Whoever reads the stream has
+# limits of its own; the longest packet of MQTT has a quarter of it.
+STREAM_FRAMES = FrameLimits(1 << 30, 1 << 30, 1 << 24)
 # Answers to pings that the peer has not taken; 12 KiB. Who pings on and never reads is put out.
 MAX_PONGS_WAITING = 100
 
@@ -42,12 +45,13 @@ _SMALL_HEADS = [memoryview(encode_head(_BINARY, size)) for size in range(126)]
 class Limits:
     """What a peer may do, and when it has to say something.
 
-    :ivar frames: how much it may send at a time.
+    :ivar frames: how much it may send at a time; with None for messages what ``FrameLimits`` says
+        by itself, for a stream :data:`STREAM_FRAMES`.
     :ivar ping_seconds: of silence before it is pinged, or None for never.
     :ivar pong_seconds: after a ping, for anything to come.
     """
 
-    frames: FrameLimits = field(default_factory=FrameLimits)
+    frames: FrameLimits | None = None
     ping_seconds: float | None = PING_SECONDS
     pong_seconds: float = PONG_SECONDS
 
@@ -127,7 +131,8 @@ class ServerConnection:
     ) -> None:
         self._limits = limits or Limits()
         self._deliver = deliver or _discard
-        self._reader = FrameReader(self._limits.frames, text=deliver is None, unmask=unmask)
+        frames = self._limits.frames or (STREAM_FRAMES if deliver else FrameLimits())
+        self._reader = FrameReader(frames, text=deliver is None, unmask=unmask)
         self._waiting: list[memoryview] = []
         self._events: list[Event] = []
         self._gatherer = None if deliver else MessageGatherer()

@@ -182,6 +182,15 @@ class TestStreams:
         receive(stream.connection, frame(BINARY, b"a" * 200))
         assert (stream.received, sizes) == ([b"a" * 200], [200])
 
+    def test_what_is_not_gathered_may_be_long(self) -> None:
+        long = frame(BINARY, bytes(1 << 20) + b"x")
+        stream = Stream()
+        receive(stream.connection, long)
+        assert sum(map(len, stream.received)) == (1 << 20) + 1
+        error = failure(receive(messages(), long), "longer")
+        assert isinstance(error, WebSocketError)
+        assert error.close_code == 1009
+
     def test_the_answer_goes_first(self) -> None:
         stream = Stream(answer=b"HTTP/1.1 101 ")
         receive(stream.connection, frame(PING, b"1"))
