@@ -6,25 +6,17 @@ comes from systemd's sockets, everything else as the user that it runs as.
 
 from __future__ import annotations
 
-import atexit
-import os
 import re
 import secrets
 import socket
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
-from twisted.logger import Logger
 from twisted.python import usage
-from twisted.python.failure import Failure
 
 from porttunnel.errors import ConfigurationError
 from porttunnel.net.admin import admin_site
@@ -37,6 +29,12 @@ from porttunnel.net.request_desk import DEFAULT_LIMITS
 from porttunnel.net.store.sqlite import SQLiteStore
 from porttunnel.net.tls import server_context
 from porttunnel.net.tunnel_server import TunnelServerFactory
+from porttunnel.services.listener import (
+    ListeningService,
+    listen_on,
+    print_line,
+    real_endpoint,
+)
 from porttunnel.services.server_config import (
     DEFAULT_ADMIN,
     DEFAULT_LISTEN,
@@ -47,16 +45,11 @@ from porttunnel.session.directory import Directory
 from porttunnel.session.limit import ConnectionLimiter, RateLimiter
 from porttunnel.session.request import Limits
 
-__all__ = ["Options", "ServerService", "makeService", "public_address", "real_endpoint"]
+__all__ = ["Options", "ServerService", "makeService", "public_address"]
 
 DATABASE_NAME = "server.sqlite3"
 FILES_BESIDE_CONNECTIONS = 100  # the database, logs, listeners, libraries
 
-# Connections that wait to be taken. Twisted's 50 fill within a millisecond of a rush; whoever
-# comes then tries again after a whole second.
-LISTEN_BACKLOG = 1024
-_SOCKET_ENDPOINT = re.compile("(haproxy:)?(tcp|tcp6|ssl):", re.IGNORECASE)
-_ZERO_PORT = re.compile(r"(?<=:)(port=)?0(?=:|$)")
 _SSL_ENDPOINT = re.compile("(haproxy:)?ssl:", re.IGNORECASE)
 _ANY_INTERFACE = ("0.0.0.0", "::")  # noqa: S104  # recognised, not listened on
 
@@ -97,7 +90,7 @@ class Options(usage.Options):
             raise usage.UsageError(str(error)) from error
 
 
-class ServerService(Service):
+class ServerService(ListeningService):
     """The tunnel server of one process.
 
     :param reactor: the reactor.
@@ -105,12 +98,12 @@ class ServerService(Service):
     :param announce: gets each line for standard output.
     """
 
-    _log = Logger()
+    program = "porttunnel-server"
 
     def __init__(
         self, reactor: Any, settings: ServerSettings, announce: Callable[[str], None]
     ) -> None:
-        self._reactor = reactor
+        super().__init__(reactor)
         self._settings = settings
         self._announce = announce
         self._ports: list[IListeningPort] = []
@@ -118,24 +111,6 @@ class ServerService(Service):
         self._thread = DirectoryThread(reactor)
         self._store: SQLiteStore | None = None
         self._server: TunnelServerFactory | None = None
-        self._problem: str | None = None
-
-    def startService(self) -> None:
-        """Open everything.
-
-        :raises SystemExit: something can't be opened; with a sentence for the operator, which a
-            traceback would hide.
-        """
-        Service.startService(self)
-        opening = Deferred.fromCoroutine(self._open())
-        opening.addErrback(self._give_up)
-        if self._problem is not None:
-            raise SystemExit(f"porttunnel-server: {self._problem}")
-
-    def stopService(self) -> Deferred[None]:
-        """Take nobody new, tell all members to come back later, and end."""
-        Service.stopService(self)
-        return Deferred.fromCoroutine(self._stop())
 
     async def _open(self) -> None:
         settings, limits = self._settings, self._settings.limits
@@ -202,33 +177,7 @@ class ServerService(Service):
         )
 
     async def _listen(self, description: str, factory: IProtocolFactory) -> IListeningPort:
-        try:
-            port: IListeningPort = await serverFromString(
-                self._reactor, with_backlog(description)
-            ).listen(factory)
-        except (ValueError, TypeError) as error:
-            raise ConfigurationError(
-                f"{description!r} is no endpoint to listen on ({error}); write for instance "
-                f"{DEFAULT_LISTEN}"
-            ) from error
-        except (CannotListenError, OSError) as error:
-            raise ConfigurationError(
-                f"can't listen on {description}: {error} Stop the program that does, or choose "
-                "another port"
-            ) from error
-        return port
-
-    def _give_up(self, failure: Failure) -> None:
-        self._problem = failure.getErrorMessage()
-        if failure.check(ConfigurationError):
-            self._log.critical("the server can't run: {problem}", problem=self._problem)
-        else:
-            self._log.failure("the server can't run", failure)
-        if self._reactor.running:
-            # An endpoint took its time to fail. twistd returns 0 however its reactor came to
-            # stop; what restarts services looks at that.
-            atexit.register(os._exit, 1)
-            self._reactor.stop()
+        return await listen_on(self._reactor, description, factory, DEFAULT_LISTEN)
 
     async def _stop(self) -> None:
         for port in self._ports:
@@ -247,22 +196,7 @@ def makeService(options: Options) -> ServerService:
     # At the top it would choose the reactor of whatever program imports this module.
     from twisted.internet import reactor  # noqa: PLC0415  # see above
 
-    return ServerService(reactor, options.settings, _print_line)
-
-
-def with_backlog(description: str) -> str:
-    """The endpoint string with room for a rush of connections, unless it says how much."""
-    if not _SOCKET_ENDPOINT.match(description) or ":backlog=" in description:
-        return description
-    return f"{description}:backlog={LISTEN_BACKLOG}"
-
-
-def real_endpoint(description: str, port: IListeningPort) -> str:
-    """The endpoint string with the port that was really taken in place of 0."""
-    host = port.getHost()
-    if isinstance(host, IPv4Address | IPv6Address):
-        return _ZERO_PORT.sub(lambda match: f"{match[1] or ''}{host.port}", description, count=1)
-    return description
+    return ServerService(reactor, options.settings, print_line)
 
 
 def public_address(
@@ -284,8 +218,3 @@ def public_address(
     # On an `ssl:` endpoint the operator's own certificate is shown, not ours.
     fragment = "" if _SSL_ENDPOINT.match(description) else f"#{pin}"
     return f"ptuns://{name}:{host.port}{fragment}"
-
-
-def _print_line(line: str) -> None:
-    """To the real standard output: twistd turns the other one into its log."""
-    print(line, file=sys.__stdout__, flush=True)

@@ -25,14 +25,13 @@ from twisted.python import usage
 
 from porttunnel.errors import ErrorCode
 from porttunnel.net.certificate import spki_pin
+from porttunnel.services.listener import real_endpoint, with_backlog
 from porttunnel.services.server import (
     DATABASE_NAME,
     Options,
     ServerService,
     makeService,
     public_address,
-    real_endpoint,
-    with_backlog,
 )
 from porttunnel.services.server_config import ServerSettings
 from porttunnel.session import request
@@ -71,7 +70,7 @@ run()
 """
 # Runs twistd with endpoints that fail once the reactor runs, as those behind a network do.
 LATE_TWISTD = """
-import porttunnel.services.server as service
+import porttunnel.services.listener as service
 from twisted.internet.defer import Deferred
 class LateEndpoint:
     def __init__(self, reactor, description):

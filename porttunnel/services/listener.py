@@ -1,0 +1,128 @@
+"""What services that listen have in common: opening, saying where, giving up with a sentence."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import sys
+from abc import ABC, abstractmethod
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from porttunnel.errors import ConfigurationError
+
+__all__ = ["ListeningService", "listen_on", "print_line", "real_endpoint", "with_backlog"]
+
+# Connections that wait to be taken. Twisted's 50 fill within a millisecond of a rush; whoever
+# comes then tries again after a whole second.
+LISTEN_BACKLOG = 1024
+_SOCKET_ENDPOINT = re.compile("(haproxy:)?(tcp|tcp6|ssl):", re.IGNORECASE)
+_ZERO_PORT = re.compile(r"(?<=:)(port=)?0(?=:|$)")
+
+
+class ListeningService(Service, ABC):
+    """Opens everything in ``startService``, and ends in order.
+
+    :param reactor: the reactor.
+    :ivar program: how the program is called, for what is said when it can't run.
+    """
+
+    program: str
+    _log = Logger()
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._problem: str | None = None
+
+    def startService(self) -> None:
+        """Open everything.
+
+        :raises SystemExit: something can't be opened; with a sentence for the operator, which a
+            traceback would hide.
+        """
+        Service.startService(self)
+        opening = Deferred.fromCoroutine(self._open())
+        opening.addErrback(self._give_up)
+        if self._problem is not None:
+            raise SystemExit(f"{self.program}: {self._problem}")
+
+    def stopService(self) -> Deferred[None]:
+        """Take nobody new, say goodbye to those who are there, and end."""
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    @abstractmethod
+    async def _open(self) -> None:
+        """Open everything.
+
+        :raises ConfigurationError: something can't be opened.
+        """
+
+    @abstractmethod
+    async def _stop(self) -> None:
+        """Close everything, also what was opened in part."""
+
+    def _give_up(self, failure: Failure) -> None:
+        self._problem = failure.getErrorMessage()
+        if failure.check(ConfigurationError):
+            self._log.critical("the service can't run: {problem}", problem=self._problem)
+        else:
+            self._log.failure("the service can't run", failure)
+        if self._reactor.running:
+            # An endpoint took its time to fail. twistd returns 0 however its reactor came to
+            # stop; what restarts services looks at that.
+            atexit.register(os._exit, 1)
+            self._reactor.stop()
+
+
+async def listen_on(
+    reactor: Any, description: str, factory: IProtocolFactory, example: str
+) -> IListeningPort:
+    """Listen at an endpoint string.
+
+    :param example: of one, for what is said about a wrong one.
+    :raises ConfigurationError: it is none, or can't be listened on.
+    """
+    try:
+        port: IListeningPort = await serverFromString(reactor, with_backlog(description)).listen(
+            factory
+        )
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(
+            f"{description!r} is no endpoint to listen on ({error}); write for instance {example}"
+        ) from error
+    except (CannotListenError, OSError) as error:
+        raise ConfigurationError(
+            f"can't listen on {description}: {error} Stop the program that does, or choose "
+            "another port"
+        ) from error
+    return port
+
+
+def with_backlog(description: str) -> str:
+    """The endpoint string with room for a rush of connections, unless it says how much."""
+    if not _SOCKET_ENDPOINT.match(description) or ":backlog=" in description:
+        return description
+    return f"{description}:backlog={LISTEN_BACKLOG}"
+
+
+def real_endpoint(description: str, port: IListeningPort) -> str:
+    """The endpoint string with the port that was really taken in place of 0."""
+    host = port.getHost()
+    if isinstance(host, IPv4Address | IPv6Address):
+        return _ZERO_PORT.sub(lambda match: f"{match[1] or ''}{host.port}", description, count=1)
+    return description
+
+
+def print_line(line: str) -> None:
+    """To the real standard output: twistd turns the other one into its log."""
+    print(line, file=sys.__stdout__, flush=True)
