@@ -18,6 +18,7 @@ from porttunnel.mqtt.packet import (
     Auth,
     Disconnect,
     Packet,
+    PacketType,
     Pingreq,
     Pingresp,
     Puback,
@@ -142,6 +143,8 @@ class ServerConnection(Reception):
             if self.state is ConnectionState.DECIDING:
                 self._keep_early(data[offset:])
                 return
+            if self.state is ConnectionState.NEW and not reader.kept_bytes:
+                _check_first_byte(data[offset])
             if reader.kept_bytes:
                 count = min(reader.missing_bytes, end - offset)
                 for first_byte, body in reader.feed(data[offset : offset + count]):
@@ -165,8 +168,8 @@ class ServerConnection(Reception):
                     continue
             found = self._reader.find(window, offset)
             if found is None or found[1] > end:
-                for _ in self._reader.feed(memoryview(window)[offset:]):
-                    pass  # it is incomplete, and only kept
+                # It is incomplete: nothing comes out, it is only kept.
+                next(self._reader.feed(memoryview(window)[offset:]), None)
                 return end
             first_byte = window[offset]
             start, offset = found
@@ -271,3 +274,9 @@ class ServerConnection(Reception):
                 "the client takes no packet as large as its answer", ReasonCode.PACKET_TOO_LARGE
             )
         self.send(encoded)
+
+
+def _check_first_byte(first_byte: int) -> None:
+    # What is not MQTT could announce a long packet, and never send it.
+    if first_byte >> 4 != PacketType.CONNECT:
+        raise MqttError("the first packet is no CONNECT", ReasonCode.PROTOCOL_ERROR)

@@ -25,7 +25,7 @@ from porttunnel.mqtt.encode import encode, encode_refusal
 from porttunnel.mqtt.entrance import Terms, accepted_will, encode_connack, negotiate, open_session
 from porttunnel.mqtt.exchange import Exchange
 from porttunnel.mqtt.paced_outbox import PacedOutbox
-from porttunnel.mqtt.packet import Auth, Connack, Connect, Disconnect, PacketType, Version
+from porttunnel.mqtt.packet import Auth, Connack, Connect, Disconnect, Version
 from porttunnel.mqtt.policy import Admission, Attempt, Challenge, Client, Decision, Refusal
 from porttunnel.mqtt.property import Properties
 from porttunnel.mqtt.reason import CONNACK_REASONS, DISCONNECT_REASONS, ReasonCode
@@ -144,13 +144,12 @@ class Reception(PacedOutbox):
             self._end(reason, now)
 
     def _receive_connect(self, first_byte: int, body: memoryview, now: float) -> None:
-        """The first packet.
+        """The first packet, a CONNECT.
 
-        :raises MqttError: it is not CONNECT, or a wrong one.
+        :raises MqttError: it is wrong.
         """
         exchange = self._exchange
-        if first_byte >> 4 == PacketType.CONNECT:
-            self._answered_in = connect_version(body)
+        self._answered_in = connect_version(body)
         if not exchange.take_connect(now):
             raise MqttError("too many connect at the moment", ReasonCode.CONNECTION_RATE_EXCEEDED)
         connect = cast("Connect", decode(first_byte, body, None))  # it takes nothing else
