@@ -10,8 +10,12 @@ text
     UTF-8 that comes in pieces
 close
     what a Close frame can say
+message
+    whole messages out of the pieces that come
 connection
     one connection after its handshake: messages or a stream of bytes, pings, the closing handshake
+state, event
+    where it stands, and what it reports
 
 There are no extensions; offers of compression are ignored. ``porttunnel.net.websocket`` runs this
 on Twisted.

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 from porttunnel.errors import CutOff, LocalProtocolError, WebSocketError
 from porttunnel.websocket.close import CloseCode, decode_close, encode_close
+from porttunnel.websocket.event import CloseReceived, ConnectionFailed, Event
 from porttunnel.websocket.frame import FrameLimits, FrameReader, Opcode, encode_head
 from porttunnel.websocket.mask import Unmask, unmask
-from porttunnel.websocket.message import BytesReceived, MessageGatherer, TextReceived
+from porttunnel.websocket.message import MessageGatherer
 from porttunnel.websocket.state import TRANSITIONS, ConnectionState, ConnectionStep
 
-__all__ = ["CloseReceived", "ConnectionFailed", "Limits", "ServerConnection"]
+__all__ = ["STREAM_FRAMES", "Limits", "ServerConnection"]
 
 # What waits shares a frame up to here. A client that looks at whole frames only waits no longer
 # for a larger one's end, and of a frame that the network took in part the rest has to be kept.
@@ -54,34 +55,6 @@ class Limits:
     frames: FrameLimits | None = None
     ping_seconds: float | None = PING_SECONDS
     pong_seconds: float = PONG_SECONDS
-
-
-@dataclass(frozen=True, slots=True)
-class CloseReceived:
-    """The peer has closed, or has answered our Close: the connection ends well.
-
-    If it was the first to close, what is sent before the next ``data_to_send`` goes before our
-    answer.
-
-    :ivar code: None if it gave none.
-    """
-
-    code: int | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionFailed:
-    """The connection has ended badly.
-
-    :ivar error: a ``WebSocketError``, of which the peer is told, after what is sent before the
-        next ``data_to_send``; or a ``CutOff``: nobody is there to be told.
-    """
-
-    error: WebSocketError | CutOff
-
-
-Event = TextReceived | BytesReceived | CloseReceived | ConnectionFailed
 
 
 class ServerConnection:

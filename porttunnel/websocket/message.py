@@ -5,28 +5,13 @@ Source: RFC 6455, sections 5.4 and 5.6.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from porttunnel.websocket.event import BytesReceived, TextReceived
 from porttunnel.websocket.frame import Opcode
 from porttunnel.websocket.text import TextDecoder
 
-__all__ = ["BytesReceived", "MessageGatherer", "TextReceived"]
+__all__ = ["MessageGatherer"]
 
 _TEXT = int(Opcode.TEXT)
-
-
-@dataclass(frozen=True, slots=True)
-class TextReceived:
-    """A whole message."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class BytesReceived:
-    """A whole message; the view is valid until the next ``receive_data``."""
-
-    payload: memoryview
 
 
 class MessageGatherer:

@@ -15,5 +15,6 @@ TARGETS = {
     "master": "tests.fuzz.member",
     "first_bytes": "tests.fuzz.port",
     "mqtt": "tests.fuzz.mqtt",
+    "websocket": "tests.fuzz.websocket",
     "control": "tests.fuzz.wire",
 }

@@ -26,6 +26,7 @@ RUNS = {
     "master": 150,
     "first_bytes": 2_000,
     "mqtt": 6_000,
+    "websocket": 2_000,
 }
 
 

@@ -6,13 +6,11 @@ from collections.abc import Iterable
 
 from porttunnel.errors import WebSocketError
 from porttunnel.websocket.connection import (
-    CloseReceived,
-    ConnectionFailed,
     Limits,
     ServerConnection,
 )
+from porttunnel.websocket.event import BytesReceived, CloseReceived, ConnectionFailed, TextReceived
 from porttunnel.websocket.frame import FrameLimits
-from porttunnel.websocket.message import BytesReceived, TextReceived
 from porttunnel.websocket.state import ConnectionState
 from tests.websocket.client import Frame, frame, read_frames
 

@@ -13,14 +13,12 @@ from porttunnel.websocket.connection import (
     MAX_SENT_FRAME_BYTES,
     PING_SECONDS,
     PONG_SECONDS,
-    CloseReceived,
-    ConnectionFailed,
     Limits,
     ServerConnection,
 )
+from porttunnel.websocket.event import BytesReceived, CloseReceived, ConnectionFailed, TextReceived
 from porttunnel.websocket.frame import FrameLimits, Opcode
 from porttunnel.websocket.mask import unmask
-from porttunnel.websocket.message import BytesReceived, TextReceived
 from porttunnel.websocket.state import ConnectionState
 from tests.websocket.client import Frame, cuts, frame, read_frames
 

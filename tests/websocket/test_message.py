@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from porttunnel.errors import WebSocketError
+from porttunnel.websocket.event import BytesReceived, TextReceived
 from porttunnel.websocket.frame import Opcode
-from porttunnel.websocket.message import BytesReceived, MessageGatherer, TextReceived
+from porttunnel.websocket.message import MessageGatherer
 
 
 def test_what_comes_whole_is_not_copied() -> None:

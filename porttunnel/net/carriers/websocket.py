@@ -17,11 +17,10 @@ from porttunnel.net.carriers.interface import Carrier, Receiver
 from porttunnel.net.native_mask import unmask
 from porttunnel.websocket.close import CloseCode
 from porttunnel.websocket.connection import (
-    CloseReceived,
-    ConnectionFailed,
     Limits,
     ServerConnection,
 )
+from porttunnel.websocket.event import CloseReceived, ConnectionFailed
 from porttunnel.websocket.handshake import (
     Accepted,
     Refused,
