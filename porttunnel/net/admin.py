@@ -6,17 +6,16 @@ the server is.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.pages import notFound
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
+from porttunnel.net.admin_page import NO_METRICS, format_page, make_site, prepare
 from porttunnel.net.tunnel_server import TunnelServerFactory
 
 __all__ = ["admin_site"]
@@ -28,51 +27,6 @@ try:
     from porttunnel.net.metrics import format_metrics
 except ImportError:
     format_metrics = None
-
-_NO_METRICS = (
-    "There are no metrics, because prometheus-client is not installed. "
-    "Run: pip install 'porttunnel[metrics]' and start the server again.\n"
-)
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<meta charset="utf-8">
-<title>porttunnel server</title>
-<h1>porttunnel server</h1>
-<p>{state}</p>
-<table>
-{rows}
-</table>
-<p><a href="metrics">metrics</a> · <a href="healthz">healthz</a> · <a href="readyz">readyz</a></p>
-</html>
-"""
-
-
-class _RootResource(Resource):
-    """Has its children and nothing else."""
-
-    def __init__(self) -> None:
-        Resource.__init__(self)
-
-    def getChild(self, path: bytes, request: Request) -> Any:
-        return notFound()
-
-
-class _TextResource(Resource):
-    """Answers with what ``text`` returns: a status code and a text."""
-
-    isLeaf = True
-
-    def __init__(
-        self, text: Callable[[], tuple[int, str]], content_type: str = "text/plain"
-    ) -> None:
-        Resource.__init__(self)
-        self._text = text
-        self._content_type = content_type
-
-    def render_GET(self, request: Request) -> bytes:
-        code, text = self._text()
-        _prepare(request, code, self._content_type)
-        return text.encode("utf-8")
 
 
 class _ReadyResource(Resource):
@@ -96,10 +50,10 @@ class _ReadyResource(Resource):
 
     def render_GET(self, request: Request) -> bytes | int:
         if self._server.draining:
-            _prepare(request, 503)
+            prepare(request, 503)
             return b"draining: members are told to come back later\n"
         if not self._is_listening():
-            _prepare(request, 503)
+            prepare(request, 503)
             return b"not listening yet\n"
         gone = request.notifyFinish()
         gone.addErrback(lambda _: None)
@@ -118,7 +72,7 @@ class _ReadyResource(Resource):
 
     def _answer(self, answer: tuple[int, bytes], request: Request, gone: Deferred[None]) -> None:
         if not gone.called:
-            _prepare(request, answer[0])
+            prepare(request, answer[0])
             request.setHeader(b"content-length", str(len(answer[1])).encode("ascii"))
             request.write(answer[1])
             request.finish()
@@ -137,25 +91,17 @@ def admin_site(
     :param is_listening: whether all listeners are up.
     :param probe: writes to the store, or fails.
     """
-    root = _RootResource()
-    page = _TextResource(lambda: (200, _format_page(server)), "text/html; charset=utf-8")
-    root.putChild(b"", page)
-    root.putChild(b"healthz", _TextResource(lambda: (200, "ok\n")))
-    root.putChild(b"readyz", _ReadyResource(reactor, server, is_listening, probe))
-    root.putChild(b"metrics", _TextResource(lambda: _metrics(server)))
-    # No line for each look: a monitor that comes every few seconds would fill the log.
-    return Site(root, logPath=os.devnull, reactor=reactor)
-
-
-def _prepare(request: Request, code: int, content_type: str = "text/plain") -> None:
-    request.setResponseCode(code)
-    request.setHeader(b"content-type", content_type.encode("ascii"))
-    request.setHeader(b"cache-control", b"no-store")
+    return make_site(
+        reactor,
+        page=lambda: _format_page(server),
+        ready=_ReadyResource(reactor, server, is_listening, probe),
+        metrics=lambda: _metrics(server),
+    )
 
 
 def _metrics(server: TunnelServerFactory) -> tuple[int, str]:
     if format_metrics is None:
-        return 501, _NO_METRICS
+        return 501, NO_METRICS
     return 200, format_metrics(server).decode("utf-8")
 
 
@@ -171,7 +117,5 @@ def _format_page(server: TunnelServerFactory) -> str:
         "links that broke a rule": sum(counters.failed_links.values()),
         "connections refused": counters.refused_connections,
     }
-    rows = "\n".join(
-        f"<tr><th scope=row>{name}</th><td>{number}</td></tr>" for name, number in numbers.items()
-    )
-    return _PAGE.format(state="draining" if server.draining else "in service", rows=rows)
+    state = "draining" if server.draining else "in service"
+    return format_page("porttunnel server", state, numbers)

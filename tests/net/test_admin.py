@@ -5,31 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet import defer, endpoints, reactor
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from porttunnel.net import admin
 from porttunnel.net.tunnel_link import LiveSession
 from porttunnel.net.tunnel_server import TunnelServerFactory
-
-
-class Question(Protocol):
-    def __init__(self, request: bytes) -> None:
-        self.request = request
-        self.data = b""
-        self.ended: defer.Deferred[bytes] = defer.Deferred()
-
-    def connectionMade(self) -> None:
-        assert self.transport is not None
-        self.transport.write(self.request)
-
-    def dataReceived(self, data: bytes) -> None:
-        self.data += data
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.ended.callback(self.data)
+from tests.net.http_question import Question, ask
 
 
 class AdminTests(TestCase):
@@ -55,13 +38,7 @@ class AdminTests(TestCase):
 
     async def ask(self, path: str, method: str = "GET") -> tuple[int, bytes, bytes]:
         """Status, head, body."""
-        question = Question(
-            f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
-        )
-        client = endpoints.clientFromString(reactor, f"tcp:127.0.0.1:{self.port.getHost().port}")
-        await client.connect(Factory.forProtocol(lambda: question))
-        head, _, body = (await question.ended).partition(b"\r\n\r\n")
-        return int(head.split()[1]), head.lower(), body
+        return await ask(self.port.getHost().port, path, method)
 
     def fill(self) -> None:
         session = LiveSession(b"sixteen bytes id")
