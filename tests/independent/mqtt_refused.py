@@ -363,7 +363,7 @@ def _subscribes(cases: Cases) -> None:
         cases.add(f"SUBSCRIBE with {options:08b}", 5, made, PROTOCOL_ERROR)
     for options in (3, 4, 8, 16, 32, 64, 128, 0xFD):
         made = frame("SUBSCRIBE", one + text("a") + bytes([options]))
-        cases.add(f"SUBSCRIBE with {options:08b}", 4, made, MALFORMED, [], ["3-8.3-4"])
+        cases.add(f"SUBSCRIBE with {options:08b}", 4, made, MALFORMED, [], ["3.8.3-4"])
     made = frame("SUBSCRIBE", no_properties + text("$share/g/a") + bytes([0b100]))
     cases.add("SUBSCRIBE, shared and no-local", 5, made, PROTOCOL_ERROR, ["3.8.3-4"])
     zero = word(0)
