@@ -20,7 +20,9 @@ WINDOW_BYTES = 8 * 1024 * 1024  # between the head and the slowest that counts; 
 LAGGARD_SECONDS = 0.9  # who blocks so long has stalled; on a busy machine half of it is usual
 DROP_SECONDS = 10.0  # a whole window behind for so long, while others move
 DAWDLING_SECONDS = 10.0  # over so long it is judged whether the others only wait for a member
-DAWDLING_SHARE = 0.9  # of that time: they are ten times as fast; on a busy machine all are slow
+# Of that time: they are five times as fast, or more, as their reports come 25 ms late. On a busy
+# machine all are slow.
+DAWDLING_SHARE = 0.8
 STILL_SECONDS = 1.0  # nobody moves for so long: it's our own link, and no member's fault
 MAX_KEPT_BYTES = 32 * 1024 * 1024  # for laggards, over all: ten seconds at 25 Mbit/s
 RESENT_AHEAD_BYTES = 1024 * 1024  # in a member's pair at a time, so that it has room for others

@@ -150,6 +150,31 @@ class WriterTests(InMemoryTestCase):
         self.run_lines()
         self.assertEqual(producer.told[-1], "resume")
 
+    def test_who_takes_a_little_all_the_time_is_left_behind(self) -> None:
+        shared, quick = self.pair()
+        Listener(quick)
+        slow = self.join(shared)
+        listener = Listener(slow)
+        slow.on_broadcast(listener, counts_consumed=True)
+        writer = shared.broadcast()
+        written = []
+        for _ in range(150):
+            before = writer.written_bytes
+            if not writer.is_full:
+                writer.write(bytes(MEBIBYTE))
+                self.run_lines()
+            written.append(writer.written_bytes - before)
+            if not listener.lost:
+                slow.broadcast_consumed(MEBIBYTE // 16)
+            for _ in range(20):
+                self.pass_time(0.01)
+        # For some ten seconds it sets the pace, then it's dropped, and the other one goes on.
+        self.assertEqual(len(listener.lost), 1)
+        self.assertIn("too slow", str(listener.lost[0]))
+        self.assertLess(sum(written[10:50]), 5 * MEBIBYTE)
+        self.assertEqual(sum(written[-40:]), 40 * MEBIBYTE)
+        self.assertNoResult(slow.when_done())
+
     def test_a_pull_producer_is_asked_piece_by_piece(self) -> None:
         shared = self.share()
         writer = shared.broadcast()

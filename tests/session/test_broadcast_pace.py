@@ -77,7 +77,7 @@ def test_some_of_many_can_be_left_behind() -> None:
     assert sent > 40.0 * DAWDLING_SECONDS
 
 
-@pytest.mark.parametrize("rates", [(1.0, 2.0, 4.0), (1.0, 5.0), (0.3, 0.3, 0.3, 40.0, 40.0)])
+@pytest.mark.parametrize("rates", [(1.0, 2.0, 4.0), (3.0, 4.0, 4.0), (0.3, 0.3, 0.3, 40.0, 40.0)])
 def test_whose_pace_is_a_few_times_another_one_or_that_of_most_is_waited_for(
     rates: tuple[float, ...],
 ) -> None:

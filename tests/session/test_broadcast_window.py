@@ -407,7 +407,7 @@ def test_who_dawdles_on_is_dropped() -> None:
     assert master.dropped() == [3]
 
 
-def test_who_is_not_ten_times_as_slow_is_waited_for() -> None:
+def test_who_is_not_five_times_as_slow_is_waited_for() -> None:
     master = Master(2, 3)
     stall(master)
     end = dawdle(master, 5 * DAWDLING_SECONDS, share=DAWDLING_SHARE - 0.05)
