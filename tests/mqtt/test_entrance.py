@@ -29,7 +29,6 @@ def admission(**profile: Any) -> Admission:
 
 
 class TestNegotiating:
-    @pytest.mark.mqtt5("3.2.2-22")
     def test_what_3_1_1_gets(self) -> None:
         clean = negotiate(Connect(V3, "c", keep_alive_seconds=30), admission(), None)
         assert (clean.keep_alive_seconds, clean.session_expiry_seconds) == (30, 0)
@@ -40,6 +39,7 @@ class TestNegotiating:
         )
         assert kept.session_expiry_seconds == 7
 
+    @pytest.mark.mqtt5("3.1.2-27")
     def test_what_5_gets_that_asks_for_nothing(self) -> None:
         terms = negotiate(Connect(V5, "c"), admission(), None)
         assert (terms.session_expiry_seconds, terms.receive_maximum) == (0, 0xFFFF)
@@ -68,7 +68,7 @@ class TestNegotiating:
         assert (told.response_information, told.reason_string) == ("answers/", "welcome")
         assert told.assigned_client_identifier == "assigned"
 
-    @pytest.mark.mqtt5("3.1.2-31")
+    @pytest.mark.mqtt5("3.1.2-28")
     def test_nobody_is_told_what_it_did_not_ask_for(self) -> None:
         given = Admission(profile=Profile(), response_information="x", authentication_data=b"x")
         for properties in (EMPTY, Properties(request_response_information=False)):
@@ -100,6 +100,7 @@ class TestNegotiating:
         assert told.shared_subscription_available is False
         assert told.subscription_identifiers_available is False
 
+    @pytest.mark.mqtt5("3.2.2-22")
     @pytest.mark.parametrize(
         ("wanted", "longest", "holds", "told"),
         [(0, None, 0, None), (30, 60, 30, None), (90, 60, 60, 60), (0, 60, 60, 60)],
@@ -181,7 +182,7 @@ class TestSessions:
         assert (new is first, present) == (False, False)
         assert exchange.sessions == {"c": new}
 
-    @pytest.mark.mqtt5("3.1.4-3", "3.1.2-26")
+    @pytest.mark.mqtt5("3.1.4-3", "3.1.3-9")
     @pytest.mark.mqtt3("3.1.4-2")
     @pytest.mark.parametrize("expiry", [0.0, 10.0])
     def test_are_taken_over(self, expiry: float) -> None:
@@ -201,6 +202,7 @@ class TestSessions:
 
 
 class TestConnack:
+    @pytest.mark.mqtt5("3.2.2-19", "3.1.2-24")
     def test_a_text_is_left_out_if_it_is_too_long(self) -> None:
         packet = Connack(False, properties=Properties(reason_string="x" * 100, receive_maximum=9))
         long = encode(packet, V5)

@@ -136,7 +136,7 @@ class TestParting:
         assert session.incoming == set()
         assert fixture.wills() == 0
 
-    @pytest.mark.mqtt5("3.1.2-25", "4.1.0-2")
+    @pytest.mark.mqtt5("3.1.2-23", "4.1.0-2")
     @pytest.mark.mqtt3("4.1.0-1")
     def test_another_one_ends_in_its_time(self, fixture: Fixture) -> None:
         exchange = fixture.exchange
@@ -226,7 +226,7 @@ class TestWills:
         assert fixture.wills() == 1
         assert fixture.exchange.sessions == {}
 
-    @pytest.mark.mqtt5("3.1.2-16", "3.1.2-17")
+    @pytest.mark.mqtt5("3.1.2-14", "3.1.2-15")
     @pytest.mark.mqtt3("3.1.2-16", "3.1.2-17")
     @pytest.mark.parametrize("retain", [False, True])
     def test_are_kept_if_they_say_so(self, fixture: Fixture, retain: bool) -> None:

@@ -8,6 +8,7 @@ from porttunnel.mqtt.packet_id import MAX_PACKET_ID, PacketIds
 
 
 @pytest.mark.mqtt5("2.2.1-3")
+@pytest.mark.mqtt3("2.3.1-2")
 def test_ids_are_taken_in_turn_and_not_used_twice() -> None:
     ids = PacketIds()
     assert [ids.allocate() for _ in range(3)] == [1, 2, 3]

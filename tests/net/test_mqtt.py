@@ -130,14 +130,14 @@ class WaysTests(MQTTTestCase):
         self.assertEqual(len(inbox.messages), 3)
 
     @pytest.mark.mqtt5("4.2.0-1")
-    @pytest.mark.mqtt3("4.2.0-1")
+    @pytest.mark.mqtt3("7.1.1-1", "7.1.2-1")
     async def test_tcp(self) -> None:
         connector = await self.tcp()
         for version in Version:
             await self.exchange(connector, version)
 
     @pytest.mark.mqtt5("4.2.0-1", "6.0.0-1", "6.0.0-2", "6.0.0-3", "6.0.0-4")
-    @pytest.mark.mqtt3("4.2.0-1", "6.0.0-1", "6.0.0-2", "6.0.0-3", "6.0.0-4")
+    @pytest.mark.mqtt3("7.1.1-1", "7.1.2-1", "6.0.0-1", "6.0.0-2", "6.0.0-3", "6.0.0-4")
     async def test_websocket(self) -> None:
         connector = await self.websocket()
         for version in Version:
