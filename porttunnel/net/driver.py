@@ -83,8 +83,17 @@ class MachineDriver:
         self.flush()
 
     def carrier_received(self, data: memoryview) -> None:
-        """Bytes came."""
+        """Bytes came; what happened is given out while views into them are valid."""
         self._machine.receive_data(data, self._reactor.seconds())
+        # A flush that an event's receiver asks for comes at the reading's end.
+        settling, self._settling = self._settling, True
+        try:
+            self._report()
+        finally:
+            self._settling = settling
+
+    def reading_done(self) -> None:
+        """Answer what came."""
         self.flush()
 
     def carrier_writable(self) -> None:

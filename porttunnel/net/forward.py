@@ -87,7 +87,6 @@ class Forwarder:
             return
         if not self._streams.write(self._stream, data):
             self._pause()
-        self._owner.flush()
 
     def carrier_writable(self) -> None:
         """The socket takes bytes again."""

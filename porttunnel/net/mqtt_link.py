@@ -92,6 +92,9 @@ class MQTTLink:
             self._expect_deadline(core)
         self._owner.settle_soon()
 
+    def reading_done(self) -> None:
+        """What came of it goes out with what others bring in this turn."""
+
     def carrier_writable(self) -> None:
         self._blocked = False
         self.flush()

@@ -157,6 +157,9 @@ class TunnelLink:
         if pending is not None:
             self._server.forward(self, pending, views)
 
+    def reading_done(self) -> None:
+        """Each run was passed on already."""
+
     def carrier_writable(self) -> None:
         while self.waiting.count:
             views = self.waiting.views()

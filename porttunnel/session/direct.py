@@ -70,6 +70,7 @@ class DirectPath(Path):
                 self._receive_packets(self.peer, data, now)
         except (ProtocolError, AuthenticationFailed) as error:
             self._break(error, now)
+        self._owner.peers.reading_done()
 
     def receive_eof(self, now: float) -> None:
         """The other side closed the connection, or it broke."""

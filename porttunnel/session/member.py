@@ -90,6 +90,7 @@ class Member(ABC):
             self._lose_link(error, now)
         except _ERRORS as error:
             self._fail(error)
+        self._peers.reading_done()
 
     def receive_eof(self, now: float) -> None:
         """The tunnel server closed the connection, or it broke."""

@@ -15,9 +15,11 @@ from porttunnel.errors import RemoteProtocolError
 
 __all__ = [
     "ALL_MEMBERS",
+    "DATA_WORDS",
     "FLAG_GROUP",
     "FLAG_RESYNC",
     "FLAG_SYNCED",
+    "HEADER",
     "HEADER_BYTES",
     "MASTER",
     "MAX_PACKET_BYTES",
@@ -55,7 +57,7 @@ FLAG_SYNCED = 0x0004
 
 _MAGIC_AND_VERSION = 0x50540100  # "PT", version 1, room for the type
 _SUITE = 1 << 16
-_HEADER = struct.Struct(">IIIHHQQI")
+HEADER = struct.Struct(">IIIHHQQI")
 # Only what tells whether a packet continues a run: a third of the time of the whole header.
 _RUN_HEADER = struct.Struct(">Q4xI16xI")  # magic to flags, sender and target, length
 
@@ -77,6 +79,10 @@ class PacketType(IntEnum):
     PONG = 0x31
     ERROR = 0x3F
 
+
+# The first eight bytes of DATA in a pair. Bulk data writes its headers itself, with all fields in
+# their order: a call with their names would cost as much again.
+DATA_WORDS = (_MAGIC_AND_VERSION | PacketType.DATA, _SUITE)
 
 # type: shortest body, longest body, flags that may be set
 _RULES: dict[PacketType, tuple[int, int, tuple[int, ...]]] = {
@@ -134,7 +140,7 @@ def decode_header(data: bytes | bytearray | memoryview, offset: int = 0) -> Head
     :param data: at least ``offset`` + 36 bytes.
     :raises RemoteProtocolError: wrong magic, version, type, suite, flag or length.
     """
-    word, suite_flags, epoch, sender, target, number, ack, length = _HEADER.unpack_from(
+    word, suite_flags, epoch, sender, target, number, ack, length = HEADER.unpack_from(
         data, offset
     )
     rule = _BY_WORD.get(word)
@@ -171,7 +177,7 @@ def encode_header_into(
     flags: int = 0,
 ) -> None:
     """Write a header into the first 36 bytes of ``buffer``; ``length`` is the body's."""
-    _HEADER.pack_into(
+    HEADER.pack_into(
         buffer,
         0,
         _MAGIC_AND_VERSION | kind,

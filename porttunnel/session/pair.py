@@ -19,8 +19,10 @@ from porttunnel.session.draft import PacketDraft
 from porttunnel.session.event import PathKind
 from porttunnel.session.outbox import SlotPool
 from porttunnel.session.packet import (
+    DATA_WORDS,
     FLAG_RESYNC,
     FLAG_SYNCED,
+    HEADER,
     HEADER_BYTES,
     MAX_PACKET_BYTES,
     MAX_PLAINTEXT_BYTES,
@@ -189,33 +191,33 @@ class Pair:
 
     def seal(self) -> None:
         """Seal what waits now, and queue it on the path, if nothing must go before it."""
-        draft = self._draft
-        slot, length = draft.slot, draft.size_bytes
-        number = self._window.sealed
-        if self._must_advance():
-            self._sealer.advance()
+        draft, window, sealer = self._draft, self._window, self._sealer
+        slot, length, number = draft.slot, draft.size_bytes, window.sealed
+        if sealer.must_advance and self._must_advance():
+            sealer.advance()
             self._generation_began = number
-        encode_header_into(
+        HEADER.pack_into(
             slot.buffer,
-            PacketType.DATA,
+            0,
+            *DATA_WORDS,
+            sealer.generation,
             self.local_member,
             self.remote_member,
+            number,
+            self._receipts.expected,
             length + TAG_BYTES,
-            number=number,
-            ack=self._receipts.expected,
-            epoch=self._sealer.generation,
         )
-        self._sealer.seal_data(slot.view, length, number)
+        sealer.seal_data(slot.view, length, number)
         size = HEADER_BYTES + length + TAG_BYTES
-        behind = self._window.is_behind
+        behind = window.is_behind
         compact = size <= COMPACT_BYTES
         if compact:
-            self._window.keep(memoryview(bytes(slot.view[:size])), None)
+            window.keep(memoryview(bytes(slot.view[:size])), None)
         else:
-            self._window.keep(slot.view[:size], slot)
+            window.keep(slot.view[:size], slot)
         draft.empty(keep_slot=compact)
         if self._path is not None and not behind:
-            self._window.send_next(self._path)
+            window.send_next(self._path)
             self._receipts.reported()
 
     def _must_advance(self) -> bool:

@@ -47,6 +47,7 @@ class PeerBook:
         self._pairs_due: float | None = None  # the earliest of them, or before it
         self._unsettled: dict[int, Peer] = {}  # who may have something to acknowledge
         self._look_at: float | None = None
+        self._received: dict[int, Path] = {}  # of whom a packet came in this read, and where
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -81,7 +82,7 @@ class PeerBook:
     def receive_sealed(
         self, peer: Peer, header: Header, packet: memoryview, path: Path, now: float
     ) -> None:
-        """A DATA or ACK packet of a peer.
+        """A DATA or ACK packet of a peer; :meth:`reading_done` follows the last one of a read.
 
         :raises RemoteProtocolError: on a direct path: it is not right, and ends that path.
         :raises AuthenticationFailed: likewise.
@@ -110,17 +111,24 @@ class PeerBook:
             except (ProtocolError, AuthenticationFailed) as error:
                 self._fail(peer, error)
                 return
-        if peer.member not in self._peers:
-            return
-        self.watch(peer)
-        active = peer.pair.path
-        if active is None:
-            return
-        if peer.has_work:
-            # An acknowledgement may have opened the window.
-            active.turns[peer.member] = peer
-        if active is not path:
-            active.wake()  # an acknowledgement may have been put there
+        self._received[peer.member] = path
+
+    def reading_done(self) -> None:
+        """All packets of one read are in: see once for all of them what there is to do now."""
+        for member, path in self._received.items():
+            peer = self._peers.get(member)
+            if peer is None:
+                continue
+            self.watch(peer)
+            active = peer.pair.path
+            if active is None:
+                continue
+            if peer.has_work:
+                # An acknowledgement may have opened the window.
+                active.turns[member] = peer
+            if active is not path:
+                active.wake()  # an acknowledgement may have been put there
+        self._received.clear()
 
     def want_turn(self, peer: Peer) -> None:
         """A peer has something to send; without a path it waits for one."""

@@ -53,8 +53,9 @@ TRANSITIONS: dict[tuple[StreamState, StreamEvent], StreamState] = {
     for event in (_E.RESET_LOCALLY, _E.RESET_REMOTELY)
 }
 _REMOTE_EVENTS = frozenset(event for event in _E if event.name.endswith("_REMOTELY"))
-_SENDING = frozenset((_S.OPEN, _S.REMOTE_ENDED))
-_RECEIVING = frozenset((_S.OPEN, _S.LOCAL_ENDED))
+# Looked through by identity; a set would ask each time for the hash of an Enum, which is slow.
+_SENDING = (_S.OPEN, _S.REMOTE_ENDED)
+_RECEIVING = (_S.OPEN, _S.LOCAL_ENDED)
 
 
 class Stream:

@@ -79,6 +79,7 @@ class Line:
         """The broker's packets arrive."""
         data = b"".join(encode(packet, self.version) for packet in packets)
         self.receiver.carrier_received(memoryview(data))
+        self.receiver.reading_done()
 
     def accept(self, *, session_present: bool = False, **properties: Any) -> Connect:
         """The broker takes the client; its CONNECT."""

@@ -126,6 +126,7 @@ class DriverTests(SynchronousTestCase):
         self.assertEqual(self.line.sent, b"hello")
         self.core.reports += ["one", "two"]
         self.driver.carrier_received(memoryview(b"answer"))
+        self.driver.reading_done()
         self.assertEqual(self.core.received, b"answer")
         self.assertEqual(self.seen, ["one", "two"])
 
@@ -146,6 +147,7 @@ class DriverTests(SynchronousTestCase):
         self.connect()
         self.core.reports += ["this"]
         self.driver.carrier_received(memoryview(b"x"))
+        self.driver.reading_done()
         self.assertEqual(self.line.sent, b"answer to this")
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -159,6 +161,7 @@ class DriverTests(SynchronousTestCase):
                 self.driver.flush()
                 self.core.out += b"said in between"
                 self.driver.carrier_received(memoryview(b"more"))
+                self.driver.reading_done()
                 self.driver.carrier_writable()
 
         self.driver = MachineDriver(self.clock, self.core, report)
@@ -198,6 +201,7 @@ class DriverTests(SynchronousTestCase):
         self.core.reports += ["bad"]
         with self.assertRaises(ZeroDivisionError):
             self.driver.carrier_received(memoryview(b"x"))
+            self.driver.reading_done()
         self.on_event = self.seen.append
         self.core.reports += ["good"]
         self.core.out += b"more"
@@ -361,6 +365,7 @@ class DriverTests(SynchronousTestCase):
         self.assertEqual(self.line.unsent, [MIN_AHEAD_BYTES // 2])
         self.core.reports += ["answer"]
         self.driver.carrier_received(memoryview(b"more"))
+        self.driver.reading_done()
         self.assertEqual((self.seen, bytes(self.core.received)), (["answer"], b"more"))
         self.driver.carrier_lost(Failure(ConnectionDone()))
         self.assertEqual((self.gone, self.core.ended), (2, 2))

@@ -131,6 +131,7 @@ class ForwarderTests(InMemoryTestCase):
         self.run_lines()
         self.assertEqual(self.socket.calls, ["pause", "resume"])
         forwarder.carrier_received(memoryview(b"copied"))
+        forwarder.reading_done()
         self.run_lines()
         self.assertEqual(server.data, b"copied")
 
@@ -155,6 +156,7 @@ class ForwarderTests(InMemoryTestCase):
         count = 0
         while "pause" not in self.socket.calls:
             forwarder.carrier_received(memoryview(bytes(65_536)))
+            forwarder.reading_done()
             count += 65_536
         self.run_lines()
         server.transport.resumeProducing()
@@ -265,6 +267,7 @@ class ForwarderTests(InMemoryTestCase):
         self.socket.room = 100
         self.assertEqual(forwarder.lend(1), ())
         forwarder.carrier_received(memoryview(b"too late"))
+        forwarder.reading_done()
         forwarder.carrier_writable()
         forwarder.carrier_ended()
         forwarder.carrier_lost(Failure(ConnectionLost()))

@@ -159,6 +159,9 @@ class Echo(Waiting):
         self._kept += data
         self._send()
 
+    def reading_done(self) -> None:
+        pass
+
     def carrier_writable(self) -> None:
         self._send()
 

@@ -90,6 +90,7 @@ class End:
         for packet in packets:
             header, copy = decode_header(packet), memoryview(bytearray(packet))
             self.book.receive_sealed(peer, header, copy, path or self.book.link, NOW)
+        self.book.reading_done()
 
     def sent(self, path: Path | None = None) -> list[bytes]:
         """What goes out on a path, the link if nothing else is said."""

@@ -63,6 +63,9 @@ class Receiver(Protocol):
         The view is valid during the call only, and may be written to unless it is ``readonly``.
         """
 
+    def reading_done(self) -> None:
+        """No more bytes in this turn of the reactor: send what came of them together."""
+
     def carrier_writable(self) -> None:
         """:meth:`Carrier.send` would take bytes again."""
 
@@ -83,6 +86,3 @@ class Lender(Receiver, Protocol):
 
     def filled(self, count: int) -> None:
         """The first ``count`` bytes of the last loan are there; called after each, also with 0."""
-
-    def reading_done(self) -> None:
-        """No more bytes in this turn of the reactor: send what has come together."""

@@ -42,6 +42,7 @@ class CarrierProtocol(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Bytes of a transport that was not taken over."""
         self._receiver.carrier_received(memoryview(data))
+        self._receiver.reading_done()
 
     def readConnectionLost(self) -> None:
         """The peer half-closed."""

@@ -188,14 +188,23 @@ class TCPCarrier:
         return None
 
     def _read(self) -> None:
-        for _ in range(READS_PER_TURN):
-            count = self._socket.recv_into(_receive_view)
+        receiver = self._receiver
+        for turn in range(READS_PER_TURN):
+            try:
+                count = self._socket.recv_into(_receive_view)
+            except OSError as error:
+                if turn and error.errno in _WOULD_BLOCK:
+                    break
+                raise
             if count == 0:
+                if turn:
+                    receiver.reading_done()
                 self._end_of_bytes()
                 return
-            self._receiver.carrier_received(_receive_view[:count])
+            receiver.carrier_received(_receive_view[:count])
             if count < WORTH_ANOTHER_READ_BYTES or self._paused or self._broken or self._closed:
-                return
+                break
+        receiver.reading_done()
 
     def _read_into_loans(self) -> None:
         lender: Any = self._lender

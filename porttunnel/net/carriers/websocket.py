@@ -184,17 +184,18 @@ class WebSocketCarrier:
             self._open(*admitted)
 
     def carrier_received(self, data: memoryview) -> None:
-        connection = self._connection
-        if connection is None:
+        if self._connection is None:
             self._read_request(data)
-            return
-        connection.receive_data(data, self._reactor.seconds())
-        if connection.unsettled:
-            self._settle(connection)
+        else:
+            self._connection.receive_data(data, self._reactor.seconds())
 
     def reading_done(self) -> None:
+        # First, so that what it has to say goes before a Close frame.
         if self._receiver is not None:
             self._receiver.reading_done()
+        connection = self._connection
+        if connection is not None and connection.unsettled:
+            self._settle(connection)
 
     def carrier_writable(self) -> None:
         connection = self._connection

@@ -149,6 +149,7 @@ class _WebSocketProtocol(WebSocketClientProtocol):
     def onMessageFrameData(self, payload: bytes) -> None:
         if self._agreed and self._refused is None:
             self._receiver.carrier_received(memoryview(payload))
+            self._receiver.reading_done()
 
     def onMessageFrameEnd(self) -> None:
         """See above."""

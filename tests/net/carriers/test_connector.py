@@ -29,6 +29,9 @@ class Receiver:
     def carrier_received(self, data: memoryview) -> None:
         self.got.callback(bytes(data))
 
+    def reading_done(self) -> None:
+        pass
+
     def carrier_writable(self) -> None:
         pass
 

@@ -25,6 +25,9 @@ class Receiver:
     def carrier_received(self, data: memoryview) -> None:
         self.calls.append(bytes(data))
 
+    def reading_done(self) -> None:
+        self.calls.append("read")
+
     def carrier_ended(self) -> None:
         self.calls.append("ended")
 
@@ -41,4 +44,4 @@ def test_passes_on_what_an_ordinary_transport_does() -> None:
     protocol.writeConnectionLost()
     protocol.readConnectionLost()
     protocol.connectionLost(Failure(ConnectionDone()))
-    assert receiver.calls == [StockCarrier, b"bytes", "ended", ConnectionDone]
+    assert receiver.calls == [StockCarrier, b"bytes", "read", "ended", ConnectionDone]

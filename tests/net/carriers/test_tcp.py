@@ -80,6 +80,9 @@ class Receiver:
         self.on_received()
         self.note("received")
 
+    def reading_done(self) -> None:
+        self.note("done")
+
     def carrier_writable(self) -> None:
         self.note("writable")
         self.on_writable()
@@ -117,9 +120,6 @@ class Lender(Receiver):
         self.rooms += len(self.lent) - -(-count // self._room_bytes)
         self.data += b"".join(self.lent)[:count]
         self.note("filled" if count else "not filled")
-
-    def reading_done(self) -> None:
-        self.note("done")
 
 
 def take(peer: socket.socket, count: int) -> bytes:
@@ -252,7 +252,7 @@ class TCPCarrierTests(TestCase):
         receiver.carrier.resume_receiving()
         self.assertEqual(receiver.carrier.send([memoryview(b"answer")]), 6)
         self.assertEqual(await self.read_all(peer, 6), b"answer")
-        self.assertEqual(receiver.calls, ["made", "received", "ended"])
+        self.assertEqual(receiver.calls, ["made", "received", "done", "ended"])
         await self.close(receiver)
         assert receiver.reason is not None
         self.assertIs(receiver.reason.type, ConnectionDone)

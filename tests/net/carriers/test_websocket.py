@@ -97,6 +97,9 @@ class Receiver:
         self.received.append(bytes(data))
         self.note("received")
 
+    def reading_done(self) -> None:
+        self.upon.get("reading done", lambda: None)()
+
     def carrier_writable(self) -> None:
         self.note("writable")
 
@@ -124,6 +127,7 @@ class WebSocketCarrierTests(TestCase):
 
     def receive(self, data: bytes) -> None:
         self.carrier.carrier_received(memoryview(bytearray(data)))
+        self.carrier.reading_done()
 
     def open(self) -> None:
         self.carrier.carrier_made(self.beneath)
@@ -386,6 +390,12 @@ class ClosingTests(WebSocketCarrierTests):
         self.assertEqual(self.carrier.send([memoryview(b"late")]), 0)
         self.lose(ConnectionLost())
         self.assertIs(self.lost_by(), ConnectionDone)
+
+    def test_by_the_client_goes_after_what_the_receiver_kept_for_the_end_of_a_read(self) -> None:
+        self.receiver.upon["reading done"] = lambda: self.carrier.send([memoryview(b"yes")])
+        self.receive(frame(BINARY, b"?") + frame(PING) + frame(CLOSE))
+        sent = [Frame(0x8A, b""), Frame(0x82, b"yes"), Frame(0x88, b"")]
+        self.assertEqual(self.frames(), sent)
 
     def test_by_the_client_and_the_receiver_at_once(self) -> None:
         self.receiver.upon["ended"] = self.carrier.close

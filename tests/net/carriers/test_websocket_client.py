@@ -42,6 +42,9 @@ class Receiver:
             self.wanted = 0
             self.enough.callback(None)
 
+    def reading_done(self) -> None:
+        pass
+
     def carrier_writable(self) -> None:
         self.pending = self.pending[self.carrier.send([self.pending]) :]
 
