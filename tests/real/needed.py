@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from typing import NoReturn
 
 import pytest
 
-__all__ = ["needed_program"]
+__all__ = ["lacking", "needed_program"]
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"  # where servers lie, which few users have in PATH
 
@@ -22,8 +23,15 @@ def needed_program(name: str, package: str) -> str:
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), SYSTEM_PATH))
     found = shutil.which(name, path=path)
     if found is None:
-        text = f"no {name} here: apt install {package}"
-        if os.environ.get("PORTTUNNEL_REQUIRE_REAL") == "1":
-            pytest.fail(text)
-        pytest.skip(text)
+        lacking(f"no {name} here: apt install {package}")
     return found
+
+
+def lacking(text: str) -> NoReturn:
+    """Skip the test or, with PORTTUNNEL_REQUIRE_REAL=1, fail it.
+
+    :param text: what is missing, and how to get it.
+    """
+    if os.environ.get("PORTTUNNEL_REQUIRE_REAL") == "1":
+        pytest.fail(text)
+    pytest.skip(text)
