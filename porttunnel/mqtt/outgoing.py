@@ -61,7 +61,9 @@ _RELEASED = _Released()
 
 
 class _Backlog(msgspec.Struct, eq=False):
-    """Retained messages that are sent when there is room: made only then."""
+    """Retained messages that are sent when there is room, made only then; or one of QoS 0 that
+    came after them.
+    """
 
     deliveries: Iterator[Delivery]
     cost: int
@@ -113,7 +115,7 @@ class Outgoing:
 
     @property
     def queued_count(self) -> int:
-        """Messages that wait, without retained ones."""
+        """QoS 1 and 2 messages that wait, without retained ones."""
         return len(self._queue)
 
     @property
@@ -162,6 +164,10 @@ class Outgoing:
             return Outcome.DROPPED
         self.held_bytes += cost
         all_held.held += cost
+        if delivery.qos == 0:
+            # Not behind messages that wait for acknowledgements: later ones would overtake it.
+            self._backlog.append(_Backlog(iter((delivery,)), cost))
+            return Outcome.QUEUED
         if (
             outbox is None
             or self._quota <= 0
@@ -217,6 +223,8 @@ class Outgoing:
             delivery = next(self._backlog[0].deliveries, None)
             if delivery is None:
                 self._charge(-self._backlog.pop(0).cost)
+            elif delivery.message.has_expired(now):
+                continue
             elif delivery.qos:
                 self._charge(delivery.message.cost)
                 self._send_new(outbox, delivery, now)
@@ -230,9 +238,6 @@ class Outgoing:
             delivery = queue[0]
             if delivery.message.has_expired(now):
                 self._charge(-delivery.message.cost)
-            elif delivery.qos == 0:
-                self._charge(-delivery.message.cost)
-                self._send(outbox, delivery, 0, now)
             elif self._quota > 0:
                 self._send_new(outbox, delivery, now)
             else:
@@ -311,8 +316,11 @@ class Outgoing:
         if isinstance(delivery, Delivery):
             if self._quota <= 0 or outbox.waiting_bytes >= outbox.limit_bytes:
                 return False
-            self._quota -= 1
-            self._send(outbox, delivery, packet_id, now, dup=True)
+            if self._send(outbox, delivery, packet_id, now, dup=True):
+                self._quota -= 1
+            else:  # this connection takes less than the one before: as if it had arrived
+                del self._inflight[packet_id]
+                self._charge(-delivery.message.cost)
         elif delivery is not None:
             outbox.send(encode(Pubrel(packet_id), outbox.version))
         self._again.pop()
