@@ -247,11 +247,16 @@ class Intake:
         return encode(Pubrec(packet_id, reason), self._version)
 
     def _publish(self, message: Message, now: float) -> ReasonCode:
-        """Give a message that the client may publish to all who want it."""
+        """Give a message that the client may publish to all who want it.
+
+        :raises MqttError: there is no room to keep it, and 3.1.1 can't say so.
+        """
         session = self.session
         try:
             reach = self._exchange.publish(message, session.client, session, now)
         except MqttError as error:
+            if self._version is Version.V3_1_1:
+                raise  # it has no word for it but the end [MQTT-4.8.0-2]
             return ReasonCode(error.reason)
         return reason_of(reach)
 

@@ -216,12 +216,16 @@ class Reception(PacedOutbox):
         if attempt is not self._attempt or self._is_challenged:
             return  # too late, or answered already
         if isinstance(decision, Challenge):
+            if attempt.connect.properties.authentication_method is None:
+                # It could not answer [MQTT-4.12.0-6].
+                self._refuse(Refusal(reason=ReasonCode.NOT_AUTHORIZED), now)
+                return
             self._is_challenged = True
             self._due = now + self._exchange.bounds.authentication_seconds
             if not attempt.is_again:
                 self.state = ConnectionState.CHALLENGED
             self._send_auth(
-                ReasonCode.CONTINUE_AUTHENTICATION, attempt, decision.authentication_data
+                ReasonCode.CONTINUE_AUTHENTICATION, attempt, decision.authentication_data, now
             )
         elif attempt.is_again:
             self._attempt = None
@@ -229,7 +233,7 @@ class Reception(PacedOutbox):
             if isinstance(decision, Refusal):
                 self.cut(decision.reason, now, server_reference=decision.server_reference)
             else:
-                self._send_auth(ReasonCode.SUCCESS, attempt, decision.authentication_data)
+                self._send_auth(ReasonCode.SUCCESS, attempt, decision.authentication_data, now)
         elif isinstance(decision, Refusal):
             self._refuse(decision, now)
         else:
@@ -328,10 +332,25 @@ class Reception(PacedOutbox):
         if len(packet) <= self.packet_limit:
             self.send(packet)
 
-    def _send_auth(self, reason: ReasonCode, attempt: Attempt, data: bytes | None) -> None:
-        method = attempt.connect.properties.authentication_method
-        properties = Properties(authentication_method=method, authentication_data=data)
-        self.send(encode(Auth(reason, properties), self.version))
+    def _send_auth(
+        self, reason: ReasonCode, attempt: Attempt, data: bytes | None, now: float
+    ) -> None:
+        asked = attempt.connect.properties
+        properties = Properties(
+            authentication_method=asked.authentication_method, authentication_data=data
+        )
+        packet = encode(Auth(reason, properties), self.version)
+        limit = asked.maximum_packet_size
+        if limit is not None and len(packet) > limit:
+            self._fail(
+                MqttError(
+                    "a step of an authentication is too large for its client",
+                    ReasonCode.PACKET_TOO_LARGE,
+                ),
+                now,
+            )
+            return
+        self.send(packet)
 
     def _end(
         self,

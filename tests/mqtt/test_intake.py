@@ -332,3 +332,11 @@ class TestReceiving:
         answer = fixture.receive(too_much)
         assert answer == fixture.answer(Puback(2, ReasonCode.QUOTA_EXCEEDED))
         assert fixture.exchange.retained.count == 1
+
+    @pytest.mark.mqtt3("4.8.0-2")
+    def test_for_which_3_1_1_has_no_word(self) -> None:
+        fixture = Fixture(V3)
+        with pytest.raises(MqttError) as caught:
+            fixture.receive(Publish("b", bytes(2_000), 1, retain=True, packet_id=2))
+        assert caught.value.reason == ReasonCode.QUOTA_EXCEEDED
+        assert fixture.sent() == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from porttunnel.errors import LocalProtocolError
 from porttunnel.mqtt.broker import Broker
@@ -303,6 +304,28 @@ class TestEnhancedAuthentication:
         client.send(Connect(V5, "c", properties=METHOD))
         client.send(Pingreq())
         assert client.take(Connack).reason is ReasonCode.PROTOCOL_ERROR
+
+    @pytest.mark.mqtt5("4.12.0-6")
+    @pytest.mark.parametrize("version", Version)
+    def test_nobody_is_asked_who_could_not_answer(self, version: Version) -> None:
+        client = meet(Desk(Challenge(authentication_data=b"question")), version)
+        client.send(Connect(version, "c"), Pingreq())
+        (connack,) = client.read()
+        assert isinstance(connack, Connack)
+        assert connack.reason is ReasonCode.NOT_AUTHORIZED
+        assert connack.properties.authentication_method is None
+        assert client.core.is_closed
+
+    @pytest.mark.mqtt5("3.1.2-24")
+    def test_a_question_that_is_too_large(self) -> None:
+        small = replace(METHOD, maximum_packet_size=40)
+        client = meet(Desk(Challenge(authentication_data=bytes(50))))
+        client.send(Connect(V5, "c", properties=small))
+        assert client.take(Connack).reason is ReasonCode.PACKET_TOO_LARGE
+        client = meet(Desk(ADMITTED, Challenge(authentication_data=bytes(50))))
+        client.connect(properties=small)
+        client.send(Auth(ReasonCode.RE_AUTHENTICATE, METHOD))
+        assert client.take(Disconnect).reason is ReasonCode.PACKET_TOO_LARGE
 
     def test_but_a_goodbye(self) -> None:
         client = meet(Desk(Challenge()))
