@@ -19,11 +19,14 @@ unmask: Unmask = unmask_by_python
 if USES_NVX:
     from _nvx_xormasker import ffi, lib  # type: ignore[import-not-found]  # it is compiled
 
-    _BYTES = ffi.typeof("uint8_t[]")
+    # Each look-up in the library costs as much as a hundred bytes.
+    _array_of_bytes = ffi.typeof("uint8_t[]")
+    _from_buffer = ffi.from_buffer
+    _new, _apply, _free = lib.nvx_xormask_new, lib.nvx_xormask_process, lib.nvx_xormask_free
 
     def _unmask_natively(payload: memoryview, mask: bytes) -> None:
-        masker = lib.nvx_xormask_new(mask)
-        lib.nvx_xormask_process(masker, ffi.from_buffer(_BYTES, payload), len(payload))
-        lib.nvx_xormask_free(masker)
+        masker = _new(mask)
+        _apply(masker, _from_buffer(_array_of_bytes, payload), len(payload))
+        _free(masker)
 
     unmask = _unmask_natively

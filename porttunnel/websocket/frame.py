@@ -35,10 +35,11 @@ _U64 = struct.Struct(">Q")
 _HEAD_16 = struct.Struct(">BBH")
 _HEAD_64 = struct.Struct(">BBQ")
 
-# The frame that nearly all are: BINARY, final, masked, up to 125 bytes; head and mask in one read.
+# What nearly all frames are: BINARY, final, masked. Up to 125 bytes head and mask are one read.
 _SMALL_HEAD = struct.Struct(">HI")
 _SMALL = 0x8280
 _SMALL_HEAD_BYTES = 6
+_MEDIUM_HEAD_BYTES = 8  # with a length of 16 bits
 # By size: what repeats a mask's number over so many bytes, and the bits that are too many then.
 _REPEAT = [
     sum(1 << 32 * word for word in range((size + 3) // MASK_BYTES))
@@ -119,6 +120,7 @@ class FrameReader:
         "_inside",
         "_left",
         "_limits",
+        "_longest_moved",
         "_mask",
         "_message",
         "_message_bytes",
@@ -129,6 +131,7 @@ class FrameReader:
 
     def __init__(self, limits: FrameLimits, *, text: bool, unmask: Unmask = unmask) -> None:
         self._limits = limits
+        self._longest_moved = min(limits.frame_bytes, limits.message_bytes, MOVE_BYTES - 1)
         self._text = text
         self._unmask = unmask
         self._head = b""  # the beginning of a head
@@ -184,7 +187,7 @@ class FrameReader:
         offset = begin = write = 0  # the run is data[begin:write]
         while True:
             if not (self._inside or self._message or self._head):
-                offset, write = _move_small(data, offset, write)
+                offset, write = self._move_whole(data, offset, write)
             if offset == end:
                 break
             if not self._inside:
@@ -217,6 +220,40 @@ class FrameReader:
             offset = stop
         if write > begin:
             yield _BINARY, data[begin:write]
+
+    def _move_whole(self, data: memoryview, offset: int, write: int) -> tuple[int, int]:
+        """Unmask the frames that follow ``offset`` to ``write``, as long as each is a whole
+        message of bytes and not long.
+
+        :returns: where the frames that are left begin, and the payloads end.
+        """
+        end = len(data)
+        last = end - _SMALL_HEAD_BYTES
+        read, number = _SMALL_HEAD.unpack_from, int.from_bytes
+        while offset <= last:
+            head, mask = read(data, offset)
+            size = head - _SMALL
+            if 0 <= size <= MAX_CONTROL_BYTES:
+                start = offset + _SMALL_HEAD_BYTES
+                stop = start + size
+                if stop > end:
+                    break
+                plain = number(data[start:stop], "big") ^ (mask * _REPEAT[size] >> _SURPLUS[size])
+                data[write : write + size] = plain.to_bytes(size, "big")
+            elif size == _LENGTH_16:
+                (size,) = _U16.unpack_from(data, offset + 2)
+                start = offset + _MEDIUM_HEAD_BYTES
+                stop = start + size
+                if stop > end or not _LENGTH_16 <= size <= self._longest_moved:
+                    break
+                payload = data[start:stop]
+                self._unmask(payload, bytes(data[start - MASK_BYTES : start]))
+                data[write : write + size] = payload
+            else:
+                break
+            write += size
+            offset = stop
+        return offset, write
 
     def _take_head(self, data: memoryview, offset: int) -> int:
         """Read the head that begins, or goes on, at ``offset``; where its payload begins.
@@ -340,28 +377,6 @@ class FrameReader:
         """Keep what has come of a control frame's payload; whether there is more to come."""
         self._control += payload
         return self._inside
-
-
-def _move_small(data: memoryview, offset: int, write: int) -> tuple[int, int]:
-    """Unmask the frames that follow ``offset`` to ``write``, as long as they are small and whole.
-
-    :returns: where the frames that are left begin, and the payloads end.
-    """
-    end = len(data)
-    last = end - _SMALL_HEAD_BYTES
-    read, number = _SMALL_HEAD.unpack_from, int.from_bytes
-    while offset <= last:
-        head, mask = read(data, offset)
-        size = head - _SMALL
-        start = offset + _SMALL_HEAD_BYTES
-        stop = start + size
-        if not 0 <= size <= MAX_CONTROL_BYTES or stop > end:
-            break
-        plain = number(data[start:stop], "big") ^ (mask * _REPEAT[size] >> _SURPLUS[size])
-        data[write : write + size] = plain.to_bytes(size, "big")
-        write += size
-        offset = stop
-    return offset, write
 
 
 def _writable(data: memoryview) -> memoryview:
