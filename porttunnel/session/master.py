@@ -167,7 +167,8 @@ class MasterMachine(Member):
                 self._put_out(other, AuthenticationFailed())
         self._say_goodbye(joiner, "put out by the other side")
         self._leave(joiner, "put out", cut_off=False)
-        # Behind the new group key for those who stay, which the server need not honour.
+        # Behind the new group key for those who stay, as far as the link takes that now.
+        self.take_turns(self._link)
         self._link.tell(request.Kick(member=member))
 
     def lock(self, locked: bool) -> None:

@@ -26,6 +26,7 @@ from porttunnel.session.packet import (
     FLAG_GROUP,
     HEADER_BYTES,
     MASTER,
+    SERVER,
     TAG_BYTES,
     Header,
     PacketType,
@@ -181,19 +182,24 @@ class TestKeys:
         staying, client = tunnel.enter("Ben"), tunnel.enter("Eve")
         tunnel.pass_time(1.0)
         epoch = tunnel.master.broadcast._window.epoch
-        told: list[tuple[request.Request, int, bool]] = []
-        link = tunnel.master.link
-        tell = link.tell
-
-        def note(message: request.Request) -> None:
-            pending = tunnel.master.peers[staying.member].has_work
-            told.append((message, tunnel.master.broadcast._window.epoch, pending))
-            tell(message)
-
-        link.tell = note  # type: ignore[method-assign]  # to see the order
         tunnel.master.kick(client.member)
-        # By then the new key seals, and the pair of who stays holds it.
-        assert told == [(request.Kick(member=client.member), epoch + 1, True)]
+        assert tunnel.master.broadcast._window.epoch == epoch + 1
+        sent = heads(b"".join(tunnel.master.data_to_send()))
+        assert [(header.kind, header.target) for header in sent] == [
+            (PacketType.DATA, client.member),  # BYE
+            (PacketType.DATA, staying.member),  # EPOCH
+            (PacketType.REQUEST, SERVER),  # KICK
+        ]
+
+    def test_a_full_link_does_not_keep_the_server_from_being_asked(self) -> None:
+        tunnel = MemoryTunnel()
+        staying, client = tunnel.enter("Ben"), tunnel.enter("Eve")
+        tunnel.pass_time(1.0)
+        tunnel.master.limit_ahead(0)
+        tunnel.master.kick(client.member)
+        assert tunnel.master.link.untold == [request.Kick(member=client.member)]
+        # The key waits for room, and what is sealed with it waits behind.
+        assert tunnel.master.peers[staying.member].has_work
 
 
 class TestPackets:
