@@ -58,6 +58,8 @@ class _Released(msgspec.Struct, frozen=True, eq=False):
 
 
 _RELEASED = _Released()
+# The same on a later connection, where its PUBLISH was not sent and so took no place.
+_RELEASED_EARLIER = _Released()
 
 
 class _Backlog(msgspec.Struct, eq=False):
@@ -87,7 +89,6 @@ class Outgoing:
         "_last_id",
         "_queue",
         "_quota",
-        "_quota_limit",
         "dropped",
         "held_bytes",
         "outbox",
@@ -106,7 +107,7 @@ class Outgoing:
         self._backlog: list[_Backlog] = []
         self._again: list[int] = []  # oldest last
         self._last_id = 0
-        self._quota = self._quota_limit = 0
+        self._quota = 0
 
     @property
     def inflight_count(self) -> int:
@@ -138,7 +139,10 @@ class Outgoing:
         :param receive_maximum: QoS 1 and 2 messages that the client takes at a time.
         """
         self.outbox = outbox
-        self._quota = self._quota_limit = min(receive_maximum, self.profile.max_inflight)
+        self._quota = min(receive_maximum, self.profile.max_inflight)
+        for packet_id, delivery in self._inflight.items():
+            if delivery is _RELEASED:
+                self._inflight[packet_id] = _RELEASED_EARLIER
         self._again = list(reversed(self._inflight))
         self.pump(now)
 
@@ -258,7 +262,7 @@ class Outgoing:
         cost = delivery.message.cost
         self.held_bytes -= cost
         self._all_held.held -= cost
-        self._finish(now)
+        self._finish(now, has_place=not self._again or packet_id not in self._again)
 
     def receive_pubrec(self, packet_id: int, reason: ReasonCode, now: float) -> ReasonCode | None:
         """The client has a QoS 2 message, or refuses it.
@@ -273,11 +277,12 @@ class Outgoing:
             if delivery.qos != 2:
                 raise MqttError("a PUBREC answers a QoS 1 message", ReasonCode.PROTOCOL_ERROR)
             self._charge(-delivery.message.cost)
+            has_place = packet_id not in self._again
             if reason.is_failure:
                 del self._inflight[packet_id]
-                self._finish(now)
+                self._finish(now, has_place=has_place)
                 return None
-            self._inflight[packet_id] = _RELEASED
+            self._inflight[packet_id] = _RELEASED if has_place else _RELEASED_EARLIER
         return ReasonCode.SUCCESS
 
     def receive_pubcomp(self, packet_id: int, now: float) -> None:
@@ -291,7 +296,7 @@ class Outgoing:
         if isinstance(delivery, Delivery):
             raise MqttError("a PUBCOMP comes before its PUBREC", ReasonCode.PROTOCOL_ERROR)
         del self._inflight[packet_id]
-        self._finish(now)
+        self._finish(now, has_place=delivery is _RELEASED)
 
     def discard(self) -> None:
         """Forget all messages: the session ends."""
@@ -302,9 +307,12 @@ class Outgoing:
         self._backlog.clear()
         self._again.clear()
 
-    def _finish(self, now: float) -> None:
-        # On a new connection PUBRELs are sent again that no quota was taken for.
-        if self._quota < self._quota_limit:
+    def _finish(self, now: float, *, has_place: bool) -> None:
+        """A message is done with.
+
+        :param has_place: it was sent on this connection, and so counts for what the client takes.
+        """
+        if has_place:
             self._quota += 1
         if self._queue or self._again or self._backlog:
             self.pump(now)

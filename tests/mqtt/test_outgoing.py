@@ -272,10 +272,15 @@ class TestComingBack:
         assert second.messages() == [(2, b"1", True)]
         assert outgoing.deliver(text(b"new"), 0.0) is Outcome.QUEUED
         assert outgoing.is_behind
-        # A PUBCOMP for which no message was sent on this connection frees no place twice.
+        # A PUBCOMP for which no message was sent on this connection frees no place.
         outgoing.receive_pubcomp(1, 0.0)
+        assert second.read() == []
+        outgoing.receive_pubrec(2, SUCCESS, 0.0)
+        outgoing.receive_pubcomp(2, 0.0)
         assert second.messages() == [(3, b"2", True)]
         outgoing.receive_pubcomp(4, 0.0)
+        assert second.read() == []
+        outgoing.receive_pubrec(3, ReasonCode.QUOTA_EXCEEDED, 0.0)
         assert second.messages() == [(5, b"new", False)]
         outgoing.receive_puback(5, 0.0)
         assert second.read() == []
@@ -288,9 +293,25 @@ class TestComingBack:
         second = Connection()
         outgoing.attach(second, 1, 0.0)
         outgoing.receive_puback(2, 0.0)
-        outgoing.receive_puback(1, 0.0)
         assert second.messages() == [(1, b"1", True)]
+        outgoing.receive_puback(1, 0.0)
         assert not outgoing.is_behind
+
+    def test_the_same_with_qos_2(self) -> None:
+        outgoing, _ = connected()
+        for payload in (b"1", b"2", b"3"):
+            outgoing.deliver(text(payload, 2), 0.0)
+        outgoing.detach()
+        second = Connection()
+        outgoing.attach(second, 1, 0.0)
+        assert outgoing.receive_pubrec(2, SUCCESS, 0.0) is SUCCESS
+        assert outgoing.receive_pubrec(3, ReasonCode.QUOTA_EXCEEDED, 0.0) is None
+        outgoing.receive_pubcomp(2, 0.0)
+        outgoing.deliver(text(b"4", 2), 0.0)
+        assert second.messages() == [(1, b"1", True)]
+        outgoing.receive_pubrec(1, SUCCESS, 0.0)
+        outgoing.receive_pubcomp(1, 0.0)
+        assert second.messages() == [(4, b"4", False)]
 
     def test_a_full_outbox_stops_what_is_sent_again(self) -> None:
         outgoing, _ = connected()
