@@ -170,10 +170,14 @@ class Client:
         """Answer an ``AuthenticationReceived`` or, later, begin to authenticate anew.
 
         :param properties: of AUTH; the method's name is added.
-        :raises LocalProtocolError: there is no method, or it is not our turn.
+        :raises LocalProtocolError: there is no method, it is not our turn, or it is too large.
         """
-        connected = self.state is ClientState.CONNECTED
-        self._link.send(self._authentication.next_packet(properties, connected=connected))
+        packet = self._authentication.next_packet(
+            properties,
+            connected=self.state is ClientState.CONNECTED,
+            max_packet_bytes=self._link.max_packet_bytes,
+        )
+        self._link.send(packet)
         self._link.await_answer()
 
     def disconnect(
@@ -185,9 +189,10 @@ class Client:
         :meth:`abandon`.
 
         :param reason: ``DISCONNECT_WITH_WILL_MESSAGE`` lets the broker publish the will.
+        :param properties: of DISCONNECT; what is for people is left out where it is too much.
         """
         if self.state in (ClientState.CONNECTING, ClientState.CONNECTED):
-            self._link.send(Disconnect(reason, properties))
+            self._link.say_goodbye(Disconnect(reason, properties))
             self.state = ClientState.CLOSING
 
     def abandon(self, error: MessagingError) -> None:
@@ -343,9 +348,11 @@ class Client:
         if self._version is Version.V5:
             expiry = said.session_expiry_interval
             self._clean_start = not (settings.session_expiry_seconds if expiry is None else expiry)
-        seconds = said.server_keep_alive
-        self._link.establish(settings.keep_alive_seconds if seconds is None else seconds)
         limits = BrokerLimits.of(packet)
+        seconds = said.server_keep_alive
+        if seconds is None:
+            seconds = settings.keep_alive_seconds
+        self._link.establish(seconds, limits.max_packet_bytes)
         self._events.append(event.Connected(present, self._client_id, said))
         self._incoming.begin(session_present=present)
         self._subscriptions.begin(limits, session_present=present)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from porttunnel.errors import LocalProtocolError, MqttError
-from porttunnel.mqtt.packet import Auth
+from porttunnel.mqtt.encode import encode
+from porttunnel.mqtt.packet import Auth, Version
 from porttunnel.mqtt.property import Properties
 from porttunnel.mqtt.reason import ReasonCode
 
@@ -31,18 +32,26 @@ class Authentication:
         """A new connection: the first data stands in CONNECT."""
         self._challenged = False
 
-    def next_packet(self, properties: Properties, *, connected: bool) -> Auth:
+    def next_packet(
+        self, properties: Properties, *, connected: bool, max_packet_bytes: int
+    ) -> Auth:
         """The answer to what the broker asked or, once ``connected``, a new beginning.
 
-        :raises LocalProtocolError: it is not our turn.
+        :param max_packet_bytes: that the broker takes.
+        :raises LocalProtocolError: it is not our turn, or it would be too large.
         """
         if self._method is None or not (self._challenged or connected):
             raise LocalProtocolError("the broker awaits no authentication: wait for its event")
         reason = ReasonCode.RE_AUTHENTICATE
         if self._challenged:
             reason = ReasonCode.CONTINUE_AUTHENTICATION
+        packet = Auth(reason, replace(properties, authentication_method=self._method))
+        if len(encode(packet, Version.V5)) > max_packet_bytes:
+            raise LocalProtocolError(
+                f"the broker takes {max_packet_bytes} bytes at most: say less"
+            )
         self._challenged = False
-        return Auth(reason, replace(properties, authentication_method=self._method))
+        return packet
 
     def receive(self, packet: Auth, *, connected: bool) -> None:
         """The broker's step.

@@ -13,7 +13,7 @@ from porttunnel.mqtt.property import Properties
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.topic import has_wildcard, split_shared
 
-__all__ = ["BrokerLimits", "refusal"]
+__all__ = ["PROTOCOL_MAX_PACKET_BYTES", "BrokerLimits", "refusal"]
 
 # What holds where nothing else is said.
 PROTOCOL_RECEIVE_MAXIMUM = 0xFFFF

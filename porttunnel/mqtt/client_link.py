@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from msgspec.structs import replace
+
 from porttunnel.errors import LinkBroken
 from porttunnel.mqtt.client_keep_alive import KeepAlive
+from porttunnel.mqtt.client_limit import PROTOCOL_MAX_PACKET_BYTES
 from porttunnel.mqtt.client_setting import ClientSettings
 from porttunnel.mqtt.decode import decode
 from porttunnel.mqtt.encode import encode
 from porttunnel.mqtt.framing import FrameReader
-from porttunnel.mqtt.packet import Packet, Pingreq
+from porttunnel.mqtt.packet import Disconnect, Packet, Pingreq
 from porttunnel.mqtt.topic_alias import IncomingAliases
 
 __all__ = ["ClientLink"]
@@ -29,11 +32,13 @@ class ClientLink:
 
     :ivar aliases: what the broker's topic aliases stand for.
     :ivar unsent_bytes: of packets that wait here.
+    :ivar max_packet_bytes: of a packet that the broker takes.
     """
 
     def __init__(self, settings: ClientSettings, now: float) -> None:
         self.aliases = IncomingAliases(settings.topic_alias_maximum)
         self.unsent_bytes = 0
+        self.max_packet_bytes = PROTOCOL_MAX_PACKET_BYTES
         self._version = settings.version
         self._reader = FrameReader(settings.max_packet_bytes, settings.version)
         self._outbox: list[bytes] = []
@@ -64,6 +69,14 @@ class ClientLink:
         if self._keep_alive is not None:
             self._keep_alive.sent(self._now)
 
+    def say_goodbye(self, packet: Disconnect) -> None:
+        """Queue the last packet, without what it says to people if that is too much."""
+        data = encode(packet, self._version)
+        if len(data) > self.max_packet_bytes:
+            shorter = replace(packet.properties, reason_string=None, user_properties=())
+            data = encode(replace(packet, properties=shorter), self._version)
+        self.send_encoded(data)
+
     def views(self) -> Sequence[memoryview]:
         """What waits to be sent."""
         if self._outbox:
@@ -80,8 +93,9 @@ class ClientLink:
         """It's the broker's turn to answer, within :data:`CONNACK_SECONDS`."""
         self._answer_due = self._now + CONNACK_SECONDS
 
-    def establish(self, keep_alive_seconds: int) -> None:
-        """The broker took us."""
+    def establish(self, keep_alive_seconds: int, max_packet_bytes: int) -> None:
+        """The broker took us, and said what it takes."""
+        self.max_packet_bytes = max_packet_bytes
         self._keep_alive = KeepAlive(keep_alive_seconds, self._now)
 
     def pong(self) -> None:

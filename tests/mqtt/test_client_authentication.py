@@ -14,29 +14,35 @@ OURS = Properties(authentication_method="SCRAM")
 CHALLENGE = Auth(ReasonCode.CONTINUE_AUTHENTICATION, OURS)
 
 
+def next_packet(
+    authentication: Authentication, properties: Properties, *, connected: bool
+) -> Auth:
+    return authentication.next_packet(properties, connected=connected, max_packet_bytes=100)
+
+
 @pytest.mark.mqtt5("4.12.0-3", "4.12.0-5")
 def test_each_challenge_has_one_answer() -> None:
     authentication = Authentication("SCRAM")
     authentication.receive(CHALLENGE, connected=False)
-    answer = authentication.next_packet(Properties(authentication_data=b"x"), connected=False)
+    answer = next_packet(authentication, Properties(authentication_data=b"x"), connected=False)
     assert answer == Auth(
         ReasonCode.CONTINUE_AUTHENTICATION,
         Properties(authentication_method="SCRAM", authentication_data=b"x"),
     )
     with pytest.raises(LocalProtocolError, match="awaits no"):
-        authentication.next_packet(EMPTY, connected=False)
+        next_packet(authentication, EMPTY, connected=False)
 
 
 @pytest.mark.mqtt5("4.12.1-1")
 def test_a_connected_client_may_begin_anew() -> None:
     authentication = Authentication("SCRAM")
-    assert authentication.next_packet(EMPTY, connected=True) == Auth(
+    assert next_packet(authentication, EMPTY, connected=True) == Auth(
         ReasonCode.RE_AUTHENTICATE, OURS
     )
     authentication.receive(CHALLENGE, connected=True)
-    assert authentication.next_packet(EMPTY, connected=True).reason == CHALLENGE.reason
+    assert next_packet(authentication, EMPTY, connected=True).reason == CHALLENGE.reason
     authentication.receive(Auth(ReasonCode.SUCCESS, OURS), connected=True)
-    again = authentication.next_packet(EMPTY, connected=True)
+    again = next_packet(authentication, EMPTY, connected=True)
     assert again.reason is ReasonCode.RE_AUTHENTICATE
 
 
@@ -44,7 +50,7 @@ def test_a_connected_client_may_begin_anew() -> None:
 def test_without_a_method_there_is_none() -> None:
     authentication = Authentication(None)
     with pytest.raises(LocalProtocolError):
-        authentication.next_packet(EMPTY, connected=True)
+        next_packet(authentication, EMPTY, connected=True)
     with pytest.raises(MqttError, match="another authentication"):
         authentication.receive(CHALLENGE, connected=True)
 
@@ -53,6 +59,23 @@ def test_another_method_breaks_the_protocol() -> None:
     with pytest.raises(MqttError, match="another authentication") as caught:
         Authentication("PLAIN").receive(CHALLENGE, connected=True)
     assert caught.value.reason == ReasonCode.PROTOCOL_ERROR
+
+
+@pytest.mark.mqtt5("3.15.2-2", "3.15.2-3", "3.2.2-15")
+@pytest.mark.parametrize(
+    "more",
+    [
+        Properties(reason_string="x" * 90),
+        Properties(user_properties=(("a", "x" * 90),)),
+        Properties(authentication_data=bytes(90)),
+    ],
+)
+def test_what_is_too_large_for_the_broker_is_not_sent(more: Properties) -> None:
+    authentication = Authentication("SCRAM")
+    authentication.receive(CHALLENGE, connected=False)
+    with pytest.raises(LocalProtocolError, match="takes 100 bytes"):
+        next_packet(authentication, more, connected=False)
+    assert next_packet(authentication, EMPTY, connected=False) == CHALLENGE
 
 
 def test_success_is_told_by_connack() -> None:
@@ -65,4 +88,4 @@ def test_a_new_connection_begins_from_the_beginning() -> None:
     authentication.receive(CHALLENGE, connected=False)
     authentication.begin()
     with pytest.raises(LocalProtocolError):
-        authentication.next_packet(EMPTY, connected=False)
+        next_packet(authentication, EMPTY, connected=False)

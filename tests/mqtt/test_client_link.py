@@ -8,7 +8,9 @@ from porttunnel.errors import LinkBroken, MqttError
 from porttunnel.mqtt.client_keep_alive import PINGRESP_SECONDS
 from porttunnel.mqtt.client_link import CONNACK_SECONDS, ClientLink
 from porttunnel.mqtt.client_setting import ClientSettings
-from porttunnel.mqtt.packet import Pingreq, Pingresp, Publish
+from porttunnel.mqtt.encode import encode
+from porttunnel.mqtt.packet import Disconnect, Pingreq, Pingresp, Publish, Version
+from porttunnel.mqtt.property import Properties
 from porttunnel.mqtt.reason import ReasonCode
 
 PINGREQ = b"\xc0\0"
@@ -68,9 +70,21 @@ def test_the_broker_has_a_time_to_take_us() -> None:
     connection.pong()
 
 
+@pytest.mark.mqtt5("3.14.2-3", "3.14.2-4", "3.2.2-15")
+def test_a_goodbye_that_is_too_long_says_less() -> None:
+    said = Properties(
+        session_expiry_interval=5, reason_string="x" * 20, user_properties=(("a", "b"),)
+    )
+    for limit, kept in ((100, said), (20, Properties(session_expiry_interval=5))):
+        connection = link()
+        connection.establish(60, limit)
+        connection.say_goodbye(Disconnect(properties=said))
+        assert waiting(connection) == encode(Disconnect(properties=kept), Version.V5)
+
+
 def test_a_silent_broker_is_pinged_and_given_up() -> None:
     connection = link()
-    connection.establish(60)
+    connection.establish(60, 1_000)
     assert connection.next_deadline() == 145.0
     connection.check(145.0, reading=True)
     assert waiting(connection) == PINGREQ
@@ -85,7 +99,7 @@ def test_a_silent_broker_is_pinged_and_given_up() -> None:
 
 def test_who_is_not_read_from_can_give_no_sign_of_life() -> None:
     connection = link()
-    connection.establish(60)
+    connection.establish(60, 1_000)
     connection.check(145.0, reading=True)
     connection.check(145.0 + PINGRESP_SECONDS, reading=False)
     assert connection.next_deadline() == 145.0 + 2 * PINGRESP_SECONDS
