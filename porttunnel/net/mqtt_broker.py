@@ -32,6 +32,7 @@ from porttunnel.websocket.handshake import Accepted, Refused, Terms
 __all__ = ["SUBPROTOCOL", "MQTTBrokerFactory"]
 
 SUBPROTOCOL = "mqtt"  # of WebSocket [MQTT-6.0.0-3]
+LAST_SECONDS = 15.0  # for all to be gone, once all are told: a link has five
 SERVICE_UNAVAILABLE = 503
 CLIENT_ID_BYTES = 9  # of an assigned client id; with its beginning it has 22 characters of 23
 
@@ -161,12 +162,17 @@ class MQTTBrokerFactory(Factory):
             link.abort_if_silent()
         self._settle()
         if self.links:
-            self._all_gone = Deferred()
-            await self._all_gone
+            gone = self._all_gone = Deferred()
+            gone.addTimeout(seconds + LAST_SECONDS, self._reactor, self._give_up_waiting)
+            await gone
         self._deadlines.stop()
         if self._settling is not None:
             self._settling.cancel()
             self._settling = None
+
+    def _give_up_waiting(self, *_: object) -> None:
+        self._all_gone = None
+        self._log.warn("{count} connections could not be closed", count=len(self.links))
 
     # What links need
 

@@ -44,7 +44,7 @@ from porttunnel.mqtt.policy import (
 )
 from porttunnel.mqtt.property import Properties
 from porttunnel.mqtt.reason import ReasonCode
-from porttunnel.net.mqtt_broker import MQTTBrokerFactory
+from porttunnel.net.mqtt_broker import LAST_SECONDS, MQTTBrokerFactory
 from porttunnel.net.mqtt_link import GOODBYE_SECONDS, LOOK_SECONDS
 from porttunnel.websocket.handshake import Accepted, Refused, Request
 
@@ -450,6 +450,14 @@ class DrainTests(BrokerTestCase):
             client.lose()
         self.successResultOf(draining)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_who_does_not_go_is_not_waited_for_without_end(self) -> None:
+        client = self.client()
+        client.lose = lambda: None  # type: ignore[method-assign]  # a transport that hangs
+        draining = self.start(self.factory.drain(seconds=1.0))
+        self.pass_time(1.0 + LAST_SECONDS)
+        self.assertEqual(client.calls, ["end", "abort"])
+        self.successResultOf(draining)
 
     def test_nobody_is_let_in_any_more(self) -> None:
         silent = self.peer()

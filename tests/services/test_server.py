@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import signal
 import socket
 import sqlite3
 import ssl
-import subprocess
-import sys
-import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,9 +43,8 @@ from porttunnel.session.packet import (
     encode_header_into,
     encode_packet,
 )
+from tests.services.running import PATIENCE_SECONDS, TWISTD, RunningService
 
-ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 30.0  # for anything; only a failure takes that long
 CREATE = request.Create(lifetime_s=3_600, max_clients=3, join_window_s=600)
 
 # Runs twistd with shorter deadlines, which no user needs to set.
@@ -83,51 +78,19 @@ service.serverFromString = LateEndpoint
 from twisted.scripts.twistd import run
 run()
 """
-TWISTD = "from twisted.scripts.twistd import run; run()"
 
 
-class RunningServer:
-    """A twistd process; its standard output, log included, goes to :attr:`lines`."""
+class RunningServer(RunningService):
+    """A tunnel server; its data is in :attr:`data_dir`."""
 
     def __init__(self, folder: Path, *arguments: str, program: str = TWISTD) -> None:
         self.data_dir = folder / "data"
-        self.lines: list[str] = []
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-W", "error", "-c", program),
-                *("-n", "--pidfile=", "porttunnel-server", "--data-dir", str(self.data_dir)),
-                *("--admin", "tcp:0:interface=127.0.0.1", *arguments),
-            ],
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+        super().__init__(
+            folder,
+            "porttunnel-server",
+            *("--data-dir", str(self.data_dir), *arguments),
+            program=program,
         )
-        self._watchdog = threading.Timer(PATIENCE_SECONDS, self.process.kill)
-        self._watchdog.start()
-
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line)
-            if match := re.match(pattern, line):
-                return match
-        raise AssertionError(f"no {pattern!r} in:\n{''.join(self.lines)}")
-
-    def rest(self) -> str:
-        """All that was printed; waits for the end."""
-        assert self.process.stdout is not None
-        with self.process.stdout:
-            self.lines += self.process.stdout
-        self.process.wait()
-        self._watchdog.cancel()
-        return "".join(self.lines)
-
-    def stop(self) -> str:
-        self.process.send_signal(signal.SIGTERM)
-        return self.rest()
 
 
 class Peer:

@@ -11,3 +11,10 @@ porttunnel_server = ServiceMaker(
     description="Tunnel server: carries sealed packets between people behind firewalls.",
     tapname="porttunnel-server",
 )
+
+porttunnel_broker = ServiceMaker(
+    name="porttunnel broker",
+    module="porttunnel.services.broker",
+    description="MQTT broker: 3.1.1 and 5, over TCP, TLS and WebSocket.",
+    tapname="porttunnel-broker",
+)
