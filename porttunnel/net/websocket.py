@@ -132,9 +132,12 @@ def _refuse(request: Any, refused: Refused) -> bytes:
     body = f"{refused.text}\n".encode("ascii")
     request.setResponseCode(refused.status, refused.phrase.encode("ascii"))
     request.setHeader(b"content-type", b"text/plain; charset=us-ascii")
+    http_2 = request.clientproto == b"HTTP/2"
     for name, value in refused.fields:
-        request.setHeader(name.encode("ascii"), value.encode("ascii"))
-    if refused.status == UPGRADE_REQUIRED and request.clientproto == b"HTTP/1.1":
+        # HTTP/2 has no fields that are about a connection.
+        if not (http_2 and name == "Upgrade"):
+            request.setHeader(name.encode("ascii"), value.encode("ascii"))
+    if refused.status == UPGRADE_REQUIRED and not http_2:
         request.setHeader(b"connection", b"Upgrade")
     if not refused.head_only:
         return body

@@ -29,6 +29,7 @@ CLOSE_SECONDS = 10.0  # for the peer's Close after ours; what it has sent before
 # Of a stream nothing is gathered: these only end what can't be meant. Whoever reads the stream has
 # limits of its own; the longest packet of MQTT has a quarter of it.
 STREAM_FRAMES = FrameLimits(1 << 30, 1 << 30, 1 << 24)
+MAX_PINGS_PER_SECOND = 100  # each wants an answer, and goes past what a program counts as messages
 # Answers to pings that the peer has not taken; 12 KiB. Who pings on and never reads is put out.
 MAX_PONGS_WAITING = 100
 
@@ -85,6 +86,8 @@ class ServerConnection:
         "_listening",
         "_paused",
         "_pinged_at",
+        "_pings",
+        "_pings_since",
         "_pongs_waiting",
         "_reader",
         "_sending",
@@ -110,6 +113,8 @@ class ServerConnection:
         self._events: list[Event] = []
         self._gatherer = None if deliver else MessageGatherer()
         self._pongs_waiting = 0
+        self._pings = 0  # that came in the second that began then
+        self._pings_since = now
         self._heard = now
         self._paused = False
         self._pinged_at: float | None = None  # and nothing has come since, as far as is known
@@ -286,22 +291,28 @@ class ServerConnection:
             self._step(_E.CLOSED_REMOTELY)
             self._report(CloseReceived(code, reason))
         elif opcode == _PING and self.state is _S.OPEN:
-            if self._pongs_waiting >= MAX_PONGS_WAITING:
-                self._count_pongs()
-            self._pongs_waiting += 1
+            self._count_ping()
             self._queue(_PONG, payload)
 
     def _part(self) -> None:
         self._queue(_CLOSE, self._last_close)
         self._step(_E.CLOSED_LOCALLY)
 
-    def _count_pongs(self) -> None:
-        """Some of them may have gone out while other things kept waiting."""
-        self._pongs_waiting = sum(view[0] == _PONG_BEGINNING for view in self._waiting)
+    def _count_ping(self) -> None:
+        if self._heard - self._pings_since >= 1.0:
+            self._pings_since = self._heard
+            self._pings = 0
+        self._pings += 1
+        if self._pings > MAX_PINGS_PER_SECOND:
+            raise WebSocketError("too many pings in a second", CloseCode.POLICY_VIOLATION)
         if self._pongs_waiting >= MAX_PONGS_WAITING:
-            raise WebSocketError(
-                "pings came and their answers were not taken", CloseCode.POLICY_VIOLATION
-            )
+            # Some may have gone out while other things kept waiting.
+            self._pongs_waiting = sum(view[0] == _PONG_BEGINNING for view in self._waiting)
+            if self._pongs_waiting >= MAX_PONGS_WAITING:
+                raise WebSocketError(
+                    "pings came and their answers were not taken", CloseCode.POLICY_VIOLATION
+                )
+        self._pongs_waiting += 1
 
     def _fail(self, error: WebSocketError) -> None:
         self._last_close = encode_close(error.close_code, str(error))

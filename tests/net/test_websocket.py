@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
+from twisted.web.test.requesthelper import DummyRequest
 
 from porttunnel.errors import CutOff, WebSocketError
 from porttunnel.net.carriers.stock import StockCarrier
@@ -417,6 +418,22 @@ class ResourceTests(ServingTests, WebSocketTestCase):
         client.write(frame(BINARY, bytes(201)))
         await client.until(lambda: client.data[2:4] == b"\x03\xf1")
         self.assertEqual(self.echos[0].accepted.subprotocol, None)
+
+
+class HTTP2Tests(TestCase):
+    """Twisted speaks HTTP/2 where a library is installed for it; here a request stands in."""
+
+    def test_is_told_to_upgrade_without_a_field_about_the_connection(self) -> None:
+        request = DummyRequest([])
+        request.clientproto = b"HTTP/2"
+        request.uri = b"/mqtt"
+        request.requestHeaders.addRawHeader(b"host", b"a")
+        resource = WebSocketResource(reactor, lambda accepted, peer: self.fail("let in"))
+        body = resource.render(request)
+        self.assertIn(b"WebSocket client", body)
+        self.assertEqual(request.responseCode, 426)
+        names = {name.lower() for name, _ in request.responseHeaders.getAllRawHeaders()}
+        self.assertEqual(names, {b"content-type", b"sec-websocket-version"})
 
 
 class SharedPortTests(ResourceTests):

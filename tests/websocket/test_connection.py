@@ -9,6 +9,7 @@ import pytest
 from porttunnel.errors import CutOff, LocalProtocolError, WebSocketError
 from porttunnel.websocket.connection import (
     CLOSE_SECONDS,
+    MAX_PINGS_PER_SECOND,
     MAX_PONGS_WAITING,
     MAX_SENT_FRAME_BYTES,
     PING_SECONDS,
@@ -290,18 +291,22 @@ def taken_after(line: Line, connection: ServerConnection) -> list[Frame]:
 
 
 class TestPingsOfThePeer:
-    def test_as_many_as_it_reads_the_answers_of(self) -> None:
-        connection = messages()
-        for _ in range(3):
-            receive(connection, frame(PING) * MAX_PONGS_WAITING)
-            assert taken(connection) == [Frame(0x8A, b"")] * MAX_PONGS_WAITING
-
-    def test_not_more(self) -> None:
-        connection = messages()
-        assert receive(connection, frame(PING) * MAX_PONGS_WAITING) == []
-        error = failure(receive(connection, frame(PING)), "not taken")
+    def refused(self, events: list[object], text: str) -> None:
+        error = failure(events, text)
         assert isinstance(error, WebSocketError)
         assert error.close_code == 1008
+
+    def test_so_many_in_a_second(self) -> None:
+        connection = messages()
+        for second in (0.0, 1.0, 2.5):
+            assert receive(connection, frame(PING) * MAX_PINGS_PER_SECOND, second) == []
+            assert taken(connection) == [Frame(0x8A, b"")] * MAX_PINGS_PER_SECOND
+        self.refused(receive(connection, frame(PING), 3.4), "second")
+
+    def test_as_many_as_it_reads_the_answers_of(self) -> None:
+        connection = messages()
+        assert receive(connection, frame(PING) * MAX_PONGS_WAITING) == []
+        self.refused(receive(connection, frame(PING), 1.0), "not taken")
 
     def test_those_behind_a_long_message_count_as_long_as_they_wait(self) -> None:
         connection = messages()
@@ -309,8 +314,8 @@ class TestPingsOfThePeer:
         connection.send_message("long")
         # All the answers go out, and the message's end does not.
         connection.data_sent(2 * MAX_PONGS_WAITING + 1)
-        assert receive(connection, frame(PING) * MAX_PONGS_WAITING) == []
-        failure(receive(connection, frame(PING)), "not taken")
+        assert receive(connection, frame(PING) * MAX_PONGS_WAITING, 1.0) == []
+        self.refused(receive(connection, frame(PING), 2.0), "not taken")
 
     def test_none_is_answered_after_close(self) -> None:
         connection = messages()

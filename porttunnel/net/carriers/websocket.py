@@ -33,7 +33,7 @@ from porttunnel.websocket.state import ConnectionState
 
 __all__ = ["BuildReceiver", "WebSocketCarrier"]
 
-OPENING_SECONDS = 10.0  # for a request's head to come, after TLS if there is any
+OPENING_SECONDS = 10.0  # for a request's head to come, a few round trips of TLS included
 GOODBYE_SECONDS = 5.0  # for the last bytes to go out and the peer to close
 
 BuildReceiver = Callable[[Accepted, IAddress], Receiver | Refused]
