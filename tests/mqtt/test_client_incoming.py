@@ -67,7 +67,7 @@ def test_acknowledgements_keep_the_order_of_the_messages() -> None:
     assert messages.acknowledgements() == [Puback(1), Pubrec(2), Puback(3)]
 
 
-@pytest.mark.mqtt5("4.3.3-8", "4.3.3-11", "4.3.3-12")
+@pytest.mark.mqtt5("4.3.3-8", "4.3.3-11", "4.3.3-12", "2.2.1-5", "3.7.2-2", "3.7.2-3")
 @pytest.mark.mqtt3("4.3.3-2")
 def test_qos_2_from_publish_to_pubcomp() -> None:
     messages = incoming()
@@ -138,7 +138,7 @@ def test_a_release_before_pubrec_breaks_the_protocol() -> None:
     assert caught.value.reason == ReasonCode.PROTOCOL_ERROR
 
 
-@pytest.mark.mqtt5("4.3.3-9")
+@pytest.mark.mqtt5("4.3.3-9", "3.4.2-2", "3.4.2-3", "3.5.2-2", "3.5.2-3")
 def test_what_the_program_refuses_is_refused_and_its_id_is_free() -> None:
     messages = incoming(receive_maximum=2)
     messages.finish(receive(messages, 1, 1), ReasonCode.QUOTA_EXCEEDED)

@@ -112,7 +112,7 @@ def test_qos_1_is_done_when_it_is_acknowledged() -> None:
     assert sender.acknowledge(Puback(1)) is None
 
 
-@pytest.mark.mqtt5("4.3.3-1", "4.3.3-2", "4.3.3-3", "4.3.3-4", "4.3.3-5")
+@pytest.mark.mqtt5("4.3.3-1", "4.3.3-2", "4.3.3-3", "4.3.3-4", "4.3.3-5", "3.6.2-2", "3.6.2-3")
 @pytest.mark.mqtt3("4.3.3-1")
 def test_qos_2_from_publish_to_pubcomp() -> None:
     sender = Sender()
