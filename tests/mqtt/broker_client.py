@@ -9,6 +9,7 @@ from porttunnel.mqtt.connection import ServerConnection
 from porttunnel.mqtt.decode import decode
 from porttunnel.mqtt.encode import encode
 from porttunnel.mqtt.framing import MAX_PACKET_BYTES, FrameReader
+from porttunnel.mqtt.message import Message
 from porttunnel.mqtt.packet import (
     Connack,
     Connect,
@@ -23,7 +24,6 @@ from porttunnel.mqtt.packet import (
     Subscription,
     Version,
 )
-from porttunnel.mqtt.message import Message
 from porttunnel.mqtt.policy import AllowAll, Client
 from porttunnel.mqtt.property import EMPTY, Properties
 from porttunnel.mqtt.reason import ReasonCode
@@ -88,15 +88,8 @@ class BrokerClient:
         self.core.receive_data(memoryview(data), self.now)
 
     def publish(self, topic: str, payload: bytes = b"x", qos: int = 0, **fields: Any) -> None:
-        self.send(
-            Publish(
-                topic,
-                payload,
-                qos,
-                packet_id=fields.pop("packet_id", 1) if qos else None,
-                **fields,
-            )
-        )
+        packet_id = fields.pop("packet_id", 1)
+        self.send(Publish(topic, payload, qos, packet_id=packet_id if qos else None, **fields))
 
     def subscribe(
         self, text: str, qos: int = 0, *, properties: Properties = EMPTY, **options: Any
