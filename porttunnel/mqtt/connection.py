@@ -23,7 +23,6 @@ from porttunnel.mqtt.packet import (
     Pingresp,
     Puback,
     Pubcomp,
-    Publish,
     Pubrec,
     Pubrel,
     Suback,
@@ -220,9 +219,12 @@ class ServerConnection(Reception):
         if self.state is ConnectionState.NEW:
             self._receive_connect(first_byte, body, now)
             return
+        intake = self._intake
+        if intake is not None and first_byte >> 4 == PacketType.PUBLISH:
+            intake.acknowledgements += intake.receive_publish(first_byte, body, now)
+            return
         packet = decode(first_byte, body, self.version)
         check_from_client(packet)
-        intake = self._intake
         if intake is not None:
             self._receive_packet(packet, intake, now)
         elif isinstance(packet, Auth):
@@ -237,9 +239,6 @@ class ServerConnection(Reception):
     def _receive_packet(self, packet: Packet, intake: Intake, now: float) -> None:
         session = intake.session
         match packet:
-            case Publish():
-                intake.received += 1
-                intake.acknowledgements += intake.receive_publish(packet, now)
             case Puback():
                 session.receive_puback(packet.packet_id, now)
             case Pubrec():

@@ -11,9 +11,16 @@ from porttunnel.errors import MqttError
 from porttunnel.mqtt.encode import encode
 from porttunnel.mqtt.exchange import Exchange, reason_of
 from porttunnel.mqtt.message import Message, make_message
-from porttunnel.mqtt.packet import Puback, Pubcomp, Publish, Pubrec, Pubrel, Version
-from porttunnel.mqtt.property import EMPTY, Properties
-from porttunnel.mqtt.publish import PUBACK, join_ack
+from porttunnel.mqtt.packet import PacketType, Puback, Pubcomp, Pubrec, Pubrel, Version
+from porttunnel.mqtt.property import Properties
+from porttunnel.mqtt.property_codec import decode_properties
+from porttunnel.mqtt.publish import (
+    FLAG_RETAIN,
+    PUBACK,
+    join_ack,
+    split_publish,
+    topic_name,
+)
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.route import Reach, Route
 from porttunnel.mqtt.session import Session
@@ -195,35 +202,48 @@ class Intake:
             self.routes[encoded] = route
         return route
 
-    def receive_publish(self, packet: Publish, now: float) -> bytes:
-        """A PUBLISH came; what is to be answered, or no bytes.
+    def receive_publish(self, first_byte: int, body: memoryview, now: float) -> bytes:
+        """A PUBLISH came that is not plain; what is to be answered, or no bytes.
 
-        :raises MqttError: the client had no right to send it.
+        :param first_byte: 0x30 to 0x3F.
+        :param body: all of it.
+        :raises MqttError: it is wrong, or the client had no right to send it.
         """
-        profile = self.session.profile
-        packet_id = packet.packet_id or 0
-        if packet.qos > profile.max_qos:
-            raise MqttError(
-                "a message has a QoS that is not allowed", ReasonCode.QOS_NOT_SUPPORTED
-            )
-        if packet.retain and not profile.retain_available:
-            raise MqttError(
-                "messages are not retained here: publish without", ReasonCode.RETAIN_NOT_SUPPORTED
-            )
-        topic = packet.topic
-        if packet.properties.topic_alias is not None:
-            topic = self._aliases.resolve(topic, packet.properties.topic_alias)
-        if packet.qos == _EXACTLY_ONCE:
+        self.received += 1
+        name, packet_id, block, payload = split_publish(first_byte, body, self._version)
+        properties = decode_properties(block, PacketType.PUBLISH)
+        qos = first_byte >> 1 & 3
+        retain = bool(first_byte & FLAG_RETAIN)
+        self._check(qos, retain, properties)
+        if name or properties.topic_alias is None:
+            topic = topic_name(name)
+        else:
+            topic = ""
+        if properties.topic_alias is not None:
+            topic = self._aliases.resolve(topic, properties.topic_alias)
+        if qos == _EXACTLY_ONCE:
             incoming = self.session.incoming
             if packet_id in incoming:
                 return self.acknowledge(_EXACTLY_ONCE, packet_id, ReasonCode.SUCCESS)
-            if len(incoming) >= profile.receive_maximum:
+            if len(incoming) >= self.session.profile.receive_maximum:
                 raise MqttError(
                     "more QoS 2 messages are under way than is allowed",
                     ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
                 )
-        reason = self._pass_on(packet, topic, now)
-        return self.acknowledge(packet.qos, packet_id, reason)
+        answer = self._authorise(topic, properties)
+        if isinstance(answer, ReasonCode):
+            return self.acknowledge(qos, packet_id, answer)
+        topic, seen = answer
+        message = make_message(
+            topic,
+            bytes(payload),
+            qos,
+            retain,
+            seen,
+            now=now,
+            encoded=bytes(block) if seen is properties else None,
+        )
+        return self.acknowledge(qos, packet_id, self._publish(message, now))
 
     def receive_pubrel(self, packet: Pubrel) -> bytes:
         """The client will not send this QoS 2 message again; the PUBCOMP."""
@@ -260,19 +280,34 @@ class Intake:
             return ReasonCode(error.reason)
         return reason_of(reach)
 
-    def _pass_on(self, packet: Publish, topic: str, now: float) -> ReasonCode:
+    def _check(self, qos: int, retain: bool, properties: Properties) -> None:
+        profile = self.session.profile
+        if qos > profile.max_qos:
+            raise MqttError(
+                "a message has a QoS that is not allowed", ReasonCode.QOS_NOT_SUPPORTED
+            )
+        if retain and not profile.retain_available:
+            raise MqttError(
+                "messages are not retained here: publish without", ReasonCode.RETAIN_NOT_SUPPORTED
+            )
+        if properties.subscription_identifiers:  # [MQTT-3.3.4-6]
+            raise MqttError(
+                "a client's PUBLISH has a subscription identifier", ReasonCode.PROTOCOL_ERROR
+            )
+
+    def _authorise(
+        self, topic: str, properties: Properties
+    ) -> tuple[str, Properties] | ReasonCode:
+        """Where a message goes, and what its receivers see; or a refusal."""
         policy = self._exchange.policy
         client = self.session.client
         inner = policy.authorise_publish(client, topic)
         if isinstance(inner, ReasonCode):
             return inner
-        properties: Properties = packet.properties
-        if properties is not EMPTY and properties.response_topic is not None:
-            response_topic = policy.authorise_response_topic(client, properties.response_topic)
-            if isinstance(response_topic, ReasonCode):
-                return response_topic
-            properties = replace(properties, response_topic=response_topic)
-        message = make_message(
-            inner, bytes(packet.payload), packet.qos, packet.retain, properties, now=now
-        )
-        return self._publish(message, now)
+        if properties.response_topic is not None:
+            seen = policy.authorise_response_topic(client, properties.response_topic)
+            if isinstance(seen, ReasonCode):
+                return seen
+            if seen != properties.response_topic:
+                properties = replace(properties, response_topic=seen)
+        return inner, properties

@@ -32,6 +32,7 @@ class Message:
     :param retain: as it was published.
     :param properties: those that go to the subscribers unaltered: no topic alias, no subscription
         identifier, no message expiry interval (:func:`make_message` sees to it).
+    :param encoded: their bytes, if they are known.
     :param expires_at: seconds, monotonic, or None.
     :ivar cost: bytes in memory, about.
     """
@@ -56,6 +57,7 @@ class Message:
         *,
         retain: bool = False,
         properties: Properties = EMPTY,
+        encoded: bytes | None = None,
         expires_at: float | None = None,
     ) -> None:
         self.topic = topic
@@ -66,11 +68,11 @@ class Message:
         self.expires_at = expires_at
         self.cost = MESSAGE_BYTES + len(topic) + len(payload)
         self._parts: dict[int, tuple[bytes, bytes]] = {}
-        self._encoded: bytes | None = None
+        self._encoded = encoded
         if properties is not EMPTY:
-            self._encoded = encode_properties(properties, PacketType.PUBLISH)
-            self.cost += len(self._encoded) * 2
-            self.cost += len(properties.user_properties) * PROPERTY_BYTES
+            if encoded is None:
+                encoded = self._encoded = encode_properties(properties, PacketType.PUBLISH)
+            self.cost += len(encoded) * 2 + len(properties.user_properties) * PROPERTY_BYTES
 
     def has_expired(self, now: float) -> bool:
         """Whether nobody is to get it any more."""
@@ -177,30 +179,41 @@ def make_message(
     properties: Properties,
     *,
     now: float,
+    encoded: bytes | None = None,
 ) -> Message:
     """A message from what a PUBLISH, or a will, says.
 
     :param properties: of the packet; what is not the message's is left out.
+    :param encoded: the bytes of these properties, if they are known.
     """
     interval = properties.message_expiry_interval
+    if not _is_passed_on(properties):
+        encoded = None
+        properties = Properties(
+            payload_format_indicator=properties.payload_format_indicator,
+            content_type=properties.content_type,
+            response_topic=properties.response_topic,
+            correlation_data=properties.correlation_data,
+            user_properties=properties.user_properties,
+        )
+        if properties == EMPTY:
+            properties = EMPTY
     return Message(
         topic,
         payload,
         qos,
         retain=retain,
-        properties=_passed_on(properties),
+        properties=properties,
+        encoded=encoded,
         expires_at=None if interval is None else now + interval,
     )
 
 
-def _passed_on(properties: Properties) -> Properties:
-    if properties is EMPTY:
-        return EMPTY
-    kept = Properties(
-        payload_format_indicator=properties.payload_format_indicator,
-        content_type=properties.content_type,
-        response_topic=properties.response_topic,
-        correlation_data=properties.correlation_data,
-        user_properties=properties.user_properties,
+def _is_passed_on(properties: Properties) -> bool:
+    """Whether there is nothing in them but what subscribers get unaltered."""
+    return properties is EMPTY or (
+        properties.message_expiry_interval is None
+        and properties.topic_alias is None
+        and properties.will_delay_interval is None
+        and not properties.subscription_identifiers
     )
-    return EMPTY if kept == EMPTY else kept

@@ -254,6 +254,10 @@ class RouteBook:
 
     def _build(self, topic: str, generation: int) -> Route:
         interests, groups = self.tree.match(topic)
+        if len(interests) == 1:
+            # Most topics have one subscriber, and many are used once.
+            targets: tuple[Target, ...] = (self._only_target(topic, interests[0]),)
+            return Route(topic, targets, tuple(groups), self, generation)
         by_session: dict[Session, list[Interest[Session]]] = {}
         for interest in interests:
             by_session.setdefault(interest.subscriber, []).append(interest)
@@ -261,6 +265,12 @@ class RouteBook:
             self._target(topic, session, found) for session, found in by_session.items()
         )
         return Route(topic, targets, tuple(groups), self, generation)
+
+    def _only_target(self, topic: str, interest: Interest[Session]) -> Target:
+        session = interest.subscriber
+        if interest.is_simple and self.view(session.client, topic) == topic:
+            return Target(session, interest.qos, False, False, (), topic, None, False)
+        return self._target(topic, session, [interest])
 
     def _target(self, topic: str, session: Session, found: list[Interest[Session]]) -> Target:
         others = [interest for interest in found if not interest.no_local]

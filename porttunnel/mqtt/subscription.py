@@ -39,6 +39,11 @@ class Interest(msgspec.Struct, Generic[S], frozen=True, eq=False):
     retain_as_published: bool = False
     identifier: int | None = None
 
+    @property
+    def is_simple(self) -> bool:
+        """Whether nothing but the QoS was asked for."""
+        return not (self.no_local or self.retain_as_published) and self.identifier is None
+
 
 class SharedGroup(Generic[S]):
     """The members of one shared subscription; each message is for one of them."""

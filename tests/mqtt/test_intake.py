@@ -10,6 +10,7 @@ from porttunnel.errors import MqttError
 from porttunnel.mqtt import intake as module
 from porttunnel.mqtt.encode import encode
 from porttunnel.mqtt.exchange import Exchange
+from porttunnel.mqtt.framing import MAX_PACKET_BYTES, FrameReader
 from porttunnel.mqtt.intake import Intake
 from porttunnel.mqtt.message import Message
 from porttunnel.mqtt.paced_outbox import PacedOutbox
@@ -22,7 +23,7 @@ from porttunnel.mqtt.packet import (
     Version,
 )
 from porttunnel.mqtt.policy import Bounds, Client, Profile
-from porttunnel.mqtt.property import EMPTY, Properties
+from porttunnel.mqtt.property import Properties
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.session import Session
 from porttunnel.mqtt.subscription import Interest
@@ -47,6 +48,8 @@ class Picky(NotingPolicy):
         return ReasonCode.NOT_AUTHORIZED if topic == "secret" else topic
 
     def authorise_response_topic(self, client: Client, topic: str) -> str | ReasonCode:
+        if topic == "as-it-is":
+            return topic
         return ReasonCode.TOPIC_NAME_INVALID if topic == "secret" else f"inner/{topic}"
 
 
@@ -89,7 +92,10 @@ class Fixture:
         return pieces
 
     def receive(self, packet: Publish) -> bytes:
-        return self.intake.receive_publish(packet, 0.0)
+        data = encode(packet, self.version)
+        found = FrameReader(MAX_PACKET_BYTES).find(data, 0)
+        assert found is not None
+        return self.intake.receive_publish(data[0], memoryview(data)[found[0] :], 0.0)
 
     def answer(self, packet: Any) -> bytes:
         return encode(packet, self.version)
@@ -308,6 +314,17 @@ class TestReceiving:
             fixture.receive(Publish("a", b"3", properties=Properties(topic_alias=3)))
         assert caught.value.reason == ReasonCode.TOPIC_ALIAS_INVALID
 
+    @pytest.mark.mqtt5("3.3.4-6")
+    def test_what_a_client_may_not_say(self) -> None:
+        fixture = Fixture()
+        identified = Publish("a", b"x", properties=Properties(subscription_identifiers=(1,)))
+        with pytest.raises(MqttError) as caught:
+            fixture.receive(identified)
+        assert caught.value.reason == ReasonCode.PROTOCOL_ERROR
+        with pytest.raises(MqttError) as caught:
+            fixture.intake.receive_publish(0x30, memoryview(b"\0\0\0x"), 0.0)
+        assert caught.value.reason == ReasonCode.PROTOCOL_ERROR
+
     def test_the_policy_rewrites_and_refuses_topics(self, fixture: Fixture) -> None:
         fixture.receive(Publish("rewritten", b"x"))
         assert fixture.sent() == [encode(Publish("inner", b"x"), fixture.version)]
@@ -319,6 +336,9 @@ class TestReceiving:
         fixture.receive(Publish("a", b"x", properties=Properties(response_topic="r")))
         expected = Publish("a", b"x", properties=Properties(response_topic="inner/r"))
         assert fixture.sent() == [encode(expected, V5)]
+        kept = Publish("a", b"x", properties=Properties(response_topic="as-it-is"))
+        fixture.receive(kept)
+        assert fixture.sent() == [encode(kept, V5)]
         wrong = Publish("a", b"x", 1, packet_id=1, properties=Properties(response_topic="secret"))
         answer = fixture.receive(wrong)
         assert answer == fixture.answer(Puback(1, ReasonCode.TOPIC_NAME_INVALID))
@@ -326,7 +346,7 @@ class TestReceiving:
     @pytest.mark.mqtt5("3.3.1-5")
     def test_retained_messages_that_there_is_no_room_for(self) -> None:
         fixture = Fixture()
-        kept = Publish("a", bytes(1_000), 1, retain=True, packet_id=1, properties=EMPTY)
+        kept = Publish("a", bytes(1_000), 1, retain=True, packet_id=1)
         too_much = Publish("b", bytes(1_000), 1, retain=True, packet_id=2)
         assert fixture.receive(kept) == fixture.answer(Puback(1))
         answer = fixture.receive(too_much)

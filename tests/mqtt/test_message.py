@@ -101,6 +101,19 @@ def test_the_time_that_it_waited_is_taken_off() -> None:
     assert not Message("a", b"x").has_expired(1e9)
 
 
+def test_bytes_of_properties_that_came_are_used_again() -> None:
+    encoded = bytes((3, 0, 1)) + b"t"
+    properties = Properties(content_type="t")
+    message = make_message("a", b"x", 0, False, properties, now=0.0, encoded=encoded)
+    assert message.properties is properties
+    assert message.packet(V5, retain=False) == b"\x30\x09\0\1a\4" + encoded + b"x"
+    expiring = Properties(content_type="t", message_expiry_interval=5)
+    message = make_message("a", b"x", 0, False, expiring, now=0.0, encoded=b"other")
+    assert message.packet(V5, retain=False) == b"\x30\x09\0\1a\4" + encoded + b"x"
+    for left_out in (Properties(will_delay_interval=1), Properties(subscription_identifiers=(1,))):
+        assert make_message("a", b"", 0, False, left_out, now=0.0).properties is EMPTY
+
+
 def test_who_needs_a_packet_of_its_own() -> None:
     message = Message("a", b"x")
     plain = deliver_as(message, 1, True, "a", ())

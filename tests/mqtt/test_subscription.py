@@ -138,6 +138,16 @@ def test_a_group_knows_its_members() -> None:
     assert not group
 
 
+def test_knows_what_was_asked_for_besides_the_qos() -> None:
+    assert Interest("x", qos=2).is_simple
+    for special in (
+        Interest("x", no_local=True),
+        Interest("x", retain_as_published=True),
+        Interest("x", identifier=1),
+    ):
+        assert not special.is_simple
+
+
 def test_is_bounded_in_bytes() -> None:
     tree = tree_of(1_400)
     assert not tree.add(None, "a", Interest("x"))
