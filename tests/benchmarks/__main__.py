@@ -7,7 +7,7 @@ import signal
 import sys
 from types import FrameType
 
-SUITES = ("tunnel", "direct", "resume", "broadcast")
+SUITES = ("tunnel", "direct", "resume", "broadcast", "mqtt")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

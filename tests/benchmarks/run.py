@@ -11,7 +11,7 @@ from tests.benchmarks.bulk import MIB
 from tests.benchmarks.contest import Contestant, MissingPeer, hold_rounds
 from tests.benchmarks.table import Goal, Row, rows_of
 
-__all__ = ["Part", "Run"]
+__all__ = ["FULL_MIB", "Part", "Run"]
 
 FULL_MIB = 64  # runs with less measure nothing
 
@@ -22,11 +22,13 @@ class Run:
 
     :ivar rounds: figures are medians of so many.
     :ivar mib: size of a bulk transfer.
+    :ivar seconds: length of what is measured for a time.
     :ivar missing: peers that aren't installed, and how to.
     """
 
     rounds: int
     mib: int
+    seconds: float = 1.0
     rows: list[Row] = field(default_factory=list)
     samples: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
