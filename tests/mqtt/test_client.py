@@ -247,7 +247,7 @@ def test_what_is_no_filter_is_refused_at_once(text: str) -> None:
 
 @BOTH
 @pytest.mark.mqtt5("4.4.0-1", "3.1.2-23", "3.1.3-2")
-@pytest.mark.mqtt3("4.4.0-1")
+@pytest.mark.mqtt3("4.4.0-1", "3.1.2-4", "3.1.3-2")
 def test_a_session_goes_on_after_a_lost_connection(version: Version) -> None:
     broker = ScriptedBroker(
         version=version,

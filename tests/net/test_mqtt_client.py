@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -394,6 +395,8 @@ class ConnectionTests(ClientTestCase):
 class StoppingTests(ClientTestCase):
     """The end."""
 
+    @pytest.mark.mqtt5("3.14.4-2")
+    @pytest.mark.mqtt3("3.14.4-1")
     def test_says_goodbye(self) -> None:
         client = self.start()
         ended = client.when_ended()

@@ -103,6 +103,7 @@ def expect_nothing_but(peer: Peer, topic: str, payload: bytes) -> None:
 
 
 @VERSIONS
+@pytest.mark.mqtt3("7.0.0-2")
 class TestBothVersions:
     def test_a_client_without_a_name_gets_one(self, new: NewPeer, version: int) -> None:
         session_present, properties = new().connect()

@@ -156,6 +156,8 @@ class TestStreams:
         assert stream.received == [b"a", b"b"]
         assert taken(stream.connection) == [Frame(0x8A, b"1"), Frame(0x8A, b"2")]
 
+    @pytest.mark.mqtt5("6.0.0-1")
+    @pytest.mark.mqtt3("6.0.0-1")
     def test_no_text_and_no_messages(self) -> None:
         stream = Stream()
         with pytest.raises(LocalProtocolError, match="transmit"):

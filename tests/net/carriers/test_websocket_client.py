@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
@@ -184,6 +185,8 @@ class WebSocketConnectorTests(TestCase):
             await self.connector(port).connect(Receiver())
         await receiver.lost
 
+    @pytest.mark.mqtt5("6.0.0-1")
+    @pytest.mark.mqtt3("6.0.0-1")
     async def test_text_ends_the_connection(self) -> None:
         client, server = await self.pair()
         # Beneath our carrier, which sends nothing but binary frames.
