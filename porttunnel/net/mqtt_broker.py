@@ -26,6 +26,7 @@ from porttunnel.mqtt.route import Reach
 from porttunnel.net.carriers.protocol import CarrierProtocol
 from porttunnel.net.deadline import Deadlines
 from porttunnel.net.mqtt_link import MQTTLink
+from porttunnel.net.turn_batch import TurnBatch
 from porttunnel.net.websocket import WebSocketFactory, WebSocketResource
 from porttunnel.websocket.handshake import Accepted, Refused, Terms
 
@@ -52,6 +53,7 @@ class MQTTBrokerFactory(Factory):
 
     :ivar broker: the core, to look at. What is done to it, do by the methods here: they let what
         moves go out.
+    :ivar batch: ``batch.soon()`` lets go out what was done to the core all the same.
     :ivar links: all connections, also those that are being closed.
     :ivar draining: whether nobody is let in any more.
     """
@@ -69,7 +71,7 @@ class MQTTBrokerFactory(Factory):
         self.draining = False
         self.due = inf  # of the broker's own deadline
         self._deadlines = Deadlines(reactor)
-        self._settling: Any = None
+        self.batch = TurnBatch(reactor, self._settle)
         self._all_gone: Deferred[None] | None = None
 
     # Listeners
@@ -112,20 +114,20 @@ class MQTTBrokerFactory(Factory):
         reach = self.broker.publish(
             topic, payload, now, qos=qos, retain=retain, properties=properties
         )
-        self.settle_soon()
+        self.batch.soon()
         return reach
 
     def answer(self, attempt: Attempt, decision: Decision) -> None:
         """Say later what the policy's ``authenticate`` did not say at once."""
         attempt.answer(decision, self._reactor.seconds())
-        self.settle_soon()
+        self.batch.soon()
 
     def disconnect_user(self, user_name: str, reason: ReasonCode, *, forget: bool = False) -> int:
         """Disconnect all clients of a user; see :meth:`Broker.disconnect_user`."""
         count = self.broker.disconnect_user(
             user_name, reason, self._reactor.seconds(), forget=forget
         )
-        self.settle_soon()
+        self.batch.soon()
         return count
 
     def disconnect_session(
@@ -135,7 +137,7 @@ class MQTTBrokerFactory(Factory):
         found = self.broker.disconnect_session(
             session_name, reason, self._reactor.seconds(), forget=forget
         )
-        self.settle_soon()
+        self.batch.soon()
         return found
 
     async def drain(
@@ -166,9 +168,7 @@ class MQTTBrokerFactory(Factory):
             gone.addTimeout(seconds + LAST_SECONDS, self._reactor, self._give_up_waiting)
             await gone
         self._deadlines.stop()
-        if self._settling is not None:
-            self._settling.cancel()
-            self._settling = None
+        self.batch.stop()
 
     def _give_up_waiting(self, *_: object) -> None:
         self._all_gone = None
@@ -186,11 +186,6 @@ class MQTTBrokerFactory(Factory):
         now: float = self._reactor.seconds()
         return now
 
-    def settle_soon(self) -> None:
-        if self._settling is None:
-            # In the next turn: what many connections bring in this one goes out together.
-            self._settling = self._reactor.callLater(0, self._settle)
-
     def expect(self, link: MQTTLink, due: float) -> None:
         self._deadlines.expect(link, due)
 
@@ -206,7 +201,7 @@ class MQTTBrokerFactory(Factory):
     def deadline_came(self, now: float) -> float | None:
         """See :class:`porttunnel.net.deadline.Waiter`."""
         self.broker.handle_timeout(now)
-        self.settle_soon()
+        self.batch.soon()
         return None  # settling looks when the next one is
 
     def _make_link(self) -> MQTTLink:
@@ -220,7 +215,6 @@ class MQTTBrokerFactory(Factory):
         return self._make_link()
 
     def _settle(self) -> None:
-        self._settling = None
         broker = self.broker
         while ready := broker.take_ready():
             for core in ready:

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from porttunnel.mqtt.connection import ServerConnection
 from porttunnel.net.carriers.interface import Carrier
+from porttunnel.net.turn_batch import TurnBatch
 
 __all__ = ["LinkOwner", "MQTTLink"]
 
@@ -22,16 +23,18 @@ LOOK_SECONDS = 5.0
 
 
 class LinkOwner(Protocol):
-    """What a link needs of its broker."""
+    """What a link needs of its broker.
+
+    :ivar batch: looks after the links that are ready; told when something has moved.
+    """
+
+    batch: TurnBatch
 
     def accept(self, link: MQTTLink, peer: str) -> ServerConnection:
         """A core for a new connection; its ``shell`` is the link."""
 
     def seconds(self) -> float:
         """The time."""
-
-    def settle_soon(self) -> None:
-        """Something has moved: look after the links that are ready, in a moment."""
 
     def expect(self, link: MQTTLink, due: float) -> None:
         """Call :meth:`MQTTLink.deadline_came` then."""
@@ -90,15 +93,15 @@ class MQTTLink:
         if not core.may_receive:
             self.flush()
             self._expect_deadline(core)
-        self._owner.settle_soon()
+        self._owner.batch.took(len(data))
 
     def reading_done(self) -> None:
-        """What came of it goes out with what others bring in this turn."""
+        self._owner.batch.reading_done()
 
     def carrier_writable(self) -> None:
         self._blocked = False
         self.flush()
-        self._owner.settle_soon()
+        self._owner.batch.soon()
 
     def carrier_ended(self) -> None:
         self._peer_ended = True
@@ -107,13 +110,13 @@ class MQTTLink:
         if self._state is _State.ENDED and self._carrier is not None:
             self._carrier.close()
         self.flush()
-        self._owner.settle_soon()
+        self._owner.batch.soon()
 
     def carrier_lost(self, reason: Failure) -> None:
         self._carrier = None
         if self._core is not None:
             self._core.receive_eof(self._owner.seconds())
-            self._owner.settle_soon()
+            self._owner.batch.soon()
         self._owner.link_gone(self)
 
     def flush(self) -> None:
@@ -152,7 +155,7 @@ class MQTTLink:
         deadline = core.next_deadline()
         if deadline is not None and deadline <= now:
             core.handle_timeout(now)
-            self._owner.settle_soon()
+            self._owner.batch.soon()
             deadline = core.next_deadline()
         return now + LOOK_SECONDS if deadline is None else min(deadline, now + LOOK_SECONDS)
 
@@ -170,7 +173,7 @@ class MQTTLink:
         host = "" if self._carrier is None else getattr(self._carrier.peer, "host", "")
         core = self._core = self._owner.accept(self, host)
         self._expect_deadline(core)
-        self._owner.settle_soon()
+        self._owner.batch.soon()
         return core
 
     def _expect_deadline(self, core: ServerConnection) -> None:
