@@ -14,6 +14,8 @@ from porttunnel.mqtt.packet import Subscription
 from porttunnel.mqtt.policy import Admission, AllowAll, Attempt, Client, Decision
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.net.mqtt import MQTTBrokerFactory
+from tests.real.mqtt_peer import Address
+from tests.real.program import PYTHON, Start, find_port
 
 LISTEN = "tcp:0:interface=127.0.0.1"
 SHORT_KEEP_ALIVE_SECONDS = 1  # for a user of this name
@@ -44,6 +46,13 @@ async def run(reactor: object) -> None:
         port = await serverFromString(reactor, LISTEN).listen(made)
         print(f"listening tcp:{port.getHost().port}", flush=True)
     await Deferred()
+
+
+def start_broker(start: Start) -> dict[str, Address]:
+    """Start one; its addresses by transport."""
+    program = start(*PYTHON, "-m", "tests.real.library_broker")
+    ports = [find_port(program.line("listening ")) for _ in range(2)]
+    return {name: Address(name, port) for name, port in zip(("tcp", "ws"), ports, strict=True)}
 
 
 if __name__ == "__main__":

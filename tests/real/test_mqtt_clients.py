@@ -17,11 +17,11 @@ import pytest
 from porttunnel.mqtt.encode import encode
 from porttunnel.mqtt.packet import Connect, Disconnect, Version
 from porttunnel.mqtt.reason import ReasonCode
-from tests.real.library_broker import SHORT_KEEP_ALIVE, SHORT_KEEP_ALIVE_SECONDS
+from tests.real.library_broker import SHORT_KEEP_ALIVE, SHORT_KEEP_ALIVE_SECONDS, start_broker
 from tests.real.mqtt_js_peer import MQTTJSPeer, MQTTJSProgram
 from tests.real.mqtt_peer import Address, Peer, Will
 from tests.real.paho_peer import PahoPeer
-from tests.real.program import PYTHON, Start, find_port
+from tests.real.program import Start
 
 pytestmark = pytest.mark.real
 
@@ -39,9 +39,7 @@ NewPeer = Callable[[], Peer]
 
 @pytest.fixture(scope="module")
 def broker(start_for_module: Start) -> dict[str, Address]:
-    program = start_for_module(*PYTHON, "-m", "tests.real.library_broker")
-    ports = [find_port(program.line("listening ")) for _ in range(2)]
-    return {name: Address(name, port) for name, port in zip(("tcp", "ws"), ports, strict=True)}
+    return start_broker(start_for_module)
 
 
 @pytest.fixture(scope="module")
