@@ -41,6 +41,7 @@ class Deadlines:
         # An entry whose time is not its waiter's `due` is passed over: it was moved, or forgotten.
         self._entries: list[tuple[float, int, Waiter]] = []
         self._numbers = count()
+        self._waiting = 0  # how many have something due
         self._timer: IDelayedCall | None = None
         self._timer_due = inf
 
@@ -48,6 +49,7 @@ class Deadlines:
         """Call it at this time, or earlier if that was said before."""
         if due >= waiter.due:
             return
+        self._waiting += waiter.due == inf
         waiter.due = due
         heapq.heappush(self._entries, (due, next(self._numbers), waiter))
         if due < self._timer_due:
@@ -55,7 +57,11 @@ class Deadlines:
 
     def forget(self, waiter: Waiter) -> None:
         """Don't call it any more."""
+        self._waiting -= waiter.due != inf
         waiter.due = inf
+        if not self._waiting:
+            # What is left was moved or forgotten; nothing of it should keep a reactor waiting.
+            self.stop()
 
     def stop(self) -> None:
         """Call nobody any more."""
@@ -82,6 +88,7 @@ class Deadlines:
             due, _, waiter = heapq.heappop(entries)
             if waiter.due != due:
                 continue
+            self._waiting -= 1
             waiter.due = inf
             try:
                 again = waiter.deadline_came(now)

@@ -16,7 +16,8 @@ from twisted.web.server import NOT_DONE_YET
 
 from porttunnel.net.carriers.protocol import CarrierProtocol
 from porttunnel.net.carriers.stock import StockCarrier
-from porttunnel.net.carriers.websocket import BuildReceiver, WebSocketCarrier
+from porttunnel.net.carriers.websocket import BuildReceiver, Serving, WebSocketCarrier
+from porttunnel.net.deadline import Deadlines
 from porttunnel.net.port_sharing import SharedPortProtocol
 from porttunnel.websocket.connection import Limits
 from porttunnel.websocket.handshake import (
@@ -51,13 +52,10 @@ class WebSocketFactory(Factory):
         limits: Limits | None = None,
     ) -> None:
         self._reactor = reactor
-        self._build_receiver = build_receiver
-        self._terms = terms or Terms()
-        self._limits = limits or Limits()
+        self._serving = _serving(reactor, build_receiver, terms, limits)
 
     def buildProtocol(self, addr: IAddress | None) -> CarrierProtocol:
-        receiver = WebSocketCarrier(self._reactor, self._build_receiver, self._terms, self._limits)
-        return CarrierProtocol(self._reactor, receiver)
+        return CarrierProtocol(self._reactor, WebSocketCarrier(self._serving))
 
 
 class WebSocketResource(Resource):
@@ -84,23 +82,19 @@ class WebSocketResource(Resource):
     ) -> None:
         Resource.__init__(self)
         self._reactor = reactor
-        self._build_receiver = build_receiver
-        self._terms = terms or Terms()
-        self._limits = limits or Limits()
+        self._serving = _serving(reactor, build_receiver, terms, limits)
 
     def render(self, request: Any) -> Any:
         answer: Accepted | Refused = _NOT_HERE
         if request.postpath in ([], [b""]):
-            answer = negotiate(_request_of(request), self._terms)
+            answer = negotiate(_request_of(request), self._serving.terms)
         if isinstance(answer, Refused):
             return _refuse(request, answer)
         peer = request.channel.transport.getPeer()
-        receiver = self._build_receiver(answer, peer)
+        receiver = self._serving.build_receiver(answer, peer)
         if isinstance(receiver, Refused):
             return _refuse(request, receiver)
-        carrier = WebSocketCarrier(
-            self._reactor, self._build_receiver, self._terms, self._limits, (answer, receiver)
-        )
+        carrier = WebSocketCarrier(self._serving, (answer, receiver))
         _take_over(request.channel, self._reactor, carrier)
         return NOT_DONE_YET
 
@@ -113,6 +107,14 @@ class _StockProtocol(CarrierProtocol):
 
 
 _NOT_HERE = Refused(404, "Not Found", "There is nothing at this path. Check the address.")
+
+
+def _serving(
+    reactor: Any, build_receiver: BuildReceiver, terms: Terms | None, limits: Limits | None
+) -> Serving:
+    return Serving(
+        reactor.seconds, Deadlines(reactor), build_receiver, terms or Terms(), limits or Limits()
+    )
 
 
 def _request_of(request: Any) -> Request:

@@ -101,3 +101,15 @@ class DeadlinesTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.clock.advance(2.0)
         self.assertEqual(caller.calls, [])
+
+    def test_keeps_no_timer_for_nobody(self) -> None:
+        first, second = self.expect(5.0), self.expect(6.0)
+        self.expect(2.0, first)
+        self.deadlines.forget(first)
+        self.deadlines.forget(first)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.deadlines.forget(second)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.expect(3.0, second)
+        self.clock.advance(10.0)
+        self.assertEqual((first.calls, second.calls), ([], [10.0]))

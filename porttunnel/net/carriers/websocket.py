@@ -7,13 +7,16 @@ docs/websocket.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import inf
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
 
 from porttunnel.errors import CutOff
 from porttunnel.net.carriers.interface import Carrier, Receiver
+from porttunnel.net.deadline import Deadlines
 from porttunnel.net.native_mask import unmask
 from porttunnel.websocket.close import CloseCode
 from porttunnel.websocket.connection import (
@@ -31,7 +34,7 @@ from porttunnel.websocket.handshake import (
 )
 from porttunnel.websocket.state import ConnectionState
 
-__all__ = ["BuildReceiver", "WebSocketCarrier"]
+__all__ = ["BuildReceiver", "Serving", "WebSocketCarrier"]
 
 OPENING_SECONDS = 10.0  # for a request's head to come, a few round trips of TLS included
 GOODBYE_SECONDS = 5.0  # for the last bytes to go out and the peer to close
@@ -40,6 +43,24 @@ BuildReceiver = Callable[[Accepted, IAddress], Receiver | Refused]
 """Called with what was agreed on and the peer's address, once for each client that the terms let
 in: gives who takes its bytes, or why it is not let in after all. The receiver's ``carrier_made``
 follows at once, with a :class:`WebSocketCarrier`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What the connections of one service have in common.
+
+    :ivar seconds: the time.
+    :ivar deadlines: calls them.
+    :ivar build_receiver: see :data:`BuildReceiver`.
+    :ivar terms: who is let in.
+    :ivar limits: what a client may do, and when it is pinged.
+    """
+
+    seconds: Callable[[], float]
+    deadlines: Deadlines
+    build_receiver: BuildReceiver
+    terms: Terms
+    limits: Limits
 
 
 class WebSocketCarrier:
@@ -60,53 +81,42 @@ class WebSocketCarrier:
       a Close frame or fell silent; otherwise what the carrier beneath was lost by.
     - ``carrier_writable`` may come though all was taken.
 
-    :param reactor: time.
-    :param build_receiver: see :data:`BuildReceiver`.
-    :param terms: who is let in.
-    :param limits: what a client may do, and when it is pinged.
+    :param serving: what it shares with others.
     :param admitted: what was agreed on, and who takes the bytes, if the request was answered for
         already but for the answer itself.
+
+    :ivar due: see :class:`porttunnel.net.deadline.Waiter`.
     """
 
     __slots__ = (
         "_admitted",
-        "_build_receiver",
         "_carrier",
         "_closing",
         "_connection",
         "_ended",
+        "_give_up_due",
         "_last_words",
-        "_limits",
         "_parting",
         "_paused",
         "_peer",
         "_peer_ended",
-        "_reactor",
         "_reason",
         "_receiver",
         "_request",
-        "_terms",
-        "_timer",
-        "_timer_due",
+        "_serving",
+        "due",
     )
 
     def __init__(
-        self,
-        reactor: IReactorTime,
-        build_receiver: BuildReceiver,
-        terms: Terms,
-        limits: Limits,
-        admitted: tuple[Accepted, Receiver] | None = None,
+        self, serving: Serving, admitted: tuple[Accepted, Receiver] | None = None
     ) -> None:
-        self._reactor = reactor
-        self._build_receiver = build_receiver
-        self._terms = terms
-        self._limits = limits
+        self.due = inf
+        self._serving = serving
         self._admitted = admitted
         self._carrier: Carrier | None = None
         self._peer: IAddress
         self._request: RequestReader | None = None  # until there is an answer
-        self._last_words = memoryview(b"")  # why it is not let in, as far as not sent
+        self._last_words = b""  # why it is not let in, as far as not sent
         self._connection: ServerConnection | None = None
         self._receiver: Receiver | None = None
         self._reason: Failure | None = None  # how it ended, as far as the frames tell
@@ -115,8 +125,7 @@ class WebSocketCarrier:
         self._closing = False  # the receiver has done with it
         self._parting = False
         self._ended = False  # nothing is sent to the carrier beneath any more
-        self._timer: IDelayedCall | None = None
-        self._timer_due = 0.0
+        self._give_up_due = inf  # when the carrier beneath is cut off, whatever happens
 
     # A carrier's side, for the receiver.
 
@@ -137,7 +146,7 @@ class WebSocketCarrier:
 
     def end(self) -> None:
         if self._connection is not None:
-            self._connection.end(self._reactor.seconds())
+            self._connection.end(self._serving.seconds())
             self._settle(self._connection)
 
     def pause_receiving(self) -> None:
@@ -149,7 +158,7 @@ class WebSocketCarrier:
     def resume_receiving(self) -> None:
         if self._carrier is not None and self._connection is not None and self._paused:
             self._paused = False
-            self._connection.resume(self._reactor.seconds())
+            self._connection.resume(self._serving.seconds())
             self._carrier.resume_receiving()
             self._settle(self._connection)
 
@@ -162,7 +171,7 @@ class WebSocketCarrier:
         """
         if self._connection is not None:
             self._closing = True
-            self._connection.close(self._reactor.seconds(), code, reason)
+            self._connection.close(self._serving.seconds(), code, reason)
             # The answer can only be read by who reads.
             self.resume_receiving()
             self._settle(self._connection)
@@ -178,7 +187,7 @@ class WebSocketCarrier:
         self._peer = carrier.peer
         if self._admitted is None:
             self._request = RequestReader()
-            self._expect(OPENING_SECONDS, self.abort)
+            self._give_up_after(OPENING_SECONDS)
         else:
             admitted, self._admitted = self._admitted, None
             self._open(*admitted)
@@ -187,7 +196,7 @@ class WebSocketCarrier:
         if self._connection is None:
             self._read_request(data)
         else:
-            self._connection.receive_data(data, self._reactor.seconds())
+            self._connection.receive_data(data, self._serving.seconds())
 
     def reading_done(self) -> None:
         # First, so that what it has to say goes before a Close frame.
@@ -209,22 +218,32 @@ class WebSocketCarrier:
     def carrier_ended(self) -> None:
         self._peer_ended = True
         if self._connection is not None:
-            self._connection.receive_eof(self._reactor.seconds())
+            self._connection.receive_eof(self._serving.seconds())
             self._settle(self._connection)
         elif self._carrier is not None:
             self._carrier.close()
 
     def carrier_lost(self, reason: Failure) -> None:
-        self._stop_expecting()
+        self._serving.deadlines.forget(self)
         if self._connection is not None and reason.check(ConnectionDone):
             # Not every transport tells of an end before.
             self._peer_ended = True
-            self._connection.receive_eof(self._reactor.seconds())
+            self._connection.receive_eof(self._serving.seconds())
             self._note(self._connection)
         self._carrier = self._connection = None
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
             receiver.carrier_lost(self._reason or reason)
+
+    def deadline_came(self, now: float) -> float | None:
+        """See :class:`porttunnel.net.deadline.Waiter`."""
+        if now >= self._give_up_due:
+            self.abort()
+            return None
+        if self._connection is not None:
+            self._connection.handle_timeout(now)
+            self._settle(self._connection)
+        return None if self._give_up_due == inf else self._give_up_due
 
     def _read_request(self, data: memoryview) -> None:
         if self._request is None:
@@ -233,32 +252,32 @@ class WebSocketCarrier:
         if read is None:
             return
         rest, self._request = self._request.rest, None
-        answer = negotiate(read, self._terms) if isinstance(read, Request) else read
+        answer = negotiate(read, self._serving.terms) if isinstance(read, Request) else read
         if isinstance(answer, Accepted):
-            receiver = self._build_receiver(answer, self._peer)
+            receiver = self._serving.build_receiver(answer, self._peer)
             if not isinstance(receiver, Refused):
                 self._open(answer, receiver)
                 self.carrier_received(memoryview(rest))
                 return
             answer = receiver
-        self._last_words = memoryview(answer.answer())
-        self._expect(GOODBYE_SECONDS, self.abort)
+        self._last_words = answer.answer()
+        self._give_up_after(GOODBYE_SECONDS)
         self._say_last_words()
 
     def _say_last_words(self) -> None:
         if self._carrier is not None and self._last_words:
-            taken = self._carrier.send([self._last_words])
+            taken = self._carrier.send([memoryview(self._last_words)])
             self._last_words = self._last_words[taken:]
             if not self._last_words:
                 self._carrier.end()
 
     def _open(self, accepted: Accepted, receiver: Receiver) -> None:
-        self._stop_expecting()
+        self._give_up_due = inf
         self._receiver = receiver
         self._connection = ServerConnection(
-            self._reactor.seconds(),
+            self._serving.seconds(),
             answer=accepted.answer(),
-            limits=self._limits,
+            limits=self._serving.limits,
             deliver=receiver.carrier_received,
             unmask=unmask,
         )
@@ -278,7 +297,7 @@ class WebSocketCarrier:
         if connection.state is ConnectionState.CLOSED:
             self._part(connection, carrier)
         else:
-            self._set_timer(connection.next_deadline())
+            self._expect(connection.next_deadline())
 
     def _note(self, connection: ServerConnection) -> None:
         """What happened."""
@@ -292,7 +311,6 @@ class WebSocketCarrier:
                 self._reason = Failure(event.error)
                 if isinstance(event.error, CutOff) and not self._peer_ended:
                     self._parting = self._ended = True
-                    self._stop_expecting()
                     self.abort()
 
     def _part(self, connection: ServerConnection, carrier: Carrier) -> None:
@@ -301,7 +319,7 @@ class WebSocketCarrier:
         """
         if not self._parting:
             self._parting = True
-            self._expect(GOODBYE_SECONDS, self.abort)
+            self._give_up_after(GOODBYE_SECONDS)
             if self._paused:
                 carrier.resume_receiving()
         if connection.data_to_send():
@@ -312,25 +330,11 @@ class WebSocketCarrier:
             self._ended = True
             carrier.end()
 
-    def _set_timer(self, due: float | None) -> None:
-        # A later deadline is met by the timer too: moving it each time would cost more.
-        if due is None:
-            self._stop_expecting()
-        elif self._timer is None or due < self._timer_due:
-            self._timer_due = due
-            self._expect(max(0.0, due - self._reactor.seconds()), self._deadline_came)
+    def _give_up_after(self, seconds: float) -> None:
+        self._give_up_due = self._serving.seconds() + seconds
+        self._expect(self._give_up_due)
 
-    def _deadline_came(self) -> None:
-        self._timer = None
-        if self._connection is not None:
-            self._connection.handle_timeout(self._reactor.seconds())
-            self._settle(self._connection)
-
-    def _expect(self, seconds: float, call: Callable[[], None]) -> None:
-        self._stop_expecting()
-        self._timer = self._reactor.callLater(seconds, call)
-
-    def _stop_expecting(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
+    def _expect(self, due: float | None) -> None:
+        # What is due later is met by a call that is due before; moving it would cost more.
+        if due is not None:
+            self._serving.deadlines.expect(self, due)

@@ -15,8 +15,10 @@ from porttunnel.errors import CutOff, WebSocketError
 from porttunnel.net.carriers.websocket import (
     GOODBYE_SECONDS,
     OPENING_SECONDS,
+    Serving,
     WebSocketCarrier,
 )
+from porttunnel.net.deadline import Deadlines
 from porttunnel.websocket.connection import (
     CLOSE_SECONDS,
     PING_SECONDS,
@@ -114,11 +116,27 @@ class Receiver:
 class WebSocketCarrierTests(TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
+        self.deadlines = Deadlines(self.clock)
         self.beneath = Beneath()
         self.receiver = Receiver()
         self.accepted: list[Accepted] = []
         self.refusal: Refused | None = None
-        self.carrier = WebSocketCarrier(self.clock, self.build, Terms(), Limits())
+        self.carrier = self.make()
+
+    def make(
+        self,
+        terms: Terms | None = None,
+        limits: Limits | None = None,
+        admitted: tuple[Accepted, Any] | None = None,
+    ) -> WebSocketCarrier:
+        serving = Serving(
+            self.clock.seconds,
+            self.deadlines,
+            self.build,
+            terms or Terms(),
+            limits or Limits(),
+        )
+        return WebSocketCarrier(serving, admitted)
 
     def build(self, accepted: Accepted, peer: Any) -> Any:
         self.assertIs(peer, PEER)
@@ -182,7 +200,7 @@ class OpeningTests(WebSocketCarrierTests):
     def test_who_was_let_in_elsewhere_is_answered_at_once(self) -> None:
         request: Any = parse_request(REQUEST[:-4])
         admitted = (Accepted(request, "mqtt"), self.receiver)
-        self.carrier = WebSocketCarrier(self.clock, self.build, Terms(), Limits(), admitted)
+        self.carrier = self.make(admitted=admitted)
         self.carrier.carrier_made(self.beneath)
         self.assertIn(b"\r\nSec-WebSocket-Protocol: mqtt\r\n", self.beneath.sent)
         self.assertEqual((self.receiver.calls, self.accepted), (["made"], []))
@@ -240,7 +258,7 @@ class RefusingTests(WebSocketCarrierTests):
 
     def test_what_the_terms_do_not_allow(self) -> None:
         terms = Terms(subprotocols=("mqtt",))
-        self.carrier = WebSocketCarrier(self.clock, self.build, terms, Limits())
+        self.carrier = self.make(terms)
         self.refuse(REQUEST)
         self.assertTrue(self.beneath.sent.endswith(b"Sec-WebSocket-Protocol: mqtt\n"))
         self.assertEqual(self.accepted, [])
@@ -367,7 +385,7 @@ class SilenceTests(WebSocketCarrierTests):
         self.assertEqual(self.frames(), [Frame(0x89, b"")])
 
     def test_no_pings_at_all(self) -> None:
-        self.carrier = WebSocketCarrier(self.clock, self.build, Terms(), Limits(ping_seconds=None))
+        self.carrier = self.make(limits=Limits(ping_seconds=None))
         self.beneath, self.receiver = Beneath(), Receiver()
         self.open()
         before = len(self.clock.getDelayedCalls())
