@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -90,6 +91,37 @@ class TestTheReadme:
         links = set(relative_links(self.README))
         assert links
         assert {link for link in links if not (ROOT / link).exists()} == set()
+
+
+class TestTheModuleTable:
+    PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    ROWS = (
+        "| subject | files below `porttunnel/` |\n|---|---|\n"
+        "| bytes | `wire`, `session/packet` |\n| codes | `session/code` |\n"
+    )
+
+    def test_names_every_module_and_nothing_else(self) -> None:
+        package = ROOT / "porttunnel"
+        modules = {
+            path.relative_to(package).with_suffix("").as_posix()
+            for path in package.rglob("*.py")
+            if not path.stem.startswith("__")
+        }
+        named = named_modules(self.PAGE)
+        assert set(named) == modules
+        assert len(named) == len(set(named)), "a module stands in two rows"
+
+    def test_is_read_row_by_row(self) -> None:
+        page = f"# Page\n\n`machine` is not in it.\n\n{self.ROWS}\nNor is `net/driver`.\n"
+        assert named_modules(page) == ["wire", "session/packet", "session/code"]
+        with pytest.raises(ValueError, match="substring not found"):
+            named_modules("# Page\n\n| package | `wire` |\n")
+
+
+def named_modules(page: str) -> list[str]:
+    """What the second column of the table of subjects names."""
+    rows = page[page.index("| subject |") :].partition("\n\n")[0].splitlines()[2:]
+    return [name for row in rows for name in re.findall(r"`([^`]+)`", row.split("|")[2])]
 
 
 def relative_links(text: str) -> list[str]:
