@@ -131,9 +131,9 @@ def _request_of(request: Any) -> Request:
 
 
 def _refuse(request: Any, refused: Refused) -> bytes:
-    body = f"{refused.text}\n".encode("ascii")
+    body = f"{refused.text}\n".encode()
     request.setResponseCode(refused.status, refused.phrase.encode("ascii"))
-    request.setHeader(b"content-type", b"text/plain; charset=us-ascii")
+    request.setHeader(b"content-type", b"text/plain; charset=utf-8")
     http_2 = request.clientproto == b"HTTP/2"
     for name, value in refused.fields:
         # HTTP/2 has no fields that are about a connection.

@@ -144,9 +144,9 @@ class Refused:
     """The client may not come in.
 
     :ivar status: of HTTP.
-    :ivar phrase: that belongs to it.
+    :ivar phrase: that belongs to it, in ASCII.
     :ivar text: what is wrong and what to do, for people.
-    :ivar fields: of the answer's header that belong to this status.
+    :ivar fields: of the answer's header that belong to this status, in ASCII.
     :ivar head_only: the request was HEAD: the answer has no body.
     """
 
@@ -158,12 +158,12 @@ class Refused:
 
     def answer(self) -> bytes:
         """What the client is sent; the connection ends after it."""
-        body = f"{self.text}\n".encode("ascii")
+        body = f"{self.text}\n".encode()
         lines = [
             f"HTTP/1.1 {self.status} {self.phrase}",
             *(f"{name}: {value}" for name, value in self.fields),
             f"Connection: {'Upgrade, close' if self.status == UPGRADE_REQUIRED else 'close'}",
-            "Content-Type: text/plain; charset=us-ascii",
+            "Content-Type: text/plain; charset=utf-8",
             f"Content-Length: {len(body)}",
         ]
         head = "\r\n".join((*lines, "", "")).encode("ascii")

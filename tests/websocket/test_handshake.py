@@ -289,11 +289,18 @@ class TestRefusing:
         assert found.answer() == (
             b"HTTP/1.1 400 Bad Request\r\n"
             b"Connection: close\r\n"
-            b"Content-Type: text/plain; charset=us-ascii\r\n"
+            b"Content-Type: text/plain; charset=utf-8\r\n"
             b"Content-Length: 66\r\n"
             b"\r\n"
             b"The request names no host, or several. Send one Host field.\n"
         ).replace(b"66", b"%d" % len(f"{found.text}\n"))
+
+
+def test_a_program_may_say_no_in_its_own_words() -> None:
+    answered = Refused(503, "Service Unavailable", "Später bitte.").answer()
+    head, _, body = answered.partition(b"\r\n\r\n")
+    assert body == "Später bitte.\n".encode()
+    assert b"\r\nContent-Length: 15" in head
 
 
 class TestTerms:
