@@ -297,6 +297,7 @@ class TestEnhancedAuthentication:
         client.send(Connect(V5, "c", properties=METHOD))
         client.send(Auth(ReasonCode.CONTINUE_AUTHENTICATION, METHOD))
         assert client.take(Connack).reason is ReasonCode.NOT_AUTHORIZED
+        assert client.core.is_closed
 
     @pytest.mark.mqtt5("3.1.2-30")
     def test_nothing_else_comes_before_it_is_over(self) -> None:
@@ -353,6 +354,7 @@ class TestEnhancedAuthentication:
         goodbye = client.take(Disconnect)
         assert goodbye.reason is ReasonCode.NOT_AUTHORIZED
         assert goodbye.properties.server_reference == "other"
+        assert client.core.is_closed
 
     @pytest.mark.mqtt5("4.12.0-7", "4.12.1-1")
     @pytest.mark.parametrize(
