@@ -16,6 +16,7 @@ from porttunnel.mqtt.policy import Admission, Client, Profile
 from porttunnel.mqtt.property import EMPTY, Properties
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.session import PendingWill, Session
+from porttunnel.mqtt.topic import check_depth
 
 __all__ = ["Terms", "accepted_will", "encode_connack", "negotiate", "open_session"]
 
@@ -93,6 +94,7 @@ def accepted_will(
         raise MqttError("a will has a QoS that is not allowed", ReasonCode.QOS_NOT_SUPPORTED)
     if will.retain and not profile.retain_available:
         raise MqttError("a will can't be retained here", ReasonCode.RETAIN_NOT_SUPPORTED)
+    check_depth(will.topic)
     topic = exchange.policy.authorise_will(client, will)
     if isinstance(topic, ReasonCode):
         raise MqttError("a will is not allowed", topic)

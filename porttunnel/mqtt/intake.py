@@ -24,7 +24,7 @@ from porttunnel.mqtt.publish import (
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.route import Reach, Route
 from porttunnel.mqtt.session import Session
-from porttunnel.mqtt.topic import decode_name
+from porttunnel.mqtt.topic import check_depth
 from porttunnel.mqtt.topic_alias import IncomingAliases
 
 __all__ = ["Intake"]
@@ -192,7 +192,8 @@ class Intake:
         """
         if not encoded:
             return None  # an alias stands for it
-        topic = decode_name(encoded)
+        topic = topic_name(encoded)
+        check_depth(topic)
         if self._exchange.policy.authorise_publish(self.session.client, topic) != topic:
             return None
         route = self._exchange.routes.find(topic)
@@ -217,6 +218,7 @@ class Intake:
         self._check(qos, retain, properties)
         if name or properties.topic_alias is None:
             topic = topic_name(name)
+            check_depth(topic)
         else:
             topic = ""
         if properties.topic_alias is not None:

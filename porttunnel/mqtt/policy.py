@@ -142,7 +142,7 @@ class Client(msgspec.Struct, eq=False):
 
 
 class Admission(msgspec.Struct, frozen=True, kw_only=True):
-    """A client may come in.
+    """A client may come in; or it has proved again who it is, and then only its data counts.
 
     :ivar profile: what it may do.
     :ivar session_name: what its session is found by; whoever connects with the same one takes

@@ -12,9 +12,9 @@ from porttunnel.mqtt.reason import ReasonCode
 __all__ = [
     "MAX_TOPIC_BYTES",
     "MAX_TOPIC_LEVELS",
+    "check_depth",
     "check_filter",
     "check_name",
-    "decode_name",
     "has_wildcard",
     "matches",
     "split_shared",
@@ -37,20 +37,18 @@ def check_name(name: str) -> None:
             ReasonCode.TOPIC_NAME_INVALID,
         )
     _check_size(name, ReasonCode.TOPIC_NAME_INVALID)
+    check_depth(name)
 
 
-def decode_name(encoded: bytes) -> str:
-    """The topic of a message as text.
+def check_depth(text: str) -> None:
+    """Whether a name is not too deep; for one that is valid otherwise.
 
-    :param encoded: without the length before it.
-    :raises MqttError: it is not UTF-8, or not a name that a message may have.
+    :raises MqttError: it has more than :data:`MAX_TOPIC_LEVELS` levels.
     """
-    try:
-        name = encoded.decode()
-    except UnicodeDecodeError as error:
-        raise MqttError("a topic name is not UTF-8", ReasonCode.MALFORMED_PACKET) from error
-    check_name(name)
-    return name
+    if text.count("/") >= MAX_TOPIC_LEVELS:
+        raise MqttError(
+            f"a topic has more than {MAX_TOPIC_LEVELS} levels", ReasonCode.TOPIC_NAME_INVALID
+        )
 
 
 def check_filter(text: str) -> None:

@@ -143,6 +143,7 @@ class TestWills:
             (Will("a", b"x", 2), ReasonCode.QOS_NOT_SUPPORTED),
             (Will("a", b"x", retain=True), ReasonCode.RETAIN_NOT_SUPPORTED),
             (Will("$SYS/a", b"x"), ReasonCode.NOT_AUTHORIZED),
+            (Will("/" * 128, b"x"), ReasonCode.TOPIC_NAME_INVALID),
             (
                 Will("a", b"x", properties=Properties(response_topic="secret")),
                 ReasonCode.TOPIC_NAME_INVALID,

@@ -10,6 +10,7 @@ from porttunnel.errors import MqttError
 from porttunnel.mqtt import intake as module
 from porttunnel.mqtt.encode import encode
 from porttunnel.mqtt.exchange import Exchange
+from porttunnel.mqtt.field import write_varint
 from porttunnel.mqtt.framing import MAX_PACKET_BYTES, FrameReader
 from porttunnel.mqtt.intake import Intake
 from porttunnel.mqtt.message import Message
@@ -191,9 +192,12 @@ class TestWalking:
         assert fixture.intake.routes == {}
 
     def test_wrong_topics_are_refused(self, fixture: Fixture) -> None:
-        for topic in (b"\xff", b"+", b"\0"):
+        for topic in (b"\xff", b"+", b"\0", b"/" * 128):
+            packet = bytes((0, len(topic))) + topic + b"\0"
             with pytest.raises(MqttError):
-                fixture.walk(b"\x30\4\0\1" + topic + b"\0")
+                fixture.walk(b"\x30" + write_varint(len(packet)) + packet)
+            with pytest.raises(MqttError):
+                fixture.intake.receive_publish(0x30, memoryview(packet), 0.0)
 
     def test_subscribers_of_the_other_version(self, fixture: Fixture) -> None:
         other = V5 if fixture.version == V3 else V3

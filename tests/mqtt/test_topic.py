@@ -10,9 +10,9 @@ from porttunnel.errors import MqttError
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.topic import (
     MAX_TOPIC_BYTES,
+    check_depth,
     check_filter,
     check_name,
-    decode_name,
     has_wildcard,
     matches,
     split_shared,
@@ -28,7 +28,7 @@ LONG = "€" * (MAX_TOPIC_BYTES // 3)
 def test_names(name: str) -> None:
     check_name(name)
     check_filter(name)
-    assert decode_name(name.encode()) == name
+    check_depth(name)
 
 
 @pytest.mark.parametrize(
@@ -42,13 +42,11 @@ def test_no_names(name: str) -> None:
     assert caught.value.reason == ReasonCode.TOPIC_NAME_INVALID
 
 
-@pytest.mark.mqtt5("1.5.4-1")
-@pytest.mark.mqtt3("1.5.3-1")
-def test_a_name_that_is_not_utf_8() -> None:
-    for wrong in (b"\xff", b"\xed\xa0\x80", b"a\xc3"):
-        with pytest.raises(MqttError) as caught:
-            decode_name(wrong)
-        assert caught.value.reason == ReasonCode.MALFORMED_PACKET
+def test_only_so_many_levels() -> None:
+    check_depth("/" * 127)
+    with pytest.raises(MqttError) as caught:
+        check_depth("/" * 128)
+    assert caught.value.reason == ReasonCode.TOPIC_NAME_INVALID
 
 
 @pytest.mark.parametrize("text", ["#", "+", "a/#", "+/a/+", "/+", "+/#", "sport/tennis/#", "a//#"])
