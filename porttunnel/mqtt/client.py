@@ -348,7 +348,7 @@ class Client:
         if self._version is Version.V5:
             expiry = said.session_expiry_interval
             self._clean_start = not (settings.session_expiry_seconds if expiry is None else expiry)
-        limits = BrokerLimits.of(packet)
+        limits = BrokerLimits.of(packet, settings.max_inflight)
         seconds = said.server_keep_alive
         if seconds is None:
             seconds = settings.keep_alive_seconds

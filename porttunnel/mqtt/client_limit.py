@@ -50,11 +50,14 @@ class BrokerLimits:
     shared: bool
 
     @classmethod
-    def of(cls, connack: Connack) -> BrokerLimits:
-        """What a CONNACK says; what it doesn't say has the norm's default."""
+    def of(cls, connack: Connack, max_inflight: int = PROTOCOL_RECEIVE_MAXIMUM) -> BrokerLimits:
+        """What a CONNACK says; what it doesn't say has the norm's default.
+
+        :param max_inflight: of ``receive_maximum``: how many we want to have under way.
+        """
         said = connack.properties
         return cls(
-            receive_maximum=said.receive_maximum or PROTOCOL_RECEIVE_MAXIMUM,
+            receive_maximum=min(said.receive_maximum or PROTOCOL_RECEIVE_MAXIMUM, max_inflight),
             max_packet_bytes=said.maximum_packet_size or PROTOCOL_MAX_PACKET_BYTES,
             maximum_qos=2 if said.maximum_qos is None else said.maximum_qos,
             topic_alias_maximum=said.topic_alias_maximum or 0,

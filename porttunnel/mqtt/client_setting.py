@@ -16,6 +16,7 @@ __all__ = ["ClientSettings"]
 
 KEEP_ALIVE_SECONDS = 60  # an idle client is noticed within a minute and a half
 RECEIVE_MAXIMUM = 256  # unfinished messages of QoS 1 and 2: enough for any round trip
+MAX_INFLIGHT = 256  # of ours, likewise; a broker of 3.1.1 can't say how many it takes
 MAX_PACKET_BYTES = 1 << 20  # of what the broker may send: whoever expects more says so
 TOPIC_ALIAS_MAXIMUM = 16  # of the broker: it costs us at most 1 MiB of topics
 MAX_QUEUED_BYTES = 4 << 20  # asked for and not done yet: some seconds of a slow line
@@ -36,6 +37,7 @@ class ClientSettings:
     :ivar will: what the broker publishes if we go without a goodbye.
     :ivar session_expiry_seconds: how long the broker keeps our session after a connection.
     :ivar receive_maximum: how many QoS 1 and 2 messages may be unfinished here.
+    :ivar max_inflight: how many of our QoS 1 and 2 messages are under way at most.
     :ivar max_packet_bytes: the largest packet that is taken from the broker.
     :ivar topic_alias_maximum: how many aliases the broker may use.
     :ivar max_queued_bytes: how much of what was asked for may be unfinished.
@@ -54,6 +56,7 @@ class ClientSettings:
     will: Will | None = None
     session_expiry_seconds: int = 0
     receive_maximum: int = RECEIVE_MAXIMUM
+    max_inflight: int = MAX_INFLIGHT
     max_packet_bytes: int = MAX_PACKET_BYTES
     topic_alias_maximum: int = TOPIC_ALIAS_MAXIMUM
     max_queued_bytes: int = MAX_QUEUED_BYTES

@@ -124,7 +124,8 @@ class MQTTLink:
         core, carrier = self._core, self._carrier
         if carrier is None or core is None:
             return
-        while not self._blocked and (views := core.data_to_send()):
+        while core.waiting_bytes and not self._blocked:
+            views = core.data_to_send()
             offered = len(views[0]) if len(views) == 1 else sum(map(len, views))
             taken = carrier.send(views)
             self._blocked = taken < offered

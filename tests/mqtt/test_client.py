@@ -142,6 +142,17 @@ def test_an_acknowledgement_of_nothing_means_nothing() -> None:
     assert broker.sent() == []
 
 
+@BOTH
+def test_a_moderate_number_is_under_way(version: Version) -> None:
+    broker = ScriptedBroker(version=version, max_inflight=2)
+    broker.accept()
+    for _ in range(3):
+        broker.client.publish("a", b"", qos=1)
+    assert len(broker.sent()) == 2
+    broker.send(Puback(1))
+    assert len(broker.sent()) == 1
+
+
 def test_a_refused_message() -> None:
     broker = ScriptedBroker()
     broker.accept()

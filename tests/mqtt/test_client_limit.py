@@ -59,6 +59,12 @@ def test_what_is_said_holds() -> None:
     )
 
 
+@pytest.mark.parametrize(("theirs", "ours", "both"), [(None, 7, 7), (5, 7, 5), (9, 7, 7)])
+def test_no_more_is_under_way_than_either_wants(theirs: int | None, ours: int, both: int) -> None:
+    connack = Connack(False, properties=Properties(receive_maximum=theirs))
+    assert BrokerLimits.of(connack, ours).receive_maximum == both
+
+
 @pytest.mark.mqtt5("3.2.2-11", "3.2.2-14")
 def test_messages_that_the_broker_does_not_take() -> None:
     assert limits().check_message(2, retain=True) is None
