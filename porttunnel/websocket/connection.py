@@ -24,7 +24,9 @@ __all__ = ["STREAM_FRAMES", "Limits", "ServerConnection"]
 # for a larger one's end, and of a frame that the network took in part the rest has to be kept.
 MAX_SENT_FRAME_BYTES = 65_536
 PING_SECONDS = 30.0  # of silence; proxies and NATs forget a connection after a minute or more
-PONG_SECONDS = 20.0  # for anything to come after a ping; a mobile network may take ten to wake up
+# For anything to come after a ping. A mobile network may take ten to wake up, and what the system
+# has queued for a slow line goes before the ping.
+PONG_SECONDS = 30.0
 CLOSE_SECONDS = 10.0  # for the peer's Close after ours; what it has sent before comes first
 # Of a stream nothing is gathered: these only end what can't be meant. Whoever reads the stream has
 # limits of its own; the longest packet of MQTT has a quarter of it.
@@ -263,6 +265,10 @@ class ServerConnection:
         if self.state is _S.OPEN:
             self._deadline = self._silence_deadline(now)
             self.unsettled = True
+
+    def line_moved(self, now: float) -> None:
+        """A line that was full takes bytes again: the peer is there, though it may say nothing."""
+        self._heard = now
 
     def _take_stream(self, data: memoryview) -> None:
         for opcode, payload in self._reader.runs(data):

@@ -352,6 +352,14 @@ class TestSilence:
         connection.handle_timeout(PING_SECONDS + 1 + PING_SECONDS)
         assert taken(connection) == [Frame(0x89, b"")]
 
+    def test_so_does_a_slow_line_that_moves(self) -> None:
+        connection = ServerConnection(0.0)
+        connection.handle_timeout(PING_SECONDS)
+        connection.line_moved(PING_SECONDS + 1)
+        connection.handle_timeout(PING_SECONDS + PONG_SECONDS)
+        assert connection.state is ConnectionState.OPEN
+        assert connection.next_deadline() == PING_SECONDS + 1 + PING_SECONDS
+
     def test_who_talks_is_not_pinged(self) -> None:
         connection = ServerConnection(0.0)
         for second in range(0, 300, 10):

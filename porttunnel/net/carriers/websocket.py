@@ -211,6 +211,7 @@ class WebSocketCarrier:
         if connection is None:
             self._say_last_words()
             return
+        connection.line_moved(self._serving.seconds())
         self._settle(connection)
         if not connection.data_to_send() and self._receiver is not None:
             self._receiver.carrier_writable()

@@ -374,6 +374,17 @@ class SilenceTests(WebSocketCarrierTests):
         self.clock.advance(PING_SECONDS - 1)
         self.assertEqual(self.frames(), [Frame(0x89, b"")])
 
+    def test_a_slow_line_that_moves_breaks_it_too(self) -> None:
+        self.beneath.room = 4
+        self.carrier.send([memoryview(b"abcdef")])
+        for _ in range(20):
+            self.clock.advance(PONG_SECONDS - 1)
+            self.beneath.room = 1
+            self.carrier.carrier_writable()
+        self.assertEqual(self.beneath.calls, [])
+        self.clock.pump([PING_SECONDS, PONG_SECONDS, 1.0])
+        self.assertEqual(self.beneath.calls, ["abort"])
+
     def test_who_is_not_read_is_not_silent(self) -> None:
         self.clock.advance(PING_SECONDS)
         self.carrier.pause_receiving()
