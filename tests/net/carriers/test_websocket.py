@@ -359,10 +359,13 @@ class SilenceTests(WebSocketCarrierTests):
         for _ in range(5):
             self.clock.advance(PING_SECONDS)
             self.assertEqual(self.frames(), [Frame(0x89, b"")])
+            self.clock.advance(PONG_SECONDS - 1)
             self.receive(frame(PONG))
-            self.clock.advance(PONG_SECONDS)
-            # The timer for the pong finds out that it has come; from then on it counts anew.
-            self.clock.advance(PING_SECONDS - PONG_SECONDS - 0.1)
+            # At the time for the pong it is found that it has come; from it on silence counts.
+            self.clock.advance(1)
+            self.clock.advance(PING_SECONDS - 1.1)
+            self.assertEqual(self.frames(), [])
+            self.receive(frame(PONG))
         self.assertEqual(self.beneath.calls, [])
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
 
