@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from tests.real.mqtt_js_peer import MQTTJSPeer, MQTTJSProgram
+from tests.real.mqtt_peer import Address, MakePeer, Peer
+from tests.real.paho_peer import PahoPeer
 from tests.real.program import (
     PORTTUNNEL,
     Program,
@@ -75,3 +79,32 @@ def join(start: Start, tunnel_server: TunnelServer) -> Start:
         return program
 
     return join
+
+
+@pytest.fixture(scope="module")
+def make_paho() -> MakePeer:
+    """``make_paho(address, version)``: a client of paho-mqtt; who makes it stops it."""
+    return PahoPeer
+
+
+@pytest.fixture(scope="module")
+def make_mqtt_js(start_for_module: Start) -> MakePeer:
+    """``make_mqtt_js(address, version)``: a client of MQTT.js; who makes it stops it."""
+    program = MQTTJSProgram(start_for_module)
+    return lambda address, version: MQTTJSPeer(program, address, version)
+
+
+@pytest.fixture(params=["paho", "mqtt_js"])
+def make_peer(request: pytest.FixtureRequest) -> Iterator[MakePeer]:
+    """``make_peer(address, version)``: a client of the kind that the test is about; all are
+    stopped.
+    """
+    make: MakePeer = request.getfixturevalue(f"make_{request.param}")
+    with ExitStack() as stack:
+
+        def make_one(address: Address, version: int) -> Peer:
+            peer = make(address, version)
+            stack.callback(peer.stop)
+            return peer
+
+        yield make_one

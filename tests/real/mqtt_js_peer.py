@@ -29,7 +29,13 @@ from tests.real.program import ROOT, Program, Start
 __all__ = ["MQTTJSPeer", "MQTTJSProgram"]
 
 FOLDER = Path(__file__).with_name("mqtt_js")
-V5 = 5
+PROTOCOLS = {
+    ("tcp", False): "mqtt",
+    ("tcp", True): "mqtts",
+    ("ws", False): "ws",
+    ("ws", True): "wss",
+}
+RECONNECT_MILLISECONDS = 100
 
 
 class MQTTJSProgram:
@@ -75,6 +81,7 @@ class MQTTJSPeer(Peer):
         super().__init__(address, version)
         self._program = program
         self._name = program.new_number()
+        self._connecting = 0
 
     def connect(
         self,
@@ -86,21 +93,29 @@ class MQTTJSPeer(Peer):
         user: str | None = None,
         password: str | None = None,
         properties: Properties | None = None,
+        comes_back: bool = False,
     ) -> Connected:
         options: dict[str, Any] = {
-            "protocol": "mqtt" if self.address.transport == "tcp" else "ws",
+            "protocol": PROTOCOLS[self.address.transport, bool(self.address.certificate)],
             "port": self.address.port,
             "protocolVersion": self.version,
             "clientId": client_id,
             "clean": clean,
             "keepalive": keep_alive,
             "properties": properties or {},
+            "reconnectPeriod": RECONNECT_MILLISECONDS if comes_back else 0,
         }
+        if self.address.certificate:
+            options["ca"] = Path(self.address.certificate).read_text("ascii")
         if will is not None:
             options["will"] = will._asdict() | {"payload": will.payload.hex()}
         if user is not None:
             options |= {"username": user, "password": password}
-        told = self._program.ask(self._name, "connect", options=options)
+        self._connecting = self._program.tell(self._name, "connect", options=options)
+        return self.came_back()
+
+    def came_back(self) -> Connected:
+        told = self._program.take(self._connecting)
         if "refused" in told:
             raise Refused(told["refused"])
         return Connected(told["present"], told["properties"])

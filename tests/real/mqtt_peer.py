@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ __all__ = [
     "Address",
     "Connected",
     "Inbox",
+    "MakePeer",
     "Message",
     "Peer",
     "PeerSilent",
@@ -32,10 +33,12 @@ class Address(NamedTuple):
     """Where a broker is.
 
     :ivar transport: ``tcp`` or ``ws``.
+    :ivar certificate: with TLS, the file with the only one to trust; else empty.
     """
 
     transport: str
     port: int
+    certificate: str = ""
 
 
 class Will(NamedTuple):
@@ -115,11 +118,17 @@ class Peer(ABC):
         user: str | None = None,
         password: str | None = None,
         properties: Properties | None = None,
+        comes_back: bool = False,
     ) -> Connected:
-        """Connect; it does not come back by itself.
+        """Connect.
 
+        :param comes_back: by itself, when the connection has ended.
         :raises Refused: it was not taken.
         """
+
+    @abstractmethod
+    def came_back(self) -> Connected:
+        """Wait until it was taken again."""
 
     @abstractmethod
     def subscribe(
@@ -173,3 +182,6 @@ class Peer(ABC):
     @abstractmethod
     def silent(self) -> AbstractContextManager[None]:
         """A context in which it does nothing at all; for one that is put out meanwhile."""
+
+
+MakePeer = Callable[[Address, int], Peer]

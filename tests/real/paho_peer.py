@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from paho.mqtt.client import CallbackAPIVersion, Client, MQTTErrorCode, MQTTMessage
+from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties as PahoProperties
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -48,14 +49,15 @@ class PahoPeer(Peer):
         user: str | None = None,
         password: str | None = None,
         properties: Properties | None = None,
+        comes_back: bool = False,
     ) -> Connected:
         client = self._client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             clean_session=None if self.version == V5 else clean,
-            protocol=self.version,
+            protocol=MQTTProtocolVersion(self.version),
             transport="tcp" if self.address.transport == "tcp" else "websockets",
-            reconnect_on_failure=False,
+            reconnect_on_failure=comes_back,
         )
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -63,6 +65,8 @@ class PahoPeer(Peer):
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
         client.on_unsubscribe = self._on_unsubscribe
+        if self.address.certificate:
+            client.tls_set(self.address.certificate)
         if user is not None:
             client.username_pw_set(user, password)
         if will is not None:
@@ -74,10 +78,14 @@ class PahoPeer(Peer):
             only_v5 = {"clean_start": clean, "properties": packed}
         client.connect("127.0.0.1", self.address.port, keep_alive, **only_v5)
         client.loop_start()
+        return self.came_back()
+
+    def came_back(self) -> Connected:
         reason, connected = self._inbox.take("connect")
         if reason:
             raise Refused(reason)
-        return connected
+        found: Connected = connected
+        return found
 
     def subscribe(
         self, pattern: str, qos: int = 0, *, properties: Properties | None = None, **options: Any
@@ -130,7 +138,9 @@ class PahoPeer(Peer):
 
     def cut(self) -> None:
         # A second descriptor of the same socket: also the WebSocket's knows it that way.
-        with socket.socket(fileno=os.dup(self._client.socket().fileno())) as same:
+        connection = self._client.socket()
+        assert connection is not None
+        with socket.socket(fileno=os.dup(connection.fileno())) as same:
             same.shutdown(socket.SHUT_RDWR)
         self._inbox.take("end")
         self._client.loop_stop()
@@ -180,7 +190,9 @@ class PahoPeer(Peer):
         properties = _unpacked(message.properties)
         self._inbox.put(
             "message",
-            Message(message.topic, message.payload, message.qos, message.retain, properties),
+            Message(
+                message.topic, bytes(message.payload), message.qos, message.retain, properties
+            ),
         )
 
     def _on_publish(

@@ -14,9 +14,14 @@ __all__ = ["port_to_come_back_to"]
 PORTS = range(20_000, 30_000)
 
 
-def port_to_come_back_to() -> int:
-    """A loopback port that is free, and likely to be so whenever its server is away."""
+def port_to_come_back_to(*others: int) -> int:
+    """A loopback port that is free, and likely to be so whenever its server is away.
+
+    :param others: that are wanted too, and so not free any more.
+    """
     for port in random.Random(os.getpid()).sample(PORTS, len(PORTS)):
+        if port in others:
+            continue
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -18,8 +18,7 @@ from porttunnel.mqtt.encode import encode
 from porttunnel.mqtt.packet import Connect, Disconnect, Version
 from porttunnel.mqtt.reason import ReasonCode
 from tests.real.library_broker import SHORT_KEEP_ALIVE, SHORT_KEEP_ALIVE_SECONDS, start_broker
-from tests.real.mqtt_js_peer import MQTTJSPeer, MQTTJSProgram
-from tests.real.mqtt_peer import Address, Peer, Will
+from tests.real.mqtt_peer import Address, MakePeer, Peer, Will
 from tests.real.paho_peer import PahoPeer
 from tests.real.program import Start
 
@@ -33,38 +32,12 @@ FAILURE = 0x80  # in SUBACK of 3.1.1
 WAIT_SECONDS = 20.0  # a deadline, not a measure
 ORDER_COUNT = 24  # messages
 
-MakePeer = Callable[..., Peer]
 NewPeer = Callable[[], Peer]
 
 
 @pytest.fixture(scope="module")
 def broker(start_for_module: Start) -> dict[str, Address]:
     return start_broker(start_for_module)
-
-
-@pytest.fixture(scope="module")
-def make_paho() -> MakePeer:
-    return PahoPeer
-
-
-@pytest.fixture(scope="module")
-def make_mqtt_js(start_for_module: Start) -> MakePeer:
-    program = MQTTJSProgram(start_for_module)
-    return lambda *arguments: MQTTJSPeer(program, *arguments)
-
-
-@pytest.fixture(params=["paho", "mqtt_js"])
-def make_peer(request: pytest.FixtureRequest) -> Iterator[MakePeer]:
-    """``make_peer(address, version)``: a client of one kind; all are stopped."""
-    make = request.getfixturevalue(f"make_{request.param}")
-    with ExitStack() as stack:
-
-        def make_one(address: Address, version: int) -> Peer:
-            peer: Peer = make(address, version)
-            stack.callback(peer.stop)
-            return peer
-
-        yield make_one
 
 
 @pytest.fixture(params=["tcp", "ws"])

@@ -35,8 +35,8 @@ function connect({ id, name, options }) {
     host: "127.0.0.1",
     path: "/mqtt",
     properties: packed(options.properties),
-    reconnectPeriod: 0,
     connectTimeout: 20000,
+    resubscribe: false,
   });
   clients.set(name, client);
   let reason = null;
@@ -51,8 +51,14 @@ function connect({ id, name, options }) {
     tell({ name, event: "message", topic, payload, qos, retain, properties: properties || {} }),
   );
   client.on("disconnect", (packet) => (reason = packet.reasonCode));
-  client.on("error", (error) => tell({ id, refused: error.code, text: error.message }));
-  client.on("close", () => tell({ name, event: "end", reason }));
+  client.on("error", (error) => {
+    // While it comes back by itself, what it meets in between is no answer.
+    if (!options.reconnectPeriod) tell({ id, refused: error.code, text: error.message });
+  });
+  client.on("close", () => {
+    tell({ name, event: "end", reason });
+    reason = null;
+  });
 }
 
 const commands = {
