@@ -14,12 +14,10 @@ from enum import Enum, auto
 import msgspec
 
 from porttunnel.errors import MqttError
-from porttunnel.mqtt.encode import encode
 from porttunnel.mqtt.message import Delivery
 from porttunnel.mqtt.paced_outbox import PacedOutbox
-from porttunnel.mqtt.packet import Pubrel
 from porttunnel.mqtt.policy import Profile
-from porttunnel.mqtt.publish import FLAG_DUP
+from porttunnel.mqtt.publish import FLAG_DUP, PUBREL, join_ack
 from porttunnel.mqtt.reason import ReasonCode
 
 __all__ = ["HeldBytes", "Outcome", "Outgoing"]
@@ -58,8 +56,6 @@ class _Released(msgspec.Struct, frozen=True, eq=False):
 
 
 _RELEASED = _Released()
-# The same on a later connection, where its PUBLISH was not sent and so took no place.
-_RELEASED_EARLIER = _Released()
 
 
 class _Backlog(msgspec.Struct, eq=False):
@@ -139,11 +135,19 @@ class Outgoing:
         :param receive_maximum: QoS 1 and 2 messages that the client takes at a time.
         """
         self.outbox = outbox
-        self._quota = min(receive_maximum, self.profile.max_inflight)
+        quota = min(receive_maximum, self.profile.max_inflight)
+        again: list[int] = []
         for packet_id, delivery in self._inflight.items():
             if delivery is _RELEASED:
-                self._inflight[packet_id] = _RELEASED_EARLIER
-        self._again = list(reversed(self._inflight))
+                outbox.send(join_ack(PUBREL, packet_id))
+                # It takes its place though its PUBLISH is not sent again: otherwise a client that
+                # never sends PUBCOMP would have more under way after each connection.
+                quota -= 1
+            else:
+                again.append(packet_id)
+        again.reverse()
+        self._again = again
+        self._quota = quota
         self.pump(now)
 
     def detach(self) -> None:
@@ -278,11 +282,14 @@ class Outgoing:
                 raise MqttError("a PUBREC answers a QoS 1 message", ReasonCode.PROTOCOL_ERROR)
             self._charge(-delivery.message.cost)
             has_place = packet_id not in self._again
+            del self._inflight[packet_id]
             if reason.is_failure:
-                del self._inflight[packet_id]
                 self._finish(now, has_place=has_place)
                 return None
-            self._inflight[packet_id] = _RELEASED if has_place else _RELEASED_EARLIER
+            # At the end, so that those stand in the order of their PUBRECs.
+            self._inflight[packet_id] = _RELEASED
+            if not has_place:
+                self._quota -= 1
         return ReasonCode.SUCCESS
 
     def receive_pubcomp(self, packet_id: int, now: float) -> None:
@@ -296,7 +303,7 @@ class Outgoing:
         if isinstance(delivery, Delivery):
             raise MqttError("a PUBCOMP comes before its PUBREC", ReasonCode.PROTOCOL_ERROR)
         del self._inflight[packet_id]
-        self._finish(now, has_place=delivery is _RELEASED)
+        self._finish(now, has_place=True)
 
     def discard(self) -> None:
         """Forget all messages: the session ends."""
@@ -310,7 +317,7 @@ class Outgoing:
     def _finish(self, now: float, *, has_place: bool) -> None:
         """A message is done with.
 
-        :param has_place: it was sent on this connection, and so counts for what the client takes.
+        :param has_place: it counted for what the client takes on this connection.
         """
         if has_place:
             self._quota += 1
@@ -321,7 +328,7 @@ class Outgoing:
         """Send the oldest of what was under way before, or say that there is no room for it."""
         packet_id = self._again[-1]
         delivery = self._inflight.get(packet_id)
-        if isinstance(delivery, Delivery):
+        if isinstance(delivery, Delivery):  # or else it was acknowledged meanwhile
             if self._quota <= 0 or outbox.waiting_bytes >= outbox.limit_bytes:
                 return False
             if self._send(outbox, delivery, packet_id, now, dup=True):
@@ -329,8 +336,6 @@ class Outgoing:
             else:  # this connection takes less than the one before: as if it had arrived
                 del self._inflight[packet_id]
                 self._charge(-delivery.message.cost)
-        elif delivery is not None:
-            outbox.send(encode(Pubrel(packet_id), outbox.version))
         self._again.pop()
         return True
 

@@ -244,7 +244,7 @@ class TestComingBack:
         second = Connection(Version.V3_1_1)
         outgoing.attach(second, 10, 5.0)
         packets = second.read()
-        assert packets[1] == Pubrel(2)
+        assert packets[0] == Pubrel(2)
         sent = [
             (each.packet_id, bytes(each.payload), each.dup)
             for each in packets
@@ -263,27 +263,42 @@ class TestComingBack:
         outgoing, first = connected()
         for number in range(4):
             outgoing.deliver(text(b"%d" % number, 2), 0.0)
-        outgoing.receive_pubrec(1, SUCCESS, 0.0)
         outgoing.receive_pubrec(4, SUCCESS, 0.0)
+        outgoing.receive_pubrec(1, SUCCESS, 0.0)
         first.read()
         outgoing.detach()
         second = Connection()
         outgoing.attach(second, 1, 0.0)
-        assert second.messages() == [(2, b"1", True)]
+        assert second.read() == [Pubrel(4), Pubrel(1)]
         assert outgoing.deliver(text(b"new"), 0.0) is Outcome.QUEUED
         assert outgoing.is_behind
-        # A PUBCOMP for which no message was sent on this connection frees no place.
+        # Two wait for PUBCOMP, and so there is no place for anything new.
         outgoing.receive_pubcomp(1, 0.0)
         assert second.read() == []
+        outgoing.receive_pubcomp(4, 0.0)
+        assert second.messages() == [(2, b"1", True)]
         outgoing.receive_pubrec(2, SUCCESS, 0.0)
         outgoing.receive_pubcomp(2, 0.0)
         assert second.messages() == [(3, b"2", True)]
-        outgoing.receive_pubcomp(4, 0.0)
-        assert second.read() == []
         outgoing.receive_pubrec(3, ReasonCode.QUOTA_EXCEEDED, 0.0)
         assert second.messages() == [(5, b"new", False)]
         outgoing.receive_puback(5, 0.0)
         assert second.read() == []
+
+    def test_who_never_finishes_gets_no_more_each_time(self) -> None:
+        outgoing, _ = connected(Profile(max_inflight=2))
+        for payload in (b"1", b"2", b"3", b"4"):
+            outgoing.deliver(text(payload, 2), 0.0)
+        for _ in range(3):
+            for number in (1, 2):
+                outgoing.receive_pubrec(number, SUCCESS, 0.0)
+            outgoing.detach()
+            connection = Connection()
+            outgoing.attach(connection, 10, 0.0)
+            assert connection.read() == [Pubrel(1), Pubrel(2)]
+        assert outgoing.inflight_count == 2
+        outgoing.receive_pubcomp(1, 0.0)
+        assert connection.messages() == [(3, b"3", False)]
 
     def test_what_was_acknowledged_before_its_turn_is_passed_over(self) -> None:
         outgoing, _ = connected()
@@ -306,11 +321,12 @@ class TestComingBack:
         outgoing.attach(second, 1, 0.0)
         assert outgoing.receive_pubrec(2, SUCCESS, 0.0) is SUCCESS
         assert outgoing.receive_pubrec(3, ReasonCode.QUOTA_EXCEEDED, 0.0) is None
-        outgoing.receive_pubcomp(2, 0.0)
         outgoing.deliver(text(b"4", 2), 0.0)
         assert second.messages() == [(1, b"1", True)]
         outgoing.receive_pubrec(1, SUCCESS, 0.0)
         outgoing.receive_pubcomp(1, 0.0)
+        assert second.messages() == []
+        outgoing.receive_pubcomp(2, 0.0)
         assert second.messages() == [(4, b"4", False)]
 
     def test_a_full_outbox_stops_what_is_sent_again(self) -> None:
