@@ -32,7 +32,9 @@ from porttunnel.mqtt.policy import AllowAll, Profile
 RECEIVE_MAXIMUM = 3
 ALIASES = 2
 TOPICS = ("t/a", "t/b", "t/c")
-PORTIONS = (1, 2, 7, 30, 200, 1 << 20)  # bytes that arrive at a time
+PORTIONS = (1, 4, 7, 12, 30, 1 << 20, 1 << 20)  # bytes that arrive at a time
+# How often each comes, in a walk where nothing much would happen if all came as often.
+ACTIONS = {"publish": 5, "move": 12, "exchange": 3, "finish": 3, "cut": 2, "connect": 2}
 ENDLESS = 10_000  # steps of settling: more means that it never comes to rest
 
 
@@ -156,27 +158,35 @@ class TwoClients(RuleBasedStateMachine):
                 return
         raise AssertionError("it never comes to rest")
 
-    @rule(qos=st.sampled_from([1, 2]), topic=st.sampled_from(TOPICS))
-    def publish(self, qos: int, topic: str) -> None:
-        payload = b"%d" % len(self.published)
-        self.published.append((qos, topic, payload))
-        self.sender.client.publish(topic, payload, qos=qos)
-
-    @rule(count=st.sampled_from(PORTIONS), up=st.booleans(), who=st.booleans())
-    def move(self, count: int, up: bool, who: bool) -> None:
-        self.members[who].move(count, up=up)
-
-    @rule()
-    def finish(self) -> None:
-        self.receiver.finish()
-
-    @rule(who=st.booleans())
-    def cut(self, who: bool) -> None:
-        self.members[who].cut()
-
-    @rule(who=st.booleans())
-    def connect(self, who: bool) -> None:
-        self.members[who].connect()
+    @rule(
+        action=st.sampled_from([name for name, often in ACTIONS.items() for _ in range(often)]),
+        who=st.booleans(),
+        up=st.booleans(),
+        count=st.sampled_from(PORTIONS),
+        qos=st.sampled_from([1, 2]),
+        topic=st.sampled_from(TOPICS),
+    )
+    def step(self, *, action: str, who: bool, up: bool, count: int, qos: int, topic: str) -> None:
+        member = self.members[who]
+        match action:
+            case "publish":
+                payload = b"%d" % len(self.published)
+                self.published.append((qos, topic, payload))
+                self.sender.client.publish(topic, payload, qos=qos)
+            case "move":
+                member.move(count, up=up)
+            case "exchange":
+                for each in self.members:
+                    each.move(1 << 20, up=True)
+                    each.move(1 << 20, up=False)
+            case "finish":
+                self.receiver.finish()
+            case "cut":
+                member.cut()
+                if up:
+                    member.connect()
+            case _:
+                member.connect()
 
     def teardown(self) -> None:
         if not hasattr(self, "broker"):
