@@ -40,7 +40,7 @@ from porttunnel.mqtt.policy import (
     Refusal,
 )
 from porttunnel.mqtt.property import EMPTY, Properties
-from porttunnel.mqtt.reason import ReasonCode
+from porttunnel.mqtt.reason import DISCONNECT_REASONS, ReasonCode
 from tests.mqtt.broker_client import BrokerClient
 
 V3, V5 = Version.V3_1_1, Version.V5
@@ -377,6 +377,48 @@ class TestWills:
         client.send(Disconnect())
         client.broker.handle_timeout(1e9)
         assert watcher.payloads() == []
+
+    @pytest.mark.mqtt5("3.1.2-8", "3.1.2-10", "3.1.2-22")
+    @pytest.mark.mqtt3("3.1.2-8", "3.1.2-10", "3.1.2-24")
+    @pytest.mark.parametrize("way", ["broken", "silent", "wrong", "taken over", "put out"])
+    @BOTH
+    def test_come_once_however_the_connection_ends(self, version: Version, way: str) -> None:
+        broker = broker_of()
+        client, watcher = BrokerClient(broker, version), BrokerClient(broker)
+        client.connect("c", will=Will("gone", b"bye"), keep_alive_seconds=10)
+        watcher.connect("w")
+        watcher.subscribe("gone")
+        client.core.handle_timeout(14.0)
+        assert watcher.payloads() == []
+        match way:
+            case "broken":
+                client.drop()
+            case "silent":
+                client.core.handle_timeout(15.0)
+            case "wrong":
+                client.send_bytes(b"\0\0")
+            case "taken over":
+                BrokerClient(broker, version).connect("c")
+            case _:
+                broker.disconnect_session("c", ReasonCode.ADMINISTRATIVE_ACTION, 14.0)
+        assert client.core.is_closed
+        assert watcher.payloads() == [b"bye"]
+        client.drop()
+        BrokerClient(broker, version).connect("c")
+        broker.handle_timeout(1e9)
+        assert watcher.payloads() == []
+
+    @pytest.mark.mqtt5("3.1.2-8", "3.14.4-3")
+    def test_come_after_a_goodbye_that_is_not_normal(self) -> None:
+        for reason in sorted(DISCONNECT_REASONS - {ReasonCode.NORMAL_DISCONNECTION}):
+            broker = broker_of()
+            client, watcher = BrokerClient(broker), BrokerClient(broker)
+            client.connect("c", will=Will("gone", b"bye"))
+            watcher.connect("w")
+            watcher.subscribe("gone")
+            client.send(Disconnect(reason))
+            assert client.core.is_closed
+            assert watcher.payloads() == [b"bye"]
 
     @pytest.mark.mqtt5("3.1.2-14", "3.1.2-15")
     @pytest.mark.mqtt3("3.1.2-16", "3.1.2-17")
