@@ -58,6 +58,9 @@ class _Released(msgspec.Struct, frozen=True, eq=False):
 _RELEASED = _Released()
 
 
+_NOTHING: deque[Delivery] = deque()  # for those who keep nothing waiting: most, at 600 bytes each
+
+
 class _Backlog(msgspec.Struct, eq=False):
     """Retained messages that are sent when there is room, made only then; or one of QoS 0 that
     came after them.
@@ -98,7 +101,7 @@ class Outgoing:
         self.held_bytes = 0
         self.dropped = 0
         self._inflight: dict[int, Delivery | _Released] = {}
-        self._queue: deque[Delivery] = deque()
+        self._queue = _NOTHING
         # Lists, which are a tenth of a deque's size: both are empty nearly always.
         self._backlog: list[_Backlog] = []
         self._again: list[int] = []  # oldest last
@@ -184,6 +187,8 @@ class Outgoing:
             or self._backlog
             or outbox.waiting_bytes >= outbox.limit_bytes
         ):
+            if self._queue is _NOTHING:
+                self._queue = deque()
             self._queue.append(delivery)
             return Outcome.QUEUED
         self._send_new(outbox, delivery, now)
@@ -251,6 +256,8 @@ class Outgoing:
             else:
                 break
             queue.popleft()
+        if not queue:
+            self._queue = _NOTHING
 
     def receive_puback(self, packet_id: int, now: float) -> None:
         """The client has a QoS 1 message; whether it liked it makes no difference.
@@ -310,7 +317,7 @@ class Outgoing:
         self._all_held.held -= self.held_bytes
         self.held_bytes = 0
         self._inflight.clear()
-        self._queue.clear()
+        self._queue = _NOTHING
         self._backlog.clear()
         self._again.clear()
 

@@ -190,7 +190,8 @@ Decision = Admission | Refusal | Challenge
 class Attempt:
     """A client wants to come in, or (MQTT 5) to prove again who it is.
 
-    :ivar connect: its CONNECT; the client id in it is never empty.
+    :ivar connect: its CONNECT; the client id in it is never empty. If ``is_again``, without
+        password and will, which are not kept.
     :ivar peer: where it comes from, as the shell said.
     :ivar authentication_data: of the CONNECT or AUTH that this is about, if it has a method.
     :ivar is_again: whether it was let in before, on this connection.

@@ -260,6 +260,7 @@ class Reception(PacedOutbox):
         except MqttError as error:
             self._refuse(Refusal(reason=ReasonCode(error.reason)), now)
             return
+        self._connect = replace(connect, password=None, will=None)  # they are not needed again
         connack = replace(connack, session_present=present)
         self._open(session, terms, will)
         self.send(encode_connack(connack, connect.version, terms.packet_limit))

@@ -82,16 +82,63 @@ class SharedGroup(Generic[S]):
 
 
 class _Node(Generic[S]):
+    """A level. Its parts are made when they are needed: most nodes have only one of them."""
+
     __slots__ = ("children", "groups", "interests")
 
     def __init__(self) -> None:
-        self.children: dict[str, _Node[S]] = {}
-        self.interests: dict[S, Interest[S]] = {}
-        self.groups: dict[str, SharedGroup[S]] = {}
+        self.children: dict[str, _Node[S]] | None = None
+        self.interests: dict[S, Interest[S]] | None = None
+        self.groups: dict[str, SharedGroup[S]] | None = None
 
     @property
     def is_empty(self) -> bool:
         return not (self.children or self.interests or self.groups)
+
+    def child(self, level: str) -> _Node[S] | None:
+        return None if self.children is None else self.children.get(level)
+
+    def grow(self, level: str) -> _Node[S]:
+        """The child for a level, made if it is not there."""
+        if self.children is None:
+            self.children = {}
+        child = self.children.get(level)
+        if child is None:
+            child = self.children[level] = _Node()
+        return child
+
+    def add(self, group: str | None, interest: Interest[S]) -> bool:
+        """Whether there was one to replace."""
+        if group is None:
+            if self.interests is None:
+                self.interests = {}
+            known = interest.subscriber in self.interests
+            self.interests[interest.subscriber] = interest
+            return known
+        if self.groups is None:
+            self.groups = {}
+        shared = self.groups.get(group)
+        if shared is None:
+            shared = self.groups[group] = SharedGroup()
+        return shared.add(interest)
+
+    def has(self, group: str | None, subscriber: S) -> bool:
+        if group is None:
+            return self.interests is not None and subscriber in self.interests
+        shared = None if self.groups is None else self.groups.get(group)
+        return shared is not None and shared.has(subscriber)
+
+    def remove(self, group: str | None, subscriber: S) -> bool:
+        """Whether there was one to forget."""
+        if group is None:
+            interests = self.interests or {}
+            return interests.pop(subscriber, None) is not None
+        groups = self.groups or {}
+        shared = groups.get(group)
+        known = shared is not None and shared.remove(subscriber)
+        if shared is not None and not shared:
+            del groups[group]
+        return known
 
 
 class SubscriptionTree(Generic[S]):
@@ -125,18 +172,8 @@ class SubscriptionTree(Generic[S]):
             raise MqttError("there is no room for more subscriptions", ReasonCode.QUOTA_EXCEEDED)
         node = self._root
         for level in levels:
-            child = node.children.get(level)
-            if child is None:
-                child = node.children[level] = _Node()
-            node = child
-        if group is None:
-            known = interest.subscriber in node.interests
-            node.interests[interest.subscriber] = interest
-        else:
-            shared = node.groups.get(group)
-            if shared is None:
-                shared = node.groups[group] = SharedGroup()
-            known = shared.add(interest)
+            node = node.grow(level)
+        known = node.add(group, interest)
         self.generation += 1
         if not known:
             self.held_bytes += cost
@@ -147,25 +184,17 @@ class SubscriptionTree(Generic[S]):
         """Forget a subscription; whether there was one."""
         levels = pattern.split("/")
         path = self._path(levels)
-        if path is None:
+        if path is None or not path[-1].remove(group, subscriber):
             return False
-        node = path[-1]
-        if group is None:
-            known = node.interests.pop(subscriber, None) is not None
-        else:
-            shared = node.groups.get(group)
-            known = shared is not None and shared.remove(subscriber)
-            if shared is not None and not shared:
-                del node.groups[group]
-        if known:
-            self.generation += 1
-            self.held_bytes -= _cost(group, levels)
-            self.count -= 1
-            for index in range(len(levels) - 1, -1, -1):
-                if not path[index + 1].is_empty:
-                    break
-                del path[index].children[levels[index]]
-        return known
+        self.generation += 1
+        self.held_bytes -= _cost(group, levels)
+        self.count -= 1
+        for index in range(len(levels) - 1, -1, -1):
+            children = path[index].children
+            if children is None or not path[index + 1].is_empty:
+                break
+            del children[levels[index]]
+        return True
 
     def match(self, name: str) -> tuple[list[Interest[S]], list[SharedGroup[S]]]:
         """Who wants the messages of a topic: every subscription, and every group.
@@ -181,6 +210,8 @@ class SubscriptionTree(Generic[S]):
             following: list[_Node[S]] = []
             for node in nodes:
                 children = node.children
+                if children is None:
+                    continue
                 if (child := children.get(level)) is not None:
                     following.append(child)
                 if wild:
@@ -194,14 +225,14 @@ class SubscriptionTree(Generic[S]):
             wild = True
         for node in nodes:
             _take(node, interests, groups)
-            if (child := node.children.get("#")) is not None:
+            if (child := node.child("#")) is not None:
                 _take(child, interests, groups)
         return interests, groups
 
     def _path(self, levels: list[str]) -> list[_Node[S]] | None:
         path = [self._root]
         for level in levels:
-            child = path[-1].children.get(level)
+            child = path[-1].child(level)
             if child is None:
                 return None
             path.append(child)
@@ -209,16 +240,14 @@ class SubscriptionTree(Generic[S]):
 
     def _has(self, group: str | None, levels: list[str], interest: Interest[S]) -> bool:
         path = self._path(levels)
-        if path is None:
-            return False
-        if group is None:
-            return interest.subscriber in path[-1].interests
-        return group in path[-1].groups and path[-1].groups[group].has(interest.subscriber)
+        return path is not None and path[-1].has(group, interest.subscriber)
 
 
 def _take(node: _Node[S], interests: list[Interest[S]], groups: list[SharedGroup[S]]) -> None:
-    interests.extend(node.interests.values())
-    groups.extend(node.groups.values())
+    if node.interests is not None:
+        interests.extend(node.interests.values())
+    if node.groups is not None:
+        groups.extend(node.groups.values())
 
 
 def _cost(group: str | None, levels: list[str]) -> int:

@@ -341,10 +341,13 @@ class TestEnhancedAuthentication:
         final = Admission(profile=Profile(), authentication_data=b"last")
         policy = Desk(ADMITTED, Challenge(), final, Refusal(server_reference="other"))
         client = meet(policy)
-        client.connect(properties=METHOD)
+        client.connect(properties=METHOD, user_name="u", password=b"p", will=Will("a", b"gone"))
         client.send(Auth(ReasonCode.RE_AUTHENTICATE, METHOD), Pingreq())
         assert [type(each) for each in client.read()] == [Auth, Pingresp]
         assert policy.attempts[1].is_again
+        first, second = (attempt.connect for attempt in policy.attempts)
+        assert (first.password, second.user_name) == (b"p", "u")
+        assert (second.password, second.will) == (None, None)
         client.send(Auth(ReasonCode.CONTINUE_AUTHENTICATION, METHOD))
         done = client.take(Auth)
         assert done.reason is ReasonCode.SUCCESS
