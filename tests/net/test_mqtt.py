@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.endpoints import clientFromString, connectProtocol, serverFromString
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
@@ -19,8 +20,9 @@ from twisted.web.server import Site
 from porttunnel.errors import NotReachable
 from porttunnel.mqtt.client_event import Connected, MessageReceived
 from porttunnel.mqtt.client_setting import ClientSettings
-from porttunnel.mqtt.packet import Version
-from porttunnel.mqtt.policy import AllowAll
+from porttunnel.mqtt.encode import encode
+from porttunnel.mqtt.packet import Connect, Version
+from porttunnel.mqtt.policy import AllowAll, Attempt, Decision
 from porttunnel.mqtt.property import Properties
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.net.carriers.connector import Connector, StreamConnector
@@ -162,6 +164,46 @@ class WaysTests(MQTTTestCase):
         await one.subscribe("a")
         await other.publish("a", b"x")
         self.assertEqual(await inbox.wait(1), [("a", b"x", 0)])
+
+    async def test_behind_a_proxy_the_client_is_who_the_proxy_names(self) -> None:
+        peers: list[str] = []
+        both: Deferred[None] = Deferred()
+
+        class Watching(AllowAll):
+            def authenticate(self, attempt: Attempt, now: float) -> Decision | None:
+                peers.append(attempt.peer)
+                if len(peers) == 2:
+                    both.callback(None)
+                return super().authenticate(attempt, now)
+
+        class Proxied(Protocol):
+            def __init__(self, request: bytes) -> None:
+                self.request = request
+
+            def connectionMade(self) -> None:
+                connect = encode(Connect(Version.V5, "c"), Version.V5)
+                frame = b""
+                if self.request:  # the mask is zero, so that it can be sent as it is
+                    frame = bytes((0x82, 0x80 | len(connect))) + bytes(4)
+                line = b"PROXY TCP4 203.0.113.9 127.0.0.1 1 2\r\n"
+                self.transport.write(line + self.request + frame + connect)
+
+        upgrade = (
+            b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+            b"Sec-WebSocket-Protocol: mqtt\r\n\r\n"
+        )
+        self.broker = MQTTBrokerFactory(Watching())
+        for factory, request in (
+            (self.broker, b""),
+            (self.broker.websocket_factory(), upgrade),
+        ):
+            port = await self.listen(factory, f"haproxy:{LISTEN}")
+            endpoint = clientFromString(reactor, f"tcp:127.0.0.1:{port}")
+            client = await connectProtocol(endpoint, Proxied(request))
+            self.addCleanup(client.transport.abortConnection)
+        await both
+        self.assertEqual(peers, ["203.0.113.9"] * 2)
 
     @pytest.mark.mqtt5("6.0.0-4")
     async def test_a_web_socket_of_another_protocol_is_refused(self) -> None:

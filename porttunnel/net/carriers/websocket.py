@@ -255,6 +255,9 @@ class WebSocketCarrier:
         rest, self._request = self._request.rest, None
         answer = negotiate(read, self._serving.terms) if isinstance(read, Request) else read
         if isinstance(answer, Accepted):
+            if self._carrier is not None:
+                # Behind a proxy it is known only now that bytes have come.
+                self._peer = self._carrier.peer
             receiver = self._serving.build_receiver(answer, self._peer)
             if not isinstance(receiver, Refused):
                 self._open(answer, receiver)
