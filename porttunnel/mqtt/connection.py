@@ -72,10 +72,26 @@ class ServerConnection(Reception):
         )
 
     def receive_data(self, data: memoryview, now: float) -> None:
-        self._exchange.now = now
-        self._exchange.counters.bytes_received += len(data)
+        exchange = self._exchange
+        exchange.now = now
+        exchange.counters.bytes_received += len(data)
+        intake = self._intake
         try:
-            self._take(data, now)
+            if (
+                intake is not None
+                and self.state is ConnectionState.OPEN
+                and not self._reader.kept_bytes
+                and len(data) <= WINDOW_BYTES
+            ):
+                # Nearly always: whole packets, and plain ones.
+                window = bytes(data)
+                walked = intake.walk(window, 0, now)
+                if walked:
+                    self._heard_at = now
+                if walked != len(window):
+                    self._take_window(window, now, walked)
+            else:
+                self._take(data, now)
         except MqttError as error:
             self._flush_acknowledgements()
             self._fail(error, now)
@@ -94,7 +110,8 @@ class ServerConnection(Reception):
         if session is not None and self.waiting_bytes <= self.high_bytes // 2:
             if session.is_behind:
                 session.pump(self._exchange.now)
-            self._relieve_if_done(session)
+            if self.stalled_at is not None:
+                self._relieve_if_done(session)
 
     def next_deadline(self) -> float | None:
         silent_at = self._silent_at()
@@ -152,9 +169,11 @@ class ServerConnection(Reception):
             else:
                 offset += self._take_window(bytes(data[offset : offset + WINDOW_BYTES]), now)
 
-    def _take_window(self, window: bytes, now: float) -> int:
-        """How much of it was dealt with: all, unless the state has changed."""
-        offset = 0
+    def _take_window(self, window: bytes, now: float, offset: int = 0) -> int:
+        """How much of it was dealt with: all, unless the state has changed.
+
+        :param offset: where to begin.
+        """
         end = len(window)
         state = self.state
         intake = self._intake
@@ -185,25 +204,30 @@ class ServerConnection(Reception):
     def _settle(self, now: float) -> None:
         """After some packets were looked at."""
         intake = self._intake
+        exchange = self._exchange
         if intake is not None:
-            self._flush_acknowledgements()
+            if intake.acknowledgements:
+                self._flush_acknowledgements()
             received = intake.received
             if received:
                 intake.received = 0
-                counters = self._exchange.counters
+                counters = exchange.counters
                 counters.messages_received += received
-                reach = intake.take_reach()
+                reach = intake.reach
                 counters.messages_delivered += reach.taken
-                counters.messages_dropped += reach.dropped
+                reach.taken = 0
+                if reach.dropped:
+                    counters.messages_dropped += reach.dropped
+                    reach.dropped = 0
                 if self._bucket is not None:
                     self._paid_at = self._bucket.charge(received, now)
-        if self._exchange.routes.pressed:
-            self._exchange.mind_pressed(self, now)
+        if exchange.routes.pressed:
+            exchange.mind_pressed(self, now)
         if self.stalled_at is not None and self.session is not None:
             self._relieve_if_done(self.session)
 
     def _relieve_if_done(self, session: Session) -> None:
-        if self.stalled_at is not None and not session.is_pressed:
+        if not session.is_pressed:
             self.relieve()
 
     def _flush_acknowledgements(self) -> None:

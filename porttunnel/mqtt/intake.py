@@ -5,6 +5,8 @@ Source: MQTT 5.0, sections 3.3 to 3.7 and 4.3; MQTT 3.1.1, sections 3.3 to 3.7 a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from porttunnel.errors import MqttError
@@ -22,15 +24,16 @@ from porttunnel.mqtt.publish import (
     topic_name,
 )
 from porttunnel.mqtt.reason import ReasonCode
-from porttunnel.mqtt.route import Reach, Route
+from porttunnel.mqtt.route import Reach, Route, Target
 from porttunnel.mqtt.session import Session
 from porttunnel.mqtt.topic import check_depth
 from porttunnel.mqtt.topic_alias import IncomingAliases
 
 __all__ = ["Intake"]
 
-MAX_ROUTES = 32  # remembered for a client; most publish on one or two topics
-MAX_ROUTE_TOPIC_BYTES = 512  # longer ones are looked up each time
+# Remembered for a client. Most publish on one or two topics; who answers many, on one for each.
+MAX_ROUTES = 256
+MAX_ROUTE_TOPIC_BYTES = 128  # longer ones are looked up each time; so all take 70 KiB at most
 
 MIN_BYTES = 4  # a PUBACK; a PUBLISH is not shorter
 _PUBLISH_QOS_0, _PUBLISH_QOS_1 = 0x30, 0x32
@@ -48,14 +51,19 @@ class Intake:
         is right as long as its generation is the tree's.
     :ivar acknowledgements: to be sent, by whoever calls :meth:`walk`, who empties it.
     :ivar received: messages, counted by :meth:`walk` and emptied likewise.
+    :ivar reach: whom they have reached; likewise.
     """
 
     __slots__ = (
         "_aliases",
         "_exchange",
-        "_reach",
+        "_length_bytes",
+        "_limit",
+        "_plain",
+        "_tree",
         "_version",
         "acknowledgements",
+        "reach",
         "received",
         "routes",
         "session",
@@ -65,10 +73,16 @@ class Intake:
         self._exchange = exchange
         self.session = session
         self._version = version
-        self._reach = Reach()
+        self.reach = Reach()
         self.acknowledgements = bytearray()
         self.received = 0
-        self._aliases = IncomingAliases(session.profile.topic_alias_maximum)
+        profile = session.profile
+        self._aliases = IncomingAliases(profile.topic_alias_maximum)
+        # What every packet is looked at with.
+        self._tree = exchange.tree
+        self._limit = profile.max_packet_bytes
+        self._plain = _PLAIN if profile.max_qos else _PLAIN_QOS_0
+        self._length_bytes = 1 if version is Version.V5 else 0  # of properties that aren't there
         self.routes: dict[bytes, Route] = {}
 
     def walk(self, raw: bytes, offset: int, now: float) -> int:
@@ -84,11 +98,10 @@ class Intake:
         """
         session = self.session
         routes = self.routes
-        tree = self._exchange.tree
-        profile = session.profile
-        limit = profile.max_packet_bytes
-        plain = _PLAIN if profile.max_qos else _PLAIN_QOS_0
-        length_bytes = 1 if self._version is Version.V5 else 0  # of properties that aren't there
+        tree = self._tree
+        limit = self._limit
+        plain = self._plain
+        length_bytes = self._length_bytes
         end = len(raw)
         while end - offset >= MIN_BYTES:
             kind = raw[offset]
@@ -124,12 +137,13 @@ class Intake:
                     break
             if kind == _PUBLISH_QOS_0:
                 size = stop - offset
-                prefix = raw[offset:payload]
                 begin = offset
-                last = end - size
                 offset = stop
-                while offset <= last and raw.startswith(prefix, offset):
-                    offset += size
+                last = end - size
+                if offset <= last:
+                    prefix = raw[begin:payload]
+                    while offset <= last and raw.startswith(prefix, offset):
+                        offset += size
                 self._pass_row(route, raw[begin:offset], size, payload - begin, now)
             else:
                 packet_id = raw[name_end] << 8 | raw[name_end + 1]
@@ -149,25 +163,23 @@ class Intake:
         :param size: of each packet.
         :param head_bytes: what stands before the payload of each.
         """
-        reach = self._reach
-        count = len(packets) // size
-        self.received += count
+        self.received += len(packets) // size
+        others: Sequence[Target] | None = ()
         if route.is_plain:
-            taken = reach.taken
-            others = route.pass_on(packets, size, self._version, reach)
-            if not others and reach.taken != taken:
+            others = route.pass_on(packets, size, self._version, self.reach)
+            if others is None:
                 return
         for begin in range(0, len(packets), size):
             message = Message(route.topic, packets[begin + head_bytes : begin + size])
-            if route.is_plain and others:
-                route.deliver_to(others, message, self.session, reach, now)
+            if others:
+                route.deliver_to(others, message, self.session, self.reach, now)
             else:
                 self._publish(message, now)
 
     def _pass_one(self, route: Route, message: Message, packet_id: int, now: float) -> None:
         """A message of QoS 1."""
         self.received += 1
-        reach = self._reach
+        reach = self.reach
         taken, dropped = reach.taken, reach.dropped
         route.deliver(message, self.session, reach, now)
         if reach.taken != taken:
@@ -177,11 +189,6 @@ class Intake:
             reach.dropped = dropped
             self._exchange.account(own, message, self.session.client, now)
             self.acknowledgements += self.acknowledge(_AT_LEAST_ONCE, packet_id, reason_of(own))
-
-    def take_reach(self) -> Reach:
-        """Whom :meth:`walk` has reached since this was asked last."""
-        reach, self._reach = self._reach, Reach()
-        return reach
 
     def _learn(self, encoded: bytes) -> Route | None:
         """The route of a topic if the client may publish on it as it is, for :attr:`routes`.

@@ -90,8 +90,12 @@ class Outbox:
         return self._gathered
 
     def data_sent(self, count: int) -> None:
-        self.waiting_bytes -= count
         gathered = self._gathered
+        if count == self.waiting_bytes:
+            self.waiting_bytes = 0
+            gathered.clear()
+            return
+        self.waiting_bytes -= count
         whole = 0
         while count:
             size = len(gathered[whole])

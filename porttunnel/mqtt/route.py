@@ -5,7 +5,7 @@ Source: MQTT 5.0, sections 3.3.4, 3.8.4 and 4.8.2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -84,13 +84,14 @@ class Route:
 
     def pass_on(
         self, packets: bytes, packet_bytes: int, version: int, reach: Reach
-    ) -> list[Target]:
+    ) -> Sequence[Target] | None:
         """Send QoS 0 packets as they came in; only on a plain route.
 
         :param packets: one or more, one after the other, all of this size, without properties.
         :param version: of these packets.
-        :returns: who needs them in another form, or has no room for all of them: to them nothing
-            was sent (:meth:`deliver_to`).
+        :returns: None if somebody got them, and nobody wants for them; otherwise who needs them in
+            another form, or has no room for all of them, to whom nothing was sent
+            (:meth:`deliver_to`), or nobody.
         """
         others: list[Target] = []
         size = len(packets)
@@ -111,7 +112,9 @@ class Route:
             if not outbox.is_ready:
                 outbox.touch()
             taken += 1
-        reach.taken += taken * (size // packet_bytes)
+        if taken:
+            reach.taken += taken if size == packet_bytes else taken * (size // packet_bytes)
+            return others or None
         return others
 
     def deliver(

@@ -116,8 +116,7 @@ class TestWalking:
         assert b"".join(pieces) == data
         assert len(pieces) == 3
         assert fixture.intake.received == 4
-        assert fixture.intake.take_reach().taken == 4
-        assert fixture.intake.take_reach().taken == 0
+        assert fixture.intake.reach.taken == 4
 
     def test_a_row_ends_where_the_bytes_do(self, fixture: Fixture) -> None:
         packet = encode(Publish("a", bytes(50)), fixture.version)
@@ -233,7 +232,7 @@ class TestWalking:
         assert fixture.intake.acknowledgements == expected
         assert fixture.policy.told() == []
         assert fixture.exchange.counters.messages_dropped == 1
-        assert fixture.intake.take_reach().dropped == 0
+        assert fixture.intake.reach.dropped == 0
 
     def test_routes_are_learnt_and_learnt_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
         fixture = Fixture()

@@ -215,12 +215,18 @@ class TestPassingOn:
         assert route.is_plain
         assert len(route) == 3
         reach = Reach()
-        assert route.pass_on(self.PACKET * 3, 7, V5, reach) == []
-        assert route.pass_on(self.PACKET, 7, V5, reach) == []
+        assert route.pass_on(self.PACKET * 3, 7, V5, reach) is None
+        assert route.pass_on(self.PACKET, 7, V5, reach) is None
         assert reach == Reach(8)
         assert [message.payload for message in messages(one)] == [b"x"] * 4
         assert len(messages(two)) == 4
         assert away.outbox is None
+
+    def test_or_to_nobody(self, desk: Desk) -> None:
+        desk.subscribe(desk.session("away", None))
+        reach = Reach()
+        assert desk.book.find("a").pass_on(self.PACKET, 7, V5, reach) == []
+        assert reach == Reach()
 
     def test_but_not_to_those_who_need_others(self, desk: Desk) -> None:
         desk.subscribe(desk.session("older", V3))
