@@ -16,6 +16,7 @@ from porttunnel.mqtt.policy import Client, Policy
 from porttunnel.mqtt.property import EMPTY, Properties
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.route import Reach
+from porttunnel.mqtt.session import Session
 from porttunnel.mqtt.topic import check_name
 
 __all__ = ["Broker"]
@@ -125,42 +126,57 @@ class Broker:
                 yield session.client
 
     def disconnect_user(
-        self, user_name: str, reason: ReasonCode, now: float, *, forget: bool = False
+        self,
+        user_name: str,
+        reason: ReasonCode,
+        now: float,
+        *,
+        forget: bool = False,
+        with_wills: bool = True,
     ) -> int:
         """Disconnect all clients of a user.
 
         :param reason: one that DISCONNECT can have.
         :param forget: end the sessions too, also those without a connection.
+        :param with_wills: whether their wills are published, or forgotten.
         :returns: how many sessions this was about.
         """
-        exchange = self._exchange
         found = [
             session
-            for session in exchange.sessions.values()
+            for session in self._exchange.sessions.values()
             if session.client.user_name == user_name
         ]
         for session in found:
-            if session.outbox is not None:
-                session.outbox.cut(reason, now)
-            if forget:
-                exchange.end_session(session, now)
-        exchange.mind_pressed(None, now)
+            self._disconnect(session, reason, now, forget=forget, with_will=with_wills)
+        self._exchange.mind_pressed(None, now)
         return len(found)
 
     def disconnect_session(
-        self, session_name: str, reason: ReasonCode, now: float, *, forget: bool = False
+        self,
+        session_name: str,
+        reason: ReasonCode,
+        now: float,
+        *,
+        forget: bool = False,
+        with_will: bool = True,
     ) -> bool:
         """As :meth:`disconnect_user`, for one session; whether there is one."""
-        exchange = self._exchange
-        session = exchange.sessions.get(session_name)
+        session = self._exchange.sessions.get(session_name)
         if session is None:
             return False
-        if session.outbox is not None:
-            session.outbox.cut(reason, now)
-        if forget:
-            exchange.end_session(session, now)
-        exchange.mind_pressed(None, now)
+        self._disconnect(session, reason, now, forget=forget, with_will=with_will)
+        self._exchange.mind_pressed(None, now)
         return True
+
+    def _disconnect(
+        self, session: Session, reason: ReasonCode, now: float, *, forget: bool, with_will: bool
+    ) -> None:
+        if session.outbox is not None:
+            session.outbox.cut(reason, now, with_will=with_will)
+        if forget:
+            if not with_will:
+                session.will = None
+            self._exchange.end_session(session, now)
 
     def forget_routes(self) -> None:
         """Ask the policy anew where the clients' messages go, and what topics they see."""
@@ -173,6 +189,7 @@ class Broker:
         seconds: float = 0.0,
         reason: ReasonCode = ReasonCode.SERVER_SHUTTING_DOWN,
         server_reference: str | None = None,
+        with_wills: bool = True,
     ) -> None:
         """Let nobody in any more, and send those who are there away, one after the other.
 
@@ -180,9 +197,10 @@ class Broker:
             at once.
         :param reason: that DISCONNECT says: 0x8B, or 0x9C with another server.
         :param server_reference: that one, told in MQTT 5.
+        :param with_wills: whether wills are published; not if the clients go on elsewhere.
         """
         exchange = self._exchange
-        exchange.draining = Draining(reason, server_reference)
+        exchange.draining = Draining(reason, server_reference, with_wills)
         there = [each for each in exchange.connections if isinstance(each, ServerConnection)]
         step = seconds / len(there) if there else 0.0
         self._leaving = [
@@ -205,5 +223,10 @@ class Broker:
         draining = exchange.draining
         while self._leaving and self._leaving[0][0] <= now and draining is not None:
             connection = heapq.heappop(self._leaving)[2]
-            connection.cut(draining.reason, now, server_reference=draining.server_reference)
+            connection.cut(
+                draining.reason,
+                now,
+                with_will=draining.with_wills,
+                server_reference=draining.server_reference,
+            )
         exchange.mind_pressed(None, now)

@@ -56,10 +56,12 @@ class Draining(msgspec.Struct, frozen=True):
 
     :ivar reason: said to those who are connected.
     :ivar server_reference: where they are to go, or None.
+    :ivar with_wills: whether their wills are published.
     """
 
     reason: ReasonCode
     server_reference: str | None
+    with_wills: bool
 
 
 class Exchange:

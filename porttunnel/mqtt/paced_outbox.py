@@ -32,8 +32,11 @@ class PacedOutbox(Outbox, ABC):
         self._held_up: set[PacedOutbox] | None = None
 
     @abstractmethod
-    def cut(self, reason: ReasonCode, now: float) -> None:
-        """End the connection, as the server's wish."""
+    def cut(self, reason: ReasonCode, now: float, *, with_will: bool = True) -> None:
+        """End the connection, as the server's wish.
+
+        :param with_will: whether the client's will is published, or forgotten.
+        """
 
     def overrun(self, publisher: PacedOutbox | None, profile: Profile, now: float) -> None:
         """More came than this connection can take.

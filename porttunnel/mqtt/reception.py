@@ -132,16 +132,24 @@ class Reception(PacedOutbox):
         events, self._events = self._events, []
         return iter(events)
 
-    def cut(self, reason: ReasonCode, now: float, *, server_reference: str | None = None) -> None:
-        """End the connection, as the server's wish; the will is published.
+    def cut(
+        self,
+        reason: ReasonCode,
+        now: float,
+        *,
+        with_will: bool = True,
+        server_reference: str | None = None,
+    ) -> None:
+        """End the connection, as the server's wish.
 
         :param reason: 0x80 or above, one that DISCONNECT can have.
+        :param with_will: whether the client's will is published, or forgotten.
         :param server_reference: another server, told in MQTT 5.
         """
         if self.state is ConnectionState.OPEN:
             self._say_goodbye(reason, Properties(server_reference=server_reference))
         if self.state is not ConnectionState.CLOSED:
-            self._end(reason, now)
+            self._end(reason, now, with_will=with_will)
 
     def _receive_connect(self, first_byte: int, body: memoryview, now: float) -> None:
         """The first packet, a CONNECT.

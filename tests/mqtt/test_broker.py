@@ -197,6 +197,48 @@ class TestDraining:
         assert late.connect().reason is ReasonCode.SERVER_UNAVAILABLE
 
 
+class TestWills:
+    """Of those whom the broker's owner sends away."""
+
+    def watched(self, **fields: Any) -> tuple[Broker, BrokerClient]:
+        broker = Broker(AllowAll(), 0.0)
+        watcher = BrokerClient(broker)
+        watcher.connect("w")
+        watcher.subscribe("gone")
+        clients_of(1, broker, will=Will("gone", b"0"), **fields)
+        return broker, watcher
+
+    @pytest.mark.parametrize("with_will", [False, True])
+    def test_are_published_or_forgotten(self, with_will: bool) -> None:
+        expected = [b"0"] if with_will else []
+        broker, watcher = self.watched()
+        broker.disconnect_user("user0", ADMINISTRATIVE, 0.0, with_wills=with_will)
+        assert watcher.payloads() == expected
+        broker, watcher = self.watched()
+        broker.disconnect_session("0", ADMINISTRATIVE, 0.0, with_will=with_will)
+        assert watcher.payloads() == expected
+
+    @pytest.mark.parametrize("with_wills", [False, True])
+    def test_so_are_those_of_all(self, with_wills: bool) -> None:
+        policy = NotingPolicy()
+        broker = Broker(policy, 0.0)
+        clients_of(1, broker, will=Will("gone", b"0"))
+        broker.drain(0.0, with_wills=with_wills)
+        assert (("nobody", None, "gone", b"0") in policy.told()) == with_wills
+
+    @pytest.mark.parametrize("with_will", [False, True])
+    def test_that_wait_for_their_time(self, with_will: bool) -> None:
+        broker = Broker(AllowAll(), 0.0)
+        watcher = BrokerClient(broker)
+        watcher.connect("w")
+        watcher.subscribe("gone")
+        will = Will("gone", b"0", properties=Properties(will_delay_interval=10))
+        (client,) = clients_of(1, broker, will=will, properties=KEPT)
+        client.drop()
+        broker.disconnect_session("0", ADMINISTRATIVE, 0.0, forget=True, with_will=with_will)
+        assert watcher.payloads() == ([b"0"] if with_will else [])
+
+
 class TestTime:
     def test_sessions_and_wills_are_minded(self) -> None:
         broker = Broker(AllowAll(), 0.0)

@@ -161,7 +161,7 @@ class Connection(PacedOutbox):
         super().__init__(exchange.ready)
         self.exchange = exchange
 
-    def cut(self, reason: ReasonCode, now: float) -> None:
+    def cut(self, reason: ReasonCode, now: float, *, with_will: bool = True) -> None:
         assert reason is ReasonCode.SESSION_TAKEN_OVER
         for session in list(self.exchange.sessions.values()):
             if session.outbox is self:

@@ -23,7 +23,7 @@ from tests.mqtt.broker_client import NotingPolicy
 class Connection(PacedOutbox):
     ended: ReasonCode | None = None
 
-    def cut(self, reason: ReasonCode, now: float) -> None:
+    def cut(self, reason: ReasonCode, now: float, *, with_will: bool = True) -> None:
         self.ended = reason
 
 

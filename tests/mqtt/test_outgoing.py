@@ -29,7 +29,7 @@ class Connection(PacedOutbox):
         self.limit_bytes = limit_bytes
         self.high_bytes = limit_bytes // 2
 
-    def cut(self, reason: ReasonCode, now: float) -> None:
+    def cut(self, reason: ReasonCode, now: float, *, with_will: bool = True) -> None:
         raise AssertionError(reason)
 
     def read(self) -> list[Packet]:

@@ -15,7 +15,7 @@ class Connection(PacedOutbox):
         super().__init__(ready)
         self.ended: tuple[ReasonCode, float] | None = None
 
-    def cut(self, reason: ReasonCode, now: float) -> None:
+    def cut(self, reason: ReasonCode, now: float, *, with_will: bool = True) -> None:
         self.ended = (reason, now)
 
 
