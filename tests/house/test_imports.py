@@ -79,13 +79,16 @@ DYNAMIC_IMPORTS = {"__import__", "import_module", "namedAny", "namedModule", "na
 
 # What the server runs, and what it must never be able to use.
 BLIND_MODULES = {
+    "porttunnel.net.mqtt_broker",
     "porttunnel.net.tunnel_server",
+    "porttunnel.services.broker",
     "porttunnel.services.server",
     "porttunnel.session.directory",
     "porttunnel.session.relay",
 }
 BLIND_PACKAGE = "porttunnel.net.store"
 DECRYPTING_MODULES = {
+    "porttunnel.keys.envelope",
     "porttunnel.keys.handshake",
     "porttunnel.keys.sealing",
 }
