@@ -63,10 +63,11 @@ class Disconnected(msgspec.Struct, frozen=True):
 
 
 class ConnectionFailed(msgspec.Struct, frozen=True):
-    """The connection can't go on: it is dead, or the broker broke the protocol.
+    """The connection can't go on: it is dead, or the broker broke the protocol; or there is none.
 
-    :ivar error: a :class:`~porttunnel.errors.LinkBroken` if a new connection mends it, else a
-        :class:`~porttunnel.errors.MqttError`.
+    :ivar error: a :class:`~porttunnel.errors.LinkBroken` if a new connection mends it; a
+        :class:`~porttunnel.errors.NotReachable` if none could be made, which the core doesn't
+        know and only its shell tells; else a :class:`~porttunnel.errors.MqttError`.
     """
 
     error: PorttunnelError

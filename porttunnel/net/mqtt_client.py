@@ -103,7 +103,12 @@ class MQTTClient:
     # Life
 
     def start(self) -> None:
-        """Connect, and go on trying until it is stopped or refused for good."""
+        """Connect, and go on trying until it is stopped or refused for good.
+
+        :raises MessagingError: it was.
+        """
+        if self._stopped is not None:
+            raise self._stopped
         self._reconnector.begin()
 
     async def stop(self, patience_seconds: float = STOP_SECONDS) -> None:
@@ -306,7 +311,11 @@ class MQTTClient:
 
     async def _connect(self) -> None:
         self._paused = False
-        await self._connector.connect(self._driver)
+        try:
+            await self._connector.connect(self._driver)
+        except PorttunnelError as error:
+            tell(self._on_event, event.ConnectionFailed(error))
+            raise
 
     def _lost(self) -> None:
         if self._stopped is None:

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString, connectProtocol, serverFromString
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
@@ -27,8 +28,11 @@ from porttunnel.mqtt.property import Properties
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.net.carriers.connector import Connector, StreamConnector
 from porttunnel.net.carriers.websocket_client import WebSocketConnector
+from porttunnel.net.certificate import load_or_create_identity
+from porttunnel.net.mqtt_address import parse_broker_address
 from porttunnel.net.mqtt_broker import SUBPROTOCOL, MQTTBrokerFactory
 from porttunnel.net.mqtt_client import MQTTClient
+from porttunnel.net.tls import server_context
 
 LISTEN = "tcp:0:interface=127.0.0.1"
 
@@ -156,6 +160,20 @@ class WaysTests(MQTTTestCase):
         path = Path(folder.name) / "mqtt"
         await self.listen(self.broker, f"unix:{path}")
         await self.exchange(self.to(f"unix:{path}"), Version.V5)
+
+    async def test_tls_with_a_pinned_key(self) -> None:
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        identity = load_or_create_identity(Path(folder.name))
+
+        async def listen(factory: Any) -> str:
+            tls = TLSMemoryBIOFactory(server_context(identity), False, factory, reactor)
+            return f"127.0.0.1:{await self.listen(tls)}"
+
+        plain = f"mqtts://{await listen(self.broker)}#{identity.pin}"
+        web = f"wss://{await listen(self.broker.websocket_factory())}/any#{identity.pin}"
+        for address in (plain, web):
+            await self.exchange(parse_broker_address(reactor, address), Version.V5)
 
     async def test_all_ways_lead_to_one_broker(self) -> None:
         inbox = Inbox()

@@ -13,6 +13,7 @@ from porttunnel.errors import (
     BrokerRefused,
     ClientStopped,
     LocalProtocolError,
+    NotReachable,
     QueueFull,
 )
 from porttunnel.mqtt.client_event import (
@@ -293,6 +294,8 @@ class ConnectionTests(ClientTestCase):
         for _ in range(5):
             self.clock.advance(MAX_DELAY_SECONDS)
         self.assertGreater(self.connector.tries, 3)
+        self.assertEqual(len(self.events), self.connector.tries)
+        self.assertIsInstance(self.events[0].error, NotReachable)
         self.connector.reachable = True
         self.clock.advance(MAX_DELAY_SECONDS)
         self.assertEqual(len(self.connector.lines), 1)
@@ -447,6 +450,7 @@ class StoppingTests(ClientTestCase):
         self.failureResultOf(client.publish("a", b""), ClientStopped)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.successResultOf(self.run_coroutine(client.stop()))
+        self.assertRaises(ClientStopped, client.start)
 
     def test_a_late_finish_harms_nobody(self) -> None:
         working: Deferred[None] = Deferred()
