@@ -23,10 +23,11 @@ PLACE = Path(__file__).resolve().parents[1] / "vectors" / "envelope.json"
 
 ABOUT = (
     "Vectors of sealed streams, docs/gateway-protocol, section 4; made by tests/independent. Bytes"
-    " are hexadecimal, but of plaintexts the lengths are given: they are pieces of bytes that count"
+    " are hexadecimal. Of plaintexts the lengths are given: they are pieces of bytes that count"
     " from 0 to 250 over and over, anew with each stream. Of a segment over 256 bytes the SHA-256"
     " is given, or in a failure, where its content does not matter, the length. In `failures` so"
-    " many segments open as `opened` says, and then comes the error, with the next segment or (if all open) at the end of the stream."
+    " many segments open as `opened` says; then comes the error, with the next segment or, if"
+    " there is none, at the end of the stream."
 )
 INPUT_BYTES = {"ikm": 32, "salt": 32, "prefix": 7, "associated": 20}
 
