@@ -88,7 +88,7 @@ class ServerConnection(Reception):
                 walked = intake.walk(window, 0, now)
                 if walked:
                     self._heard_at = now
-                if walked != len(window):
+                if walked != len(window) and not self.is_closed:
                     self._take_window(window, now, walked)
             else:
                 self._take(data, now)

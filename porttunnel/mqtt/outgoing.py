@@ -17,13 +17,13 @@ from porttunnel.errors import MqttError
 from porttunnel.mqtt.message import Delivery
 from porttunnel.mqtt.paced_outbox import PacedOutbox
 from porttunnel.mqtt.policy import Profile
-from porttunnel.mqtt.publish import FLAG_DUP, PUBREL, join_ack
+from porttunnel.mqtt.publication import send_publication
+from porttunnel.mqtt.publish import PUBREL, join_ack
 from porttunnel.mqtt.reason import ReasonCode
 
 __all__ = ["HeldBytes", "Outcome", "Outgoing"]
 
 MAX_PACKET_ID = 0xFFFF
-SHARED_BYTES = 4_096  # a payload from this size on is not copied into a packet for each receiver
 BACKLOG_BYTES = 16  # what a retained message takes in a list of those to be sent
 
 
@@ -202,7 +202,7 @@ class Outgoing:
         if outbox.waiting_bytes >= outbox.limit_bytes:
             self.dropped += 1
             return Outcome.DROPPED
-        self._send(outbox, delivery, 0, now)
+        send_publication(outbox, delivery, 0, now)
         return _SENT
 
     def deliver_retained(self, deliveries: Iterator[Delivery], count: int, now: float) -> None:
@@ -242,7 +242,7 @@ class Outgoing:
                 self._charge(delivery.message.cost)
                 self._send_new(outbox, delivery, now)
             else:
-                self._send(outbox, delivery, 0, now)
+                send_publication(outbox, delivery, 0, now)
         if self._backlog:
             return
         outbox.plain_version = outbox.version if outbox.aliases is None else 0
@@ -338,7 +338,7 @@ class Outgoing:
         if isinstance(delivery, Delivery):  # or else it was acknowledged meanwhile
             if self._quota <= 0 or outbox.waiting_bytes >= outbox.limit_bytes:
                 return False
-            if self._send(outbox, delivery, packet_id, now, dup=True):
+            if send_publication(outbox, delivery, packet_id, now, dup=True):
                 self._quota -= 1
             else:  # this connection takes less than the one before: as if it had arrived
                 del self._inflight[packet_id]
@@ -354,63 +354,11 @@ class Outgoing:
             if packet_id not in inflight:
                 break
         self._last_id = packet_id
-        if self._send(outbox, delivery, packet_id, now):
+        if send_publication(outbox, delivery, packet_id, now):
             inflight[packet_id] = delivery
             self._quota -= 1
         else:
             self._charge(-delivery.message.cost)
-
-    def _send(
-        self,
-        outbox: PacedOutbox,
-        delivery: Delivery,
-        packet_id: int,
-        now: float,
-        *,
-        dup: bool = False,
-    ) -> bool:
-        """Put a PUBLISH into the outbox; whether the client takes packets that large."""
-        message = delivery.message
-        if outbox.aliases is not None or delivery.is_special:
-            packet = self._encode(outbox, delivery, packet_id, now, dup=dup)
-            if packet is None:
-                return False
-            outbox.send(packet)
-            return True
-        if not packet_id:
-            packet = message.packet(outbox.version, retain=delivery.retain)
-            if len(packet) > outbox.packet_limit:
-                return False
-            outbox.send(packet)
-            return True
-        head, tail = message.parts(outbox.version, delivery.qos, retain=delivery.retain)
-        size = len(head) + 2 + len(tail)
-        if size > outbox.packet_limit:
-            return False
-        if dup:
-            head = bytes((head[0] | FLAG_DUP,)) + head[1:]
-        if len(tail) < SHARED_BYTES:
-            outbox.pieces.append(b"".join((head, packet_id.to_bytes(2, "big"), tail)))
-        else:
-            outbox.pieces += (head + packet_id.to_bytes(2, "big"), tail)
-        outbox.waiting_bytes += size
-        if not outbox.is_ready:
-            outbox.touch()
-        return True
-
-    def _encode(
-        self, outbox: PacedOutbox, delivery: Delivery, packet_id: int, now: float, *, dup: bool
-    ) -> bytes | None:
-        topic, alias = delivery.topic.encode(), None
-        aliases = outbox.aliases
-        if aliases is not None:
-            topic, alias = aliases.shorten(topic)
-        packet = delivery.packet(outbox.version, packet_id, now, dup=dup, topic=topic, alias=alias)
-        if len(packet) > outbox.packet_limit:
-            return None
-        if aliases is not None and alias is not None and topic:
-            aliases.remember(topic, alias)
-        return packet
 
     def _charge(self, cost: int) -> None:
         self.held_bytes += cost

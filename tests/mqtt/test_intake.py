@@ -36,7 +36,7 @@ NOBODY = ReasonCode.NO_MATCHING_SUBSCRIBERS
 
 
 class Connection(PacedOutbox):
-    def cut(self, reason: ReasonCode, now: float) -> None:
+    def cut(self, reason: ReasonCode, now: float, *, with_will: bool = True) -> None:
         raise AssertionError(reason)
 
 

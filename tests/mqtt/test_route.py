@@ -23,7 +23,7 @@ V3, V5 = Version.V3_1_1, Version.V5
 
 
 class Connection(PacedOutbox):
-    def cut(self, reason: ReasonCode, now: float) -> None:
+    def cut(self, reason: ReasonCode, now: float, *, with_will: bool = True) -> None:
         raise AssertionError(reason)
 
 
