@@ -20,18 +20,23 @@ from twisted.web.server import Site
 
 from porttunnel.errors import NotReachable
 from porttunnel.mqtt.client_event import Connected, MessageReceived
-from porttunnel.mqtt.client_setting import ClientSettings
 from porttunnel.mqtt.encode import encode
 from porttunnel.mqtt.packet import Connect, Version
-from porttunnel.mqtt.policy import AllowAll, Attempt, Decision
+from porttunnel.mqtt.policy import Attempt, Decision
 from porttunnel.mqtt.property import Properties
 from porttunnel.mqtt.reason import ReasonCode
-from porttunnel.net.carriers.connector import Connector, StreamConnector
-from porttunnel.net.carriers.websocket_client import WebSocketConnector
+from porttunnel.net.carriers.connector import Connector
 from porttunnel.net.certificate import load_or_create_identity
-from porttunnel.net.mqtt_address import parse_broker_address
-from porttunnel.net.mqtt_broker import SUBPROTOCOL, MQTTBrokerFactory
-from porttunnel.net.mqtt_client import MQTTClient
+from porttunnel.net.mqtt import (
+    AllowAll,
+    ClientSettings,
+    MQTTBrokerFactory,
+    MQTTClient,
+    StreamConnector,
+    WebSocketConnector,
+    parse_broker_address,
+)
+from porttunnel.net.mqtt_broker import SUBPROTOCOL
 from porttunnel.net.tls import server_context
 
 LISTEN = "tcp:0:interface=127.0.0.1"
