@@ -24,6 +24,7 @@ from porttunnel.mqtt.property import EMPTY, Properties
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.route import Reach
 from porttunnel.net.carriers.protocol import CarrierProtocol
+from porttunnel.net.carriers.watch import watch_for
 from porttunnel.net.deadline import Deadlines
 from porttunnel.net.mqtt_link import MQTTLink
 from porttunnel.net.turn_batch import TurnBatch
@@ -72,6 +73,7 @@ class MQTTBrokerFactory(Factory):
         self.due = inf  # of the broker's own deadline
         self._deadlines = Deadlines(reactor)
         self.batch = TurnBatch(reactor, self._settle)
+        self._sockets = watch_for(reactor, self.batch)
         self._all_gone: Deferred[None] | None = None
 
     # Listeners
@@ -79,7 +81,7 @@ class MQTTBrokerFactory(Factory):
     def buildProtocol(self, addr: IAddress | None) -> Any:
         if self.draining:
             return None
-        return CarrierProtocol(self._reactor, self._make_link())
+        return CarrierProtocol(self._sockets, self._make_link())
 
     def websocket_factory(
         self, *, path: str | None = None, origins: Iterable[str] | None = None
@@ -91,12 +93,12 @@ class MQTTBrokerFactory(Factory):
         :raises ConfigurationError: an origin or the path is none.
         """
         terms = _terms(path, origins)
-        return WebSocketFactory(self._reactor, self._build_receiver, terms=terms)
+        return WebSocketFactory(self._sockets, self._build_receiver, terms=terms)
 
     def websocket_resource(self, *, origins: Iterable[str] | None = None) -> WebSocketResource:
         """For a place in a web site; the arguments are those of :meth:`websocket_factory`."""
         terms = _terms(None, origins)
-        return WebSocketResource(self._reactor, self._build_receiver, terms=terms)
+        return WebSocketResource(self._sockets, self._build_receiver, terms=terms)
 
     # For the broker's owner
 

@@ -1,8 +1,9 @@
 """When to send on what came: at once, or with what others bring in the same turn of the reactor.
 
 Sent together, messages from many connections cost one write for each receiver, not one for each
-message. But waiting for the turn's end costs some microseconds, and with one connection busy at a
-time nothing comes of it. So it is found out from time to time what waiting brings.
+message. Who watches the sockets may say when a turn begins and ends. Otherwise waiting for its end
+costs some microseconds, and with one connection busy at a time nothing comes of it: so it is found
+out from time to time what waiting brings.
 """
 
 from __future__ import annotations
@@ -25,7 +26,16 @@ class TurnBatch:
     :param settle: sends on what is ready.
     """
 
-    __slots__ = ("_at_once", "_quiet", "_reactor", "_reads", "_settle", "_taken_bytes", "_waiting")
+    __slots__ = (
+        "_at_once",
+        "_in_turn",
+        "_quiet",
+        "_reactor",
+        "_reads",
+        "_settle",
+        "_taken_bytes",
+        "_waiting",
+    )
 
     def __init__(self, reactor: IReactorTime, settle: Callable[[], None]) -> None:
         self._reactor = reactor
@@ -35,6 +45,16 @@ class TurnBatch:
         self._reads = 0  # that wait together
         self._quiet = 0
         self._at_once = 0
+        self._in_turn = False  # and will be told of its end
+
+    def begin_turn(self) -> None:
+        """See :class:`porttunnel.net.carriers.watch.Turn`."""
+        self._in_turn = True
+
+    def end_turn(self) -> None:
+        """See :class:`porttunnel.net.carriers.watch.Turn`."""
+        self._in_turn = False
+        self.settle()
 
     def took(self, count: int) -> None:
         """Bytes were taken in; their connection may have more in this turn."""
@@ -44,6 +64,8 @@ class TurnBatch:
 
     def reading_done(self) -> None:
         """A connection has no more bytes in this turn."""
+        if self._in_turn:
+            return
         if self._waiting is not None:
             self._reads += 1
         elif self._at_once:
@@ -55,7 +77,7 @@ class TurnBatch:
 
     def soon(self) -> None:
         """Something else may have moved."""
-        if self._waiting is None:
+        if self._waiting is None and not self._in_turn:
             self._reads = 0
             self._waiting = self._reactor.callLater(0, self._turn_ended)
 

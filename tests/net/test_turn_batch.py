@@ -84,3 +84,16 @@ class TurnBatchTests(SynchronousTestCase):
         self.batch.stop()
         self.clock.advance(0)
         self.assertEqual(self.settled, 0)
+
+    def test_who_is_told_of_turns_waits_for_their_end(self) -> None:
+        self.batch.begin_turn()
+        for _ in range(3):
+            self.batch.took(10)
+            self.batch.reading_done()
+        self.batch.soon()
+        self.assertEqual((self.settled, self.clock.getDelayedCalls()), (0, []))
+        self.batch.end_turn()
+        self.assertEqual(self.settled, 1)
+        self.batch.soon()
+        self.clock.advance(0)
+        self.assertEqual(self.settled, 2)
