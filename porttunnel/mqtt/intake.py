@@ -19,6 +19,7 @@ from porttunnel.mqtt.property_codec import decode_properties
 from porttunnel.mqtt.publish import (
     FLAG_RETAIN,
     PUBACK,
+    PUBCOMP,
     join_ack,
     split_publish,
     topic_name,
@@ -256,12 +257,11 @@ class Intake:
 
     def receive_pubrel(self, packet: Pubrel) -> bytes:
         """The client will not send this QoS 2 message again; the PUBCOMP."""
-        reason = ReasonCode.SUCCESS
         incoming = self.session.incoming
         if packet.packet_id in incoming:
             incoming.remove(packet.packet_id)
-        else:
-            reason = ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
+            return join_ack(PUBCOMP, packet.packet_id)
+        reason = ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
         return encode(Pubcomp(packet.packet_id, reason), self._version)
 
     def acknowledge(self, qos: int, packet_id: int, reason: ReasonCode) -> bytes:
@@ -269,6 +269,8 @@ class Intake:
         if qos == _AT_MOST_ONCE:
             return b""
         if qos == _AT_LEAST_ONCE:
+            if reason is ReasonCode.SUCCESS:
+                return join_ack(PUBACK, packet_id)
             return encode(Puback(packet_id, reason), self._version)
         # In 3.1.1 nobody is told of a refusal, and goes on as if there were none.
         if not reason.is_failure or self._version is Version.V3_1_1:

@@ -17,7 +17,7 @@ from porttunnel.errors import MqttError
 from porttunnel.mqtt.message import Delivery
 from porttunnel.mqtt.paced_outbox import PacedOutbox
 from porttunnel.mqtt.policy import Profile
-from porttunnel.mqtt.publication import send_publication
+from porttunnel.mqtt.publication import send_parts, send_publication
 from porttunnel.mqtt.publish import PUBREL, join_ack
 from porttunnel.mqtt.reason import ReasonCode
 
@@ -354,7 +354,11 @@ class Outgoing:
             if packet_id not in inflight:
                 break
         self._last_id = packet_id
-        if send_publication(outbox, delivery, packet_id, now):
+        if outbox.aliases is None and not delivery.is_special:
+            is_sent = send_parts(outbox, delivery, packet_id)
+        else:
+            is_sent = send_publication(outbox, delivery, packet_id, now)
+        if is_sent:
             inflight[packet_id] = delivery
             self._quota -= 1
         else:

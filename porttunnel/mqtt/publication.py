@@ -9,7 +9,7 @@ from porttunnel.mqtt.message import Delivery
 from porttunnel.mqtt.outbox import Outbox
 from porttunnel.mqtt.publish import FLAG_DUP
 
-__all__ = ["send_publication"]
+__all__ = ["send_parts", "send_publication"]
 
 SHARED_BYTES = 4_096  # a payload from this size on is not copied into a packet for each receiver
 
@@ -26,7 +26,7 @@ def send_publication(
     if outbox.aliases is not None or delivery.is_special:
         packet = _encode(outbox, delivery, packet_id, now, dup=dup)
     elif packet_id:
-        return _send_parts(outbox, delivery, packet_id, dup=dup)
+        return send_parts(outbox, delivery, packet_id, dup=dup)
     else:
         packet = delivery.message.packet(outbox.version, retain=delivery.retain)
     if len(packet) > outbox.packet_limit:
@@ -35,8 +35,13 @@ def send_publication(
     return True
 
 
-def _send_parts(outbox: Outbox, delivery: Delivery, packet_id: int, *, dup: bool) -> bool:
-    """A packet that is shared apart from the packet identifier."""
+def send_parts(outbox: Outbox, delivery: Delivery, packet_id: int, *, dup: bool = False) -> bool:
+    """As :func:`send_publication`, for one that is shared apart from the packet identifier.
+
+    :param outbox: of a connection without aliases.
+    :param delivery: one that is not special.
+    :param packet_id: not 0.
+    """
     head, tail = delivery.message.parts(outbox.version, delivery.qos, retain=delivery.retain)
     size = len(head) + 2 + len(tail)
     if size > outbox.packet_limit:
