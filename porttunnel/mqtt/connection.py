@@ -274,7 +274,7 @@ class ServerConnection(Reception):
             case Pubcomp():
                 session.receive_pubcomp(packet.packet_id, now)
             case Subscribe():
-                reasons, orders = subscribe(self._exchange, session, packet, now)
+                reasons, orders = subscribe(self._exchange, session, packet)
                 self._answer(Suback(packet.packet_id, reasons))
                 for order in orders:
                     order.send(self._exchange, now)

@@ -24,7 +24,7 @@ from porttunnel.mqtt.reason import ReasonCode
 __all__ = ["HeldBytes", "Outcome", "Outgoing"]
 
 MAX_PACKET_ID = 0xFFFF
-BACKLOG_BYTES = 16  # what a retained message takes in a list of those to be sent
+BACKLOG_BYTES = 1_000  # what a subscription's retained messages take before they are looked for
 
 
 class HeldBytes:
@@ -205,18 +205,21 @@ class Outgoing:
         send_publication(outbox, delivery, 0, now)
         return _SENT
 
-    def deliver_retained(self, deliveries: Iterator[Delivery], count: int, now: float) -> None:
+    def deliver_retained(self, deliveries: Iterator[Delivery], now: float) -> None:
         """Send retained messages as there is room for them, before anything that comes later.
 
-        :param deliveries: made when they are sent.
-        :param count: how many there are.
+        :param deliveries: made, and looked for, only then: otherwise a client that subscribes to
+            everything again and again would cost more than it can read.
         """
-        cost = count * BACKLOG_BYTES
-        if self.held_bytes + cost > self.profile.max_queued_bytes:
-            self.dropped += count
+        held = self._all_held
+        if (
+            self.held_bytes + BACKLOG_BYTES > self.profile.max_queued_bytes
+            or held.held + BACKLOG_BYTES > held.limit
+        ):
+            self.dropped += 1
             return
-        self._charge(cost)
-        self._backlog.append(_Backlog(deliveries, cost))
+        self._charge(BACKLOG_BYTES)
+        self._backlog.append(_Backlog(deliveries, BACKLOG_BYTES))
         if self.outbox is not None:
             self.outbox.plain_version = 0  # nothing overtakes them
         self.pump(now)

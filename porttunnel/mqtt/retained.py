@@ -15,11 +15,12 @@ NODE_BYTES = 400  # a level of a topic in memory, about, as measured with CPytho
 
 
 class _Node:
-    __slots__ = ("children", "message")
+    __slots__ = ("children", "message", "number")
 
     def __init__(self) -> None:
         self.children: dict[str, _Node] = {}
         self.message: Message | None = None
+        self.number = 0
 
 
 class RetainedStore:
@@ -28,15 +29,17 @@ class RetainedStore:
     :param max_bytes: how much memory they may take, about.
     :ivar held_bytes: what they take now.
     :ivar count: how many there are.
+    :ivar number: of the message that was kept last; each has a higher one than those before.
     """
 
-    __slots__ = ("_max_bytes", "_root", "count", "held_bytes")
+    __slots__ = ("_max_bytes", "_root", "count", "held_bytes", "number")
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._root = _Node()
         self.held_bytes = 0
         self.count = 0
+        self.number = 0
 
     def keep(self, message: Message) -> None:
         """Keep a message in place of the one before; one without a payload only removes that.
@@ -62,30 +65,36 @@ class RetainedStore:
                 child = node.children[level] = _Node()
             node = child
         node.message = message
+        self.number += 1
+        node.number = self.number
         self.held_bytes += cost - freed
         self.count += before is None
 
-    def match(self, pattern: str, now: float) -> list[Message]:
-        """The messages for a new subscription; what has expired by now is forgotten.
+    def match(self, pattern: str, number: int, now: float) -> list[Message]:
+        """The messages for a subscription; what has expired by now is forgotten.
 
         :param pattern: a valid filter, without ``$share`` and group.
+        :param number: as of when the subscription was made: later ones have come to it otherwise.
         """
         levels = pattern.split("/")
-        found: list[Message] = []
         nodes = [self._root]
         for index, level in enumerate(levels):
             if level == "#":
-                _collect(nodes, found, at_root=not index)
+                nodes = _with_all_below(nodes, at_root=not index)
                 break
             nodes = [
                 child for node in nodes for child in _children(node, level, at_root=not index)
             ]
-        else:
-            found.extend(node.message for node in nodes if node.message is not None)
-        expired = [message for message in found if message.has_expired(now)]
-        for message in expired:
-            self._remove(message.topic.split("/"), message)
-        return [message for message in found if not message.has_expired(now)] if expired else found
+        found: list[Message] = []
+        for node in nodes:
+            message = node.message
+            if message is None or node.number > number:
+                continue
+            if message.has_expired(now):
+                self._remove(message.topic.split("/"), message)
+            else:
+                found.append(message)
+        return found
 
     def _find(self, levels: list[str]) -> Message | None:
         node = self._root
@@ -120,12 +129,13 @@ def _children(node: _Node, level: str, *, at_root: bool) -> list[_Node]:
     ]
 
 
-def _collect(nodes: list[_Node], found: list[Message], *, at_root: bool) -> None:
-    """All that is below, and the nodes' own."""
+def _with_all_below(nodes: list[_Node], *, at_root: bool) -> list[_Node]:
+    found: list[_Node] = []
     while nodes:
-        found.extend(node.message for node in nodes if node.message is not None)
+        found.extend(nodes)
         nodes = [child for node in nodes for child in _children(node, "+", at_root=at_root)]
         at_root = False
+    return found
 
 
 def _cost(message: Message, levels: list[str]) -> int:

@@ -10,7 +10,7 @@ from functools import partial
 
 from porttunnel.errors import MqttError
 from porttunnel.mqtt.exchange import Exchange
-from porttunnel.mqtt.message import Delivery, Message, deliver_as
+from porttunnel.mqtt.message import Delivery, deliver_as
 from porttunnel.mqtt.packet import RetainHandling, Subscribe, Subscription, Unsubscribe
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.session import HeldSubscription, Session
@@ -25,33 +25,34 @@ _GRANTED = (ReasonCode.GRANTED_QOS_0, ReasonCode.GRANTED_QOS_1, ReasonCode.GRANT
 class RetainedOrder:
     """The retained messages that a granted subscription brings.
 
-    :param messages: as of now.
+    :param pattern: of the subscription, inside the broker.
+    :param number: of the last message that was retained before it.
     :param interest: as granted.
     """
 
-    __slots__ = ("_interest", "_messages")
+    __slots__ = ("_interest", "_number", "_pattern")
 
-    def __init__(self, messages: list[Message], interest: Interest[Session]) -> None:
-        self._messages = messages
+    def __init__(self, pattern: str, number: int, interest: Interest[Session]) -> None:
+        self._pattern = pattern
+        self._number = number
         self._interest = interest
 
     def send(self, exchange: Exchange, now: float) -> None:
         """Let the session send them as there is room."""
-        session = self._interest.subscriber
-        session.deliver_retained(self._deliveries(exchange), len(self._messages), now)
+        self._interest.subscriber.deliver_retained(self._deliveries(exchange), now)
 
     def _deliveries(self, exchange: Exchange) -> Iterator[Delivery]:
         interest = self._interest
         client = interest.subscriber.client
         identifiers = () if interest.identifier is None else (interest.identifier,)
         view = partial(exchange.policy.delivery_topic, client)
-        for message in self._messages:
+        for message in exchange.retained.match(self._pattern, self._number, exchange.now):
             qos = min(message.qos, interest.qos)
             yield deliver_as(message, qos, True, view(message.topic), identifiers)
 
 
 def subscribe(
-    exchange: Exchange, session: Session, packet: Subscribe, now: float
+    exchange: Exchange, session: Session, packet: Subscribe
 ) -> tuple[tuple[ReasonCode, ...], list[RetainedOrder]]:
     """Grant what may be granted.
 
@@ -67,7 +68,7 @@ def subscribe(
         check_filter(pattern)
         reason = _refusal(session, wanted, group, identifier)
         if reason is None:
-            reason, order = _grant(exchange, session, wanted, identifier, now)
+            reason, order = _grant(exchange, session, wanted, identifier)
             if order is not None:
                 orders.append(order)
         reasons.append(reason)
@@ -111,7 +112,6 @@ def _grant(
     session: Session,
     wanted: Subscription,
     identifier: int | None,
-    now: float,
 ) -> tuple[ReasonCode, RetainedOrder | None]:
     granted = exchange.policy.authorise_subscribe(session.client, wanted)
     if isinstance(granted, ReasonCode):
@@ -140,7 +140,5 @@ def _grant(
         and handling != RetainHandling.DO_NOT_SEND
         and not (handling == RetainHandling.SEND_IF_NEW and before is not None)
     ):
-        messages = exchange.retained.match(pattern, now)
-        if messages:
-            order = RetainedOrder(messages, interest)
+        order = RetainedOrder(pattern, exchange.retained.number, interest)
     return _GRANTED[interest.qos], order

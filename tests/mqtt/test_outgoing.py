@@ -369,7 +369,7 @@ class TestRetained:
     def test_go_before_what_comes_later(self, qos: int) -> None:
         outgoing, connection = connected(limit_bytes=10)
         assert connection.plain_version == 5
-        outgoing.deliver_retained(self.deliveries(4, qos), 4, 0.0)
+        outgoing.deliver_retained(self.deliveries(4, qos), 0.0)
         assert connection.plain_version == 0  # so nothing overtakes them
         assert outgoing.deliver(text(b"live", 0), 0.0) is Outcome.QUEUED
         assert outgoing.deliver(text(b"live1", 1), 0.0) is Outcome.QUEUED
@@ -387,7 +387,7 @@ class TestRetained:
     @pytest.mark.mqtt3("4.6.0-6")
     def test_later_ones_of_qos_0_keep_their_order(self) -> None:
         outgoing, connection = connected(receive_maximum=1)
-        outgoing.deliver_retained(self.deliveries(2, 1), 2, 0.0)
+        outgoing.deliver_retained(self.deliveries(2, 1), 0.0)
         for payload, qos in ((b"a", 1), (b"b", 1), (b"first", 0)):
             assert outgoing.deliver(text(payload, qos), 0.0) is Outcome.QUEUED
         for number in (1, 2):
@@ -403,32 +403,35 @@ class TestRetained:
     def test_what_expires_before_its_turn_is_not_sent(self) -> None:
         outgoing, connection = connected(receive_maximum=1)
         old = (text(payload, 1, expires_at=5.0) for payload in (b"now", b"late"))
-        outgoing.deliver_retained(old, 2, 0.0)
+        outgoing.deliver_retained(old, 0.0)
         outgoing.receive_puback(1, 6.0)
         assert [payload for _, payload, _ in connection.messages()] == [b"now"]
         assert (outgoing.is_behind, outgoing.held_bytes) == (False, 0)
 
     def test_keep_to_the_window(self) -> None:
         outgoing, connection = connected(receive_maximum=2)
-        outgoing.deliver_retained(self.deliveries(3, 1), 3, 0.0)
+        outgoing.deliver_retained(self.deliveries(3, 1), 0.0)
         assert len(connection.messages()) == 2
         outgoing.receive_puback(1, 0.0)
         assert connection.messages() == [(3, b"r2", False)]
 
     def test_wait_for_a_client_that_is_away(self) -> None:
         outgoing, _ = connected(receive_maximum=1)
-        outgoing.deliver_retained(self.deliveries(2, 1), 2, 0.0)
+        outgoing.deliver_retained(self.deliveries(2, 1), 0.0)
         outgoing.detach()
         assert outgoing.deliver(text(b"gone", 0), 0.0) is Outcome.ABSENT
-        outgoing.deliver_retained(self.deliveries(1, 1), 1, 0.0)
+        outgoing.deliver_retained(self.deliveries(1, 1), 0.0)
         again = Connection()
         outgoing.attach(again, 10, 0.0)
         assert [payload for _, payload, _ in again.messages()] == [b"r0", b"r1", b"r0"]
 
     def test_are_bounded(self) -> None:
-        outgoing, connection = connected(Profile(max_queued_bytes=2 * BACKLOG_BYTES))
-        outgoing.deliver_retained(self.deliveries(3, 0), 3, 0.0)
-        assert (connection.read(), outgoing.dropped) == ([], 3)
+        outgoing, connection = connected(Profile(max_queued_bytes=BACKLOG_BYTES - 1))
+        outgoing.deliver_retained(self.deliveries(3, 0), 0.0)
+        assert (connection.read(), outgoing.dropped) == ([], 1)
+        outgoing = outgoing_of(limit=BACKLOG_BYTES - 1)
+        outgoing.deliver_retained(self.deliveries(3, 0), 0.0)
+        assert (outgoing.held_bytes, outgoing.dropped) == (0, 1)
 
 
 class TestWhatAClientTakes:

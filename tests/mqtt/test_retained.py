@@ -21,7 +21,7 @@ def kept(topic: str, payload: bytes = b"x", expires_at: float | None = None) -> 
 
 
 def topics(store: RetainedStore, pattern: str, now: float = 0.0) -> list[str]:
-    return sorted(message.topic for message in store.match(pattern, now))
+    return sorted(message.topic for message in store.match(pattern, store.number, now))
 
 
 @pytest.mark.parametrize("pattern", FILTERS)
@@ -43,7 +43,7 @@ def test_the_last_one_counts_and_an_empty_one_removes_it() -> None:
     assert store.count == 0
     store.keep(kept("a/b", b"1"))
     store.keep(kept("a/b", b"longer"))
-    assert [message.payload for message in store.match("a/b", 0.0)] == [b"longer"]
+    assert [message.payload for message in store.match("a/b", 9, 0.0)] == [b"longer"]
     store.keep(kept("a", b"above"))
     store.keep(kept("a/c", b""))
     store.keep(kept("a/b", b""))
@@ -62,6 +62,17 @@ def test_what_expired_is_forgotten() -> None:
     assert store.count == 1
 
 
+def test_what_was_kept_later_is_passed_over() -> None:
+    store = RetainedStore(1 << 20)
+    store.keep(kept("a", b"1"))
+    store.keep(kept("b", b"2"))
+    number = store.number
+    store.keep(kept("a", b"3"))
+    store.keep(kept("c", b"4"))
+    assert [message.payload for message in store.match("#", number, 0.0)] == [b"2"]
+    assert len(store.match("+", store.number, 0.0)) == 3
+
+
 def test_is_bounded_in_bytes() -> None:
     cost = 0
     probe = RetainedStore(1 << 20)
@@ -77,7 +88,7 @@ def test_is_bounded_in_bytes() -> None:
     with pytest.raises(MqttError):
         store.keep(kept("a", bytes(101)))
     store.keep(kept("a", b"\1" * 100))
-    assert [message.payload for message in store.match("a", 0.0)] == [b"\1" * 100]
+    assert [message.payload for message in store.match("a", 99, 0.0)] == [b"\1" * 100]
     store.keep(kept("b", b""))
     store.keep(kept("c", bytes(100)))
     assert store.held_bytes == 2 * cost
