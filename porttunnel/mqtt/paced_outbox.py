@@ -50,6 +50,7 @@ class PacedOutbox(Outbox, ABC):
             if self._held_up is None:
                 self._held_up = set()
                 self.stalled_at = now + profile.stall_seconds
+                self.touch()  # it has a deadline now
             if publisher not in self._held_up:
                 self._held_up.add(publisher)
                 publisher.pauses += 1
