@@ -23,6 +23,7 @@ __all__ = ["STREAM_FRAMES", "Limits", "ServerConnection"]
 # What waits shares a frame up to here. A client that looks at whole frames only waits no longer
 # for a larger one's end, and of a frame that the network took in part the rest has to be kept.
 MAX_SENT_FRAME_BYTES = 65_536
+JOINED_BYTES = 4_096  # below it, a frame's head and payload are joined: one view is sent sooner
 PING_SECONDS = 30.0  # of silence; proxies and NATs forget a connection after a minute or more
 # For anything to come after a ping. A mobile network may take ten to wake up, and what the system
 # has queued for a slow line goes before the ping.
@@ -42,7 +43,7 @@ _PING = int(Opcode.PING)
 _PONG = int(Opcode.PONG)
 _PONG_BEGINNING = encode_head(_PONG, 0)[0]
 _S, _E = ConnectionState, ConnectionStep
-_SMALL_HEADS = [memoryview(encode_head(_BINARY, size)) for size in range(126)]
+_SMALL_HEADS = [encode_head(_BINARY, size) for size in range(126)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +272,12 @@ class ServerConnection:
         self._heard = now
 
     def _take_stream(self, data: memoryview) -> None:
-        for opcode, payload in self._reader.runs(data):
+        whole, used = self._reader.take_whole(data)
+        if whole:
+            self._deliver(memoryview(whole))
+        if used == len(data):
+            return  # as nearly always
+        for opcode, payload in self._reader.runs(data[used:]):
             if opcode == _BINARY:
                 self._deliver(payload)
             else:
@@ -364,11 +370,9 @@ class ServerConnection:
         send: Callable[[Sequence[memoryview]], int],
     ) -> int:
         """Send one frame, or nothing of it; the bytes of ``views`` that are taken."""
-        if size < len(_SMALL_HEADS):
-            head = _SMALL_HEADS[size]
-        else:
-            head = memoryview(encode_head(_BINARY, size))
-        frame = [head, *views]
+        head = _SMALL_HEADS[size] if size < len(_SMALL_HEADS) else encode_head(_BINARY, size)
+        joined = size < JOINED_BYTES
+        frame = [memoryview(b"".join((head, *views)))] if joined else [memoryview(head), *views]
         sent = send(frame)
         if not sent:
             return 0

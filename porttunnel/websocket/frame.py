@@ -21,9 +21,9 @@ MAX_CONTROL_BYTES = 125  # of a control frame's payload; the standard's limit
 MAX_PAYLOAD_BYTES = 1 << 20  # of a message and of a frame, unless the program says otherwise
 MAX_FRAGMENTS = 4_096  # of a message: a frame of one byte costs as much to read as one of 100
 MAX_HEAD_BYTES = 14  # two bytes, eight of length, four of mask
-# From here on a payload that could be moved up to the one before it is handed on by itself: the
-# move would cost more than the call.
-MOVE_BYTES = 4_096
+# From here on a payload is handed on by itself, where it lies: a copy would cost more.
+LONG_BYTES = 4_096
+WINDOW_BYTES = 65_536  # looked at in one piece; from twice as much on, a copy costs page faults
 
 _FINAL = 0x80
 _RESERVED = 0x70
@@ -45,6 +45,7 @@ _REPEAT = [
     sum(1 << 32 * word for word in range((size + 3) // MASK_BYTES))
     for size in range(MAX_CONTROL_BYTES + 1)
 ]
+_JOINED = bytearray()  # whose join() makes what may be written to
 _SURPLUS = [-size % MASK_BYTES * 8 for size in range(MAX_CONTROL_BYTES + 1)]
 
 
@@ -103,9 +104,9 @@ class FrameReader:
     What it keeps of a frame that has not come whole is its head (up to 13 bytes) or, of a control
     frame, its payload; payloads of messages are passed on as they come.
 
-    Payloads of messages are views of ``data``, valid as long as it is. ``data`` is changed in
-    place; a readonly view is copied first. Each iteration must be finished before the next call;
-    after an error there is none.
+    Payloads of messages are views of ``data``, valid as long as it is, or of bytes of their own.
+    ``data`` is changed in place; a readonly view is copied first. Each iteration must be finished
+    before the next call; after an error there is none.
 
     :param limits: how much there may be.
     :param text: whether there may be text.
@@ -120,7 +121,7 @@ class FrameReader:
         "_inside",
         "_left",
         "_limits",
-        "_longest_moved",
+        "_longest_gathered",
         "_mask",
         "_message",
         "_message_bytes",
@@ -131,7 +132,7 @@ class FrameReader:
 
     def __init__(self, limits: FrameLimits, *, text: bool, unmask: Unmask = unmask) -> None:
         self._limits = limits
-        self._longest_moved = min(limits.frame_bytes, limits.message_bytes, MOVE_BYTES - 1)
+        self._longest_gathered = min(limits.frame_bytes, limits.message_bytes, LONG_BYTES - 1)
         self._text = text
         self._unmask = unmask
         self._head = b""  # the beginning of a head
@@ -175,85 +176,79 @@ class FrameReader:
     def runs(self, data: memoryview) -> Iterator[tuple[int, memoryview]]:
         """For a stream of bytes, where the borders of frames mean nothing: opcode and payload.
 
-        Payloads that follow each other are moved together in ``data`` and come as one, BINARY.
-        That saves all that would be spent for each frame beyond the mask. A control frame comes
-        by itself, after what came before it.
+        Payloads of messages that are whole and not long come together, BINARY. That saves all that
+        would be spent for each of them beyond the mask. A control frame comes by itself.
 
         :param data: the next bytes of the client.
         :raises WebSocketError: they are not what may come.
         """
         data = _writable(data)
         end = len(data)
-        offset = begin = write = 0  # the run is data[begin:write]
+        offset = 0
         while True:
-            if not (self._inside or self._message or self._head):
-                offset, write = self._move_whole(data, offset, write)
+            whole, offset = self.take_whole(data, offset)
+            if whole:
+                yield _BINARY, memoryview(whole)
             if offset == end:
-                break
+                return
             if not self._inside:
-                try:
-                    offset = self._take_head(data, offset)
-                except WebSocketError:
-                    if write > begin:
-                        yield _BINARY, data[begin:write]
-                    raise
+                offset = self._take_head(data, offset)
             stop = min(end, offset + self._left)
             if not self._inside or (stop == offset and self._left):
-                break
+                return
             payload = self._take_payload(data, offset, stop)
-            if self._opcode >= _CLOSE:
-                if not self._gather(payload):
-                    if write > begin:
-                        yield _BINARY, data[begin:write]
-                    yield self._opcode, memoryview(self._control)
-                    begin = write = stop
-            else:
-                self._message_ended()
-                if write > begin and len(payload) >= MOVE_BYTES:
-                    yield _BINARY, data[begin:write]
-                    begin = write
-                if write == begin:
-                    begin = write = offset
-                else:
-                    data[write : write + len(payload)] = payload
-                write += len(payload)
             offset = stop
-        if write > begin:
-            yield _BINARY, data[begin:write]
+            if self._opcode < _CLOSE:
+                self._message_ended()
+                if payload:
+                    yield _BINARY, payload
+            elif not self._gather(payload):
+                yield self._opcode, memoryview(self._control)
 
-    def _move_whole(self, data: memoryview, offset: int, write: int) -> tuple[int, int]:
-        """Unmask the frames that follow ``offset`` to ``write``, as long as each is a whole
-        message of bytes and not long.
+    def take_whole(self, data: memoryview, offset: int = 0) -> tuple[bytearray, int]:
+        """For a stream of bytes: the frames that follow, as long as each is a whole message of
+        bytes, and not long.
 
-        :returns: where the frames that are left begin, and the payloads end.
+        :param data: as with :meth:`runs`, which goes on with what is left.
+        :param offset: where to begin.
+        :returns: their payloads, and where the frames that are left begin.
         """
-        end = len(data)
+        last = len(data) - _SMALL_HEAD_BYTES
+        if self._inside or self._message or self._head or offset > last:
+            return bytearray(), offset
+        if data[offset + 1] == _MASKED | _LENGTH_64:
+            return bytearray(), offset
+        # Of bytes every step costs less than of a view.
+        raw = bytes(data[offset : offset + WINDOW_BYTES])
+        payloads: list[bytes | bytearray] = []
+        end = len(raw)
         last = end - _SMALL_HEAD_BYTES
+        at = 0
         read, number = _SMALL_HEAD.unpack_from, int.from_bytes
-        while offset <= last:
-            head, mask = read(data, offset)
+        while at <= last:
+            head, mask = read(raw, at)
             size = head - _SMALL
             if 0 <= size <= MAX_CONTROL_BYTES:
-                start = offset + _SMALL_HEAD_BYTES
-                stop = start + size
+                stop = at + _SMALL_HEAD_BYTES + size
                 if stop > end:
                     break
-                plain = number(data[start:stop], "big") ^ (mask * _REPEAT[size] >> _SURPLUS[size])
-                data[write : write + size] = plain.to_bytes(size, "big")
+                plain = number(raw[at + _SMALL_HEAD_BYTES : stop], "big") ^ (
+                    mask * _REPEAT[size] >> _SURPLUS[size]
+                )
+                payloads.append(plain.to_bytes(size, "big"))
             elif size == _LENGTH_16:
-                (size,) = _U16.unpack_from(data, offset + 2)
-                start = offset + _MEDIUM_HEAD_BYTES
+                (size,) = _U16.unpack_from(raw, at + 2)
+                start = at + _MEDIUM_HEAD_BYTES
                 stop = start + size
-                if stop > end or not _LENGTH_16 <= size <= self._longest_moved:
+                if stop > end or not _LENGTH_16 <= size <= self._longest_gathered:
                     break
-                payload = data[start:stop]
-                self._unmask(payload, bytes(data[start - MASK_BYTES : start]))
-                data[write : write + size] = payload
+                payload = bytearray(raw[start:stop])
+                self._unmask(memoryview(payload), raw[start - MASK_BYTES : start])
+                payloads.append(payload)
             else:
                 break
-            write += size
-            offset = stop
-        return offset, write
+            at = stop
+        return _JOINED.join(payloads), offset + at
 
     def _take_head(self, data: memoryview, offset: int) -> int:
         """Read the head that begins, or goes on, at ``offset``; where its payload begins.

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from porttunnel.errors import ConfigurationError, WebSocketError
 from porttunnel.websocket.frame import (
+    LONG_BYTES,
     MAX_CONTROL_BYTES,
-    MOVE_BYTES,
+    WINDOW_BYTES,
     FrameLimits,
     FrameReader,
     Opcode,
@@ -144,20 +145,26 @@ class TestWhatComesOut:
             (BINARY, body(125)),
             (CLOSE, b""),
         ]
-        assert runs_of(byte_reader(), sent) == expected
-        for cut in cuts(sent):
+        for cut in [[sent], *cuts(sent)]:
             reader = byte_reader()
             assert merged([run for data in cut for run in runs_of(reader, data)]) == expected
 
-    def test_what_is_large_is_not_moved(self) -> None:
-        large = body(MOVE_BYTES)
-        sent = frame(BINARY, b"a") + frame(BINARY, large) + frame(BINARY, b"b") * 2
-        assert runs_of(byte_reader(), sent) == [(BINARY, b"a"), (BINARY, large + b"bb")]
-        # The first of a read has nothing to be moved up to.
-        assert runs_of(byte_reader(), frame(BINARY, large) * 2) == [(BINARY, large)] * 2
+    def test_what_is_large_is_not_copied(self) -> None:
+        large = body(LONG_BYTES)
+        sent = frame(BINARY, b"a") * 2 + frame(BINARY, large) * 2 + frame(BINARY, b"b") * 2
+        expected = [(BINARY, b"aa"), (BINARY, large), (BINARY, large), (BINARY, b"bb")]
+        assert runs_of(byte_reader(), sent) == expected
+
+    def test_much_is_looked_at_in_pieces(self) -> None:
+        count = WINDOW_BYTES // 50
+        sent = frame(BINARY, body(50)) * count
+        whole, used = byte_reader().take_whole(memoryview(bytearray(sent)))
+        assert WINDOW_BYTES - 56 < used <= WINDOW_BYTES < len(sent)
+        assert whole == body(50) * (used // 56)
+        assert merged(runs_of(byte_reader(), sent)) == [(BINARY, body(50) * count)]
 
     def test_payloads_are_views_of_what_came(self) -> None:
-        data = bytearray(frame(BINARY, b"abc"))
+        data = bytearray(frame(BINARY, body(LONG_BYTES)))
         ((_, run),) = byte_reader().runs(memoryview(data))
         assert run.obj is data
         data = bytearray(frame(BINARY, b"abc"))
@@ -190,7 +197,7 @@ class TestWhatComesOut:
     frames=st.lists(
         st.tuples(
             st.sampled_from(["message", "fragment", "control"]),
-            st.sampled_from([0, 1, 2, 3, 7, 125, 126, 300, MOVE_BYTES]),
+            st.sampled_from([0, 1, 2, 3, 7, 125, 126, 300, LONG_BYTES]),
             st.binary(min_size=4, max_size=4),
         ),
         max_size=6,
@@ -293,9 +300,8 @@ class TestWhatIsRefused:
 
     def test_a_message_on_its_own_after_one_in_fragments(self) -> None:
         reader = byte_reader()
-        assert runs_of(reader, frame(BINARY, b"a", final=False) + frame(CONTINUATION, b"b")) == [
-            (BINARY, b"ab")
-        ]
+        sent = frame(BINARY, b"a", final=False) + frame(CONTINUATION, b"b")
+        assert merged(runs_of(reader, sent)) == [(BINARY, b"ab")]
         assert runs_of(reader, frame(BINARY, b"c")) == [(BINARY, b"c")]
 
 
