@@ -48,8 +48,8 @@ class Intake:
 
     :param version: of the connection.
     :ivar session: the client's.
-    :ivar routes: by the topic's bytes, of topics that the client may publish on as they are. Each
-        is right as long as its generation is the tree's.
+    :ivar routes: by the topic's bytes, of topics that the client may publish on; the policy may
+        have made another topic of it. Each is right as long as its generation is the tree's.
     :ivar acknowledgements: to be sent, by whoever calls :meth:`walk`, who empties it.
     :ivar received: messages, counted by :meth:`walk` and emptied likewise.
     :ivar reach: whom they have reached; likewise.
@@ -145,28 +145,39 @@ class Intake:
                     prefix = raw[begin:payload]
                     while offset <= last and raw.startswith(prefix, offset):
                         offset += size
-                self._pass_row(route, raw[begin:offset], size, payload - begin, now)
+                row = raw[begin:offset]
+                is_same = route.encoded == name
+                self._pass_row(route, row, size, payload - begin, now, is_same=is_same)
             else:
                 packet_id = raw[name_end] << 8 | raw[name_end + 1]
                 if not packet_id:
                     break
                 message = Message(route.topic, raw[payload:stop], 1)
-                message.remember(self._version, 1, raw[offset:name_end], raw[name_end + 2 : stop])
-                self._pass_one(route, message, packet_id, now)
+                parts = (raw[offset:name_end], raw[name_end + 2 : stop])
+                same = parts if route.encoded == name else None
+                self._pass_one(route, message, packet_id, same, now)
                 offset = stop
         return offset
 
     def _pass_row(
-        self, route: Route, packets: bytes, size: int, head_bytes: int, now: float
+        self,
+        route: Route,
+        packets: bytes,
+        size: int,
+        head_bytes: int,
+        now: float,
+        *,
+        is_same: bool,
     ) -> None:
         """Messages of QoS 0 with one topic, all as large.
 
         :param size: of each packet.
         :param head_bytes: what stands before the payload of each.
+        :param is_same: whether their topic is the route's: then they can go on as they are.
         """
         self.received += len(packets) // size
         others: Sequence[Target] | None = ()
-        if route.is_plain:
+        if is_same and route.is_plain:
             others = route.pass_on(packets, size, self._version, self.reach)
             if others is None:
                 return
@@ -177,9 +188,21 @@ class Intake:
             else:
                 self._publish(message, now)
 
-    def _pass_one(self, route: Route, message: Message, packet_id: int, now: float) -> None:
-        """A message of QoS 1."""
+    def _pass_one(
+        self,
+        route: Route,
+        message: Message,
+        packet_id: int,
+        parts: tuple[bytes, bytes] | None,
+        now: float,
+    ) -> None:
+        """A message of QoS 1.
+
+        :param parts: of its packet, if its topic is the route's.
+        """
         self.received += 1
+        if parts is not None:
+            message.remember(self._version, 1, parts)
         reach = self.reach
         taken, dropped = reach.taken, reach.dropped
         route.deliver(message, self.session, reach, now)
@@ -192,19 +215,20 @@ class Intake:
             self.acknowledgements += self.acknowledge(_AT_LEAST_ONCE, packet_id, reason_of(own))
 
     def _learn(self, encoded: bytes) -> Route | None:
-        """The route of a topic if the client may publish on it as it is, for :attr:`routes`.
+        """The route of a topic if the client may publish on it, for :attr:`routes`.
 
         :param encoded: the topic without its length.
-        :returns: None if it may not, or if the topic is another one inside the broker.
+        :returns: None if it may not, or if an alias stands for the topic.
         :raises MqttError: it is no topic.
         """
         if not encoded:
-            return None  # an alias stands for it
+            return None
         topic = topic_name(encoded)
         check_depth(topic)
-        if self._exchange.policy.authorise_publish(self.session.client, topic) != topic:
+        inner = self._exchange.policy.authorise_publish(self.session.client, topic)
+        if isinstance(inner, ReasonCode):
             return None
-        route = self._exchange.routes.find(topic)
+        route = self._exchange.routes.find(inner)
         if len(self.routes) >= MAX_ROUTES:
             self.routes.clear()
         if len(encoded) <= MAX_ROUTE_TOPIC_BYTES:

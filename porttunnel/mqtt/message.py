@@ -78,9 +78,9 @@ class Message:
         """Whether nobody is to get it any more."""
         return self.expires_at is not None and self.expires_at <= now
 
-    def remember(self, version: Version, qos: int, head: bytes, tail: bytes) -> None:
+    def remember(self, version: Version, qos: int, parts: tuple[bytes, bytes]) -> None:
         """Take over what :meth:`parts` would make, from the packet that the message came in."""
-        self._parts[version << 8 | qos << 1] = (head, tail)
+        self._parts[version << 8 | qos << 1] = parts
 
     def packet(self, version: Version, *, retain: bool) -> bytes:
         """The PUBLISH with QoS 0, made once and shared by all who get it as it is."""

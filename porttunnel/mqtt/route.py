@@ -58,10 +58,20 @@ class Reach(msgspec.Struct):
 class Route:
     """Where the messages of one topic go, as of one generation of the subscriptions.
 
+    :ivar encoded: the topic as bytes.
     :ivar is_plain: all targets get the same packet, apart from the packet identifier.
     """
 
-    __slots__ = ("_groups", "_pressed", "_targets", "_view", "generation", "is_plain", "topic")
+    __slots__ = (
+        "_groups",
+        "_pressed",
+        "_targets",
+        "_view",
+        "encoded",
+        "generation",
+        "is_plain",
+        "topic",
+    )
 
     def __init__(
         self,
@@ -72,6 +82,7 @@ class Route:
         generation: int,
     ) -> None:
         self.topic = topic
+        self.encoded = topic.encode()
         self.generation = generation
         self._targets = targets
         self._groups = groups

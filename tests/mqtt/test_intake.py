@@ -185,10 +185,24 @@ class TestWalking:
         assert fixture.walk(Publish("a", bytes(20))) == 0
         assert fixture.walk(Publish("a", b"x")) > 0
 
-    def test_and_topics_that_the_policy_changes_or_forbids(self, fixture: Fixture) -> None:
-        for topic in ("rewritten", "secret"):
-            assert fixture.walk(Publish(topic, b"x")) == 0
+    def test_and_topics_that_the_policy_forbids(self, fixture: Fixture) -> None:
+        assert fixture.walk(Publish("secret", b"x")) == 0
         assert fixture.intake.routes == {}
+
+    def test_topics_that_the_policy_changes(self, fixture: Fixture) -> None:
+        packets = (
+            Publish("rewritten", b"1"),
+            Publish("rewritten", b"2"),
+            Publish("rewritten", b"3", 1, packet_id=7),
+        )
+        assert fixture.walk(*packets) > 0
+        expected = (
+            Publish("inner", b"1"),
+            Publish("inner", b"2"),
+            Publish("inner", b"3", 1, packet_id=1),
+        )
+        assert fixture.sent() == [encode(each, fixture.version) for each in expected]
+        assert fixture.intake.acknowledgements == fixture.answer(Puback(7))
 
     def test_wrong_topics_are_refused(self, fixture: Fixture) -> None:
         for topic in (b"\xff", b"+", b"\0", b"/" * 128):

@@ -50,7 +50,7 @@ def test_parts_of_the_packet_that_came_are_used_again() -> None:
     made = message.parts(V5, 1, retain=False)
     other = Message("a", b"x", 1)
     head, tail = bytes(made[0]), bytes(made[1])
-    other.remember(V5, 1, head, tail)
+    other.remember(V5, 1, (head, tail))
     assert other.parts(V5, 1, retain=False)[0] is head
     assert other.parts(V3, 1, retain=False) == (b"\x32\x06\0\1a", b"x")
     assert other.packet(V5, retain=False) == b"\x30\x05\0\1a\0x"
