@@ -16,5 +16,6 @@ TARGETS = {
     "first_bytes": "tests.fuzz.port",
     "mqtt": "tests.fuzz.mqtt",
     "websocket": "tests.fuzz.websocket",
+    "binary_http": "tests.fuzz.gateway",
     "control": "tests.fuzz.wire",
 }

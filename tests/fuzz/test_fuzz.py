@@ -27,6 +27,7 @@ RUNS = {
     "first_bytes": 2_000,
     "mqtt": 6_000,
     "websocket": 2_000,
+    "binary_http": 3_000,
 }
 
 

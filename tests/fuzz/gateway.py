@@ -1,0 +1,77 @@
+"""Targets: what comes through a gateway."""
+
+from __future__ import annotations
+
+from porttunnel.gateway.binary_http import Framing, MessageWriter, encode_known_length
+from porttunnel.gateway.http_head import ResponseHead
+from tests.fuzz.consume import FuzzedDataProvider, cut
+from tests.gateway.http_messages import Outcome, read
+
+__all__ = ["binary_http"]
+
+NAMES = [b"a", b"cookie", b":protocol", b"content-type", b"A", b""]
+PARTS = [b"GET", b"OPTIONS", b"https", b"", b"wiki.example", b"/", b"/a?b", b"*"]
+
+
+def binary_http(data: bytes) -> None:
+    """However a message is cut, its reader tells the same and fails alike; and what it took for
+    whole reads the same after it was written again, in pieces or at once.
+    """
+    source = FuzzedDataProvider(data)
+    request = source.ConsumeBool()
+    message = consume_message(source, request)
+    whole = read([message], request=request)
+    assert read(list(cut(source, message)), request=request) == whole
+    assert read([bytes([byte]) for byte in message], request=request) == whole
+    assert (whole.trailers is None) == (whole.error is not None)
+    if whole.error is None:
+        assert read(write(whole, request), request=request) == whole
+        *before, head = whole.heads
+        known = encode_known_length(
+            head,
+            whole.content,
+            whole.trailers or (),
+            informational=[each for each in before if isinstance(each, ResponseHead)],
+        )
+        assert read([known], request=request) == whole
+
+
+def write(whole: Outcome, request: bool) -> list[bytes]:
+    writer = MessageWriter(Framing.REQUEST if request else Framing.RESPONSE)
+    heads = list(map(writer.write_head, whole.heads))
+    return [*heads, writer.write_content(whole.content), writer.end(whole.trailers or ())]
+
+
+def consume_message(source: FuzzedDataProvider, request: bool) -> bytes:
+    """A message that is mostly one."""
+    known = source.ConsumeBool()
+    message = bytearray([(0 if known else 2) + (not request)])
+    if request:
+        for _ in range(4):
+            message += prefixed(source.PickValueInList(PARTS))
+        message += consume_section(source, known)
+    else:
+        for status in [103] * source.ConsumeIntInRange(0, 2) + [source.ConsumeIntInRange(90, 610)]:
+            message += (0x4000 | status).to_bytes(2, "big") + consume_section(source, known)
+    for _ in range(1 if known else source.ConsumeIntInRange(0, 3)):
+        message += prefixed(source.ConsumeBytes(source.ConsumeIntInRange(1, 70)))
+    message += b"" if known else b"\0"
+    message += consume_section(source, known) + bytes(source.ConsumeIntInRange(0, 3))
+    for _ in range(source.PickValueInList([0, 0, 0, 1, 2])):
+        at = source.ConsumeIntInRange(0, len(message))
+        message[at : at + source.ConsumeIntInRange(0, 2)] = source.ConsumeBytes(2)
+    if not source.ConsumeIntInRange(0, 7):
+        del message[source.ConsumeIntInRange(0, len(message)) :]
+    return bytes(message)
+
+
+def consume_section(source: FuzzedDataProvider, known: bool) -> bytes:
+    lines = b"".join(
+        prefixed(source.PickValueInList(NAMES)) + prefixed(source.ConsumeBytes(5))
+        for _ in range(source.PickValueInList([0, 0, 1, 1, 2]))
+    )
+    return prefixed(lines) if known else lines + b"\0"
+
+
+def prefixed(part: bytes) -> bytes:
+    return (bytes([len(part)]) if len(part) < 64 else (0x4000 | len(part)).to_bytes(2)) + part
