@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred
@@ -341,6 +342,7 @@ class EndTests(BrokerTestCase):
         self.pass_time(2)
         self.assertEqual(client.calls, ["end", "abort"])
 
+    @pytest.mark.mqtt5("3.1.0-2", "3.14.4-2", "4.13.1-1", "4.13.2-1")
     def test_a_broken_protocol_is_told_before_the_end(self) -> None:
         client = self.client()
         client.say(Connect(Version.V5, "c"))
@@ -363,6 +365,7 @@ class EndTests(BrokerTestCase):
         self.client(will=Will("gone", b"bye")).lose()
         self.assertEqual(watcher.heard(), [Publish("gone", b"bye")])
 
+    @pytest.mark.mqtt5("3.1.2-8")
     def test_a_will_may_wait(self) -> None:
         watcher = self.client("w")
         watcher.subscribe("gone")
@@ -373,6 +376,7 @@ class EndTests(BrokerTestCase):
         self.pass_time(2)
         self.assertEqual(len(watcher.heard()), 1)
 
+    @pytest.mark.mqtt5("3.1.2-22")
     def test_silence_is_noticed(self) -> None:
         client = self.client(keep_alive_seconds=2)
         for _ in range(3):
