@@ -7,7 +7,7 @@ together, with one write for each connection.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import inf
 from secrets import token_hex
 from typing import Any
@@ -57,6 +57,7 @@ class MQTTBrokerFactory(Factory):
     :ivar batch: ``batch.soon()`` lets go out what was done to the core all the same.
     :ivar links: all connections, also those that are being closed.
     :ivar draining: whether nobody is let in any more.
+    :ivar seconds: the time.
     """
 
     noisy = False
@@ -67,6 +68,7 @@ class MQTTBrokerFactory(Factory):
             # At the top it would choose the reactor of whatever program imports this module.
             from twisted.internet import reactor  # noqa: PLC0415  # see above
         self._reactor = reactor
+        self.seconds: Callable[[], float] = reactor.seconds
         self.broker = Broker(policy, reactor.seconds())
         self.links: set[MQTTLink] = set()
         self.draining = False
@@ -183,10 +185,6 @@ class MQTTBrokerFactory(Factory):
         core = self.broker.accept(self._reactor.seconds(), spare_client_id=spare, peer=peer)
         core.shell = link
         return core
-
-    def seconds(self) -> float:
-        now: float = self._reactor.seconds()
-        return now
 
     def expect(self, link: MQTTLink, due: float) -> None:
         self._deadlines.expect(link, due)

@@ -202,7 +202,7 @@ class ServerConnection:
         :returns: bytes of ``views`` taken. Of a frame that has begun to go out the rest is kept,
             with :meth:`data_to_send`, and counts as taken.
         """
-        if not (self._sending and self._drain(send)):
+        if not self._sending or (self._waiting and not self._drain(send)):
             return 0
         size = sum(map(len, views))
         if size <= MAX_SENT_FRAME_BYTES:
@@ -359,8 +359,7 @@ class ServerConnection:
 
     def _drain(self, send: Callable[[Sequence[memoryview]], int]) -> bool:
         """Send what waits before anything else; whether nothing is left of it."""
-        if self._waiting:
-            self.data_sent(send(list(self._waiting)))
+        self.data_sent(send(list(self._waiting)))
         return not self._waiting
 
     def _send_frame(

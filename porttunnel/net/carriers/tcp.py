@@ -103,13 +103,15 @@ class TCPCarrier:
             return 0
         taken = 0
         try:
+            if len(views) == 1:
+                taken = self._socket.send(views[0])
+                if taken < len(views[0]):
+                    self._reactor.addWriter(self)
+                return taken
             for first in range(0, len(views), MAX_VIEWS):
                 part = views[first : first + MAX_VIEWS]
                 offered = sum(map(len, part))
-                if len(part) == 1:
-                    count = self._socket.send(part[0])
-                else:
-                    count = self._socket.sendmsg(part)
+                count = self._socket.sendmsg(part)
                 taken += count
                 if count < offered:
                     self._reactor.addWriter(self)

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 from twisted.internet import main
 from twisted.internet.interfaces import (
-    IDelayedCall,
     IReactorFDSet,
     IReadDescriptor,
     IReadWriteDescriptor,
@@ -59,6 +58,9 @@ class SocketWatch:
 
     :param reactor: an ``IReactorFDSet`` with time.
     :param turn: told of each turn.
+
+    :ivar callLater: the reactor's.
+    :ivar seconds: the reactor's.
     """
 
     _log = Logger()
@@ -66,6 +68,8 @@ class SocketWatch:
     def __init__(self, reactor: Any, turn: Turn) -> None:
         self._reactor = reactor
         self._turn = turn
+        self.callLater = reactor.callLater
+        self.seconds = reactor.seconds
         self._epoll = select.epoll()
         # By file descriptor: what it is, and what it is watched for.
         self._watched: dict[int, tuple[Any, int]] = {}
@@ -95,14 +99,6 @@ class SocketWatch:
 
     def getWriters(self) -> list[IWriteDescriptor]:
         return [descriptor for descriptor, events in self._watched.values() if events & _OUT]
-
-    def callLater(self, delay: float, call: Any, *arguments: Any) -> IDelayedCall:
-        later: IDelayedCall = self._reactor.callLater(delay, call, *arguments)
-        return later
-
-    def seconds(self) -> float:
-        now: float = self._reactor.seconds()
-        return now
 
     # For the reactor
 
