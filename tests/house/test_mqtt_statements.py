@@ -17,14 +17,20 @@ from tests.house.mqtt_statements import (
 )
 
 
-def test_every_statement_has_a_test_or_a_reason() -> None:
-    assert find_problems(*read_all()) == []
+@pytest.fixture(scope="module")
+def collected() -> tuple[list[Standard], list[Mark]]:
+    return read_all()
 
 
-def test_the_page_is_what_the_marks_say() -> None:
-    made = make_page(*read_all())
+def test_every_statement_has_a_test_or_a_reason(
+    collected: tuple[list[Standard], list[Mark]],
+) -> None:
+    assert find_problems(*collected) == []
+
+
+def test_the_page_is_what_the_marks_say(collected: tuple[list[Standard], list[Mark]]) -> None:
     hint = "write it anew: python -m tests.house.mqtt_statements"
-    assert PAGE.read_text(encoding="utf-8") == made, hint
+    assert PAGE.read_text(encoding="utf-8") == make_page(*collected), hint
 
 
 class TestTheRulesThemselves:
