@@ -46,7 +46,7 @@ from porttunnel.mqtt.packet import (
 )
 from porttunnel.mqtt.packet_id import PacketIds
 from porttunnel.mqtt.property import EMPTY, Properties
-from porttunnel.mqtt.reason import ReasonCode
+from porttunnel.mqtt.reason import DISCONNECT_REASONS_OF_CLIENT, ReasonCode
 from porttunnel.mqtt.topic import check_filter, split_shared
 
 __all__ = ["Client", "ClientState"]
@@ -386,7 +386,9 @@ class Client:
         """End the connection; a broker that would understand is told why."""
         told = self.state is ClientState.CONNECTED and self._version is Version.V5
         if reason is not None and told:
-            self._link.send(Disconnect(reason))
+            # A wrong CONNECT of the broker's, for instance, has reasons that are CONNACK's.
+            known = reason in DISCONNECT_REASONS_OF_CLIENT
+            self._link.send(Disconnect(reason if known else ReasonCode.PROTOCOL_ERROR))
         self.state = ClientState.CLOSING
         self._events.append(event.ConnectionFailed(error))
 

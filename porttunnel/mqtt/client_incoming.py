@@ -12,7 +12,7 @@ from collections import deque
 from porttunnel.errors import LocalProtocolError, MqttError
 from porttunnel.mqtt.client_budget import ENTRY_BYTES
 from porttunnel.mqtt.packet import Puback, Pubcomp, Publish, Pubrec, Pubrel, Version
-from porttunnel.mqtt.reason import ReasonCode
+from porttunnel.mqtt.reason import PUBACK_REASONS, ReasonCode
 
 __all__ = ["IncomingMessages"]
 
@@ -89,8 +89,11 @@ class IncomingMessages:
         """The program is done with a message; :meth:`acknowledgements` may have something.
 
         :param reason: 0x80 and above: it can't use it. Then the broker is told, in MQTT 5.
-        :raises LocalProtocolError: there is no such delivery, or it is finished already.
+        :raises LocalProtocolError: there is no such delivery, or it is finished already; or an
+            acknowledgement can't say this reason.
         """
+        if reason not in PUBACK_REASONS:
+            raise LocalProtocolError(f"a message can't be finished with {reason.name}")
         entry = self._deliveries.pop(delivery, None)
         if entry is None:
             raise LocalProtocolError("a message was finished that is not unfinished")

@@ -133,16 +133,17 @@ class Subscriptions:
 
         :raises MqttError: it answered what was not asked, or not all of it.
         """
-        request = self._asked.pop(packet.packet_id, None)
+        request = self._asked.get(packet.packet_id)
         asked = None if request is None else request.packet
         if request is None or isinstance(packet, Suback) != isinstance(asked, Subscribe):
             raise MqttError("an answer to what was not asked", ReasonCode.PROTOCOL_ERROR)
-        self._ids.release(packet.packet_id)
         filters, reasons = request.filters, packet.reasons
         if isinstance(packet, Unsuback) and self._version is Version.V3_1_1:
             reasons = (ReasonCode.SUCCESS,) * len(filters)
         if len(reasons) != len(filters):
             raise MqttError("an answer for more or fewer filters", ReasonCode.PROTOCOL_ERROR)
+        del self._asked[packet.packet_id]
+        self._ids.release(packet.packet_id)
         if isinstance(asked, Subscribe):
             for wanted, reason in zip(asked.subscriptions, reasons, strict=True):
                 if not reason.is_failure:

@@ -15,6 +15,8 @@ TARGETS = {
     "master": "tests.fuzz.member",
     "first_bytes": "tests.fuzz.port",
     "mqtt": "tests.fuzz.mqtt",
+    "mqtt_broker": "tests.fuzz.mqtt_cores",
+    "mqtt_client": "tests.fuzz.mqtt_cores",
     "websocket": "tests.fuzz.websocket",
     "binary_http": "tests.fuzz.gateway",
     "control": "tests.fuzz.wire",

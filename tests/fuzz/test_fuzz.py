@@ -26,6 +26,8 @@ RUNS = {
     "master": 150,
     "first_bytes": 2_000,
     "mqtt": 6_000,
+    "mqtt_broker": 1_500,
+    "mqtt_client": 3_000,
     "websocket": 2_000,
     "binary_http": 3_000,
 }

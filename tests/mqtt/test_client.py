@@ -479,6 +479,14 @@ def test_what_is_no_packet_ends_the_connection(data: bytes, reason: ReasonCode) 
     assert failed.error.reason in (reason, ReasonCode.PROTOCOL_ERROR)
 
 
+def test_a_connect_of_the_brokers_is_told_in_words_of_disconnect() -> None:
+    broker = ScriptedBroker()
+    broker.accept()
+    broker.send_bytes(b"\x10\x07\0\4MQTT\7")  # of a version that there is not
+    assert broker.happened(ConnectionFailed)[0].error.reason == 0x84
+    assert broker.sent() == [Disconnect(ReasonCode.PROTOCOL_ERROR)]
+
+
 def test_more_messages_than_we_take_end_the_connection() -> None:
     broker = ScriptedBroker(receive_maximum=1)
     assert broker.connect().properties.receive_maximum == 1

@@ -188,6 +188,16 @@ def test_3_1_1_knows_no_maximum() -> None:
     assert messages.receive(message(1, 2)) is not None
 
 
+@pytest.mark.mqtt5("3.4.2-1", "3.5.2-1")
+def test_a_message_is_finished_with_a_reason_that_can_be_said() -> None:
+    messages = incoming()
+    delivery = receive(messages, 1, 1)
+    with pytest.raises(LocalProtocolError, match="KEEP_ALIVE_TIMEOUT"):
+        messages.finish(delivery, ReasonCode.KEEP_ALIVE_TIMEOUT)
+    messages.finish(delivery)
+    assert messages.acknowledgements() == [Puback(1)]
+
+
 def test_a_message_is_finished_once() -> None:
     messages = incoming()
     delivery = receive(messages, 0)

@@ -133,6 +133,10 @@ def test_an_answer_that_does_not_fit_breaks_the_protocol(answer: Any) -> None:
     with pytest.raises(MqttError, match="an answer") as caught:
         subscriber.answer(answer)
     assert caught.value.reason == ReasonCode.PROTOCOL_ERROR
+    # The connection ends by that; on the next one it is asked again.
+    subscriber.lose_connection()
+    subscriber.begin(session_present=True)
+    assert filters_of(subscriber.send()) == [("a",)]
 
 
 def test_what_has_no_answer_is_asked_on_the_next_connection() -> None:
