@@ -259,7 +259,6 @@ class MQTTClient:
                 return
             case event.Connected():
                 self._reconnector.succeed()
-                _fire(self._waiting_for_connection)
             case event.ConnectionRefused(error, _):
                 self._part(error)
             case event.Disconnected(reason, properties):
@@ -269,6 +268,8 @@ class MQTTClient:
             case event.ConnectionFailed():
                 self._driver.close()
         tell(self._on_event, happened)
+        if isinstance(happened, event.Connected):
+            _fire(self._waiting_for_connection)
 
     def _answer(self, token: int, result: object) -> None:
         asked = self._asked.pop(token, None)

@@ -19,7 +19,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from porttunnel.errors import NotReachable
-from porttunnel.mqtt.client_event import Connected, MessageReceived
+from porttunnel.mqtt.client_event import Connected, Disconnected, MessageReceived
 from porttunnel.mqtt.encode import encode
 from porttunnel.mqtt.packet import Connect, Version
 from porttunnel.mqtt.policy import Attempt, Decision
@@ -236,6 +236,19 @@ class WaysTests(MQTTTestCase):
         client = MQTTClient(reactor, connector, ClientSettings())
         with self.assertRaises(NotReachable):
             await connector.connect(client._driver)
+
+
+class DrainTests(MQTTTestCase):
+    """A broker that goes tells everybody, whichever way they came."""
+
+    async def test_all_are_told_and_the_broker_is_soon_gone(self) -> None:
+        told: list[Any] = []
+        for connector in (await self.tcp(), await self.websocket(), await self.web_site()):
+            await self.connect(connector, on_event=told.append)
+        await self.broker.drain()
+        self.assertEqual(self.broker.links, set())
+        reasons = [each.reason for each in told if isinstance(each, Disconnected)]
+        self.assertEqual(reasons, [ReasonCode.SERVER_SHUTTING_DOWN] * 3)
 
 
 class ComingBackTests(MQTTTestCase):
