@@ -14,7 +14,7 @@ from porttunnel.errors import CutOff, LocalProtocolError, WebSocketError
 from porttunnel.websocket.close import CloseCode, decode_close, encode_close
 from porttunnel.websocket.event import CloseReceived, ConnectionFailed, Event
 from porttunnel.websocket.frame import FrameLimits, FrameReader, Opcode, encode_head
-from porttunnel.websocket.mask import Unmask, unmask
+from porttunnel.websocket.mask import Unmask, UnmaskedCopy, unmask
 from porttunnel.websocket.message import MessageGatherer
 from porttunnel.websocket.state import TRANSITIONS, ConnectionState, ConnectionStep
 
@@ -71,7 +71,7 @@ class ServerConnection:
         the payloads, views that are valid during the call and may be written to; the borders of
         frames and messages mean nothing, and text is refused. With None whole messages come as
         events, kept until they are whole.
-    :param unmask: see :mod:`porttunnel.websocket.mask`.
+    :param unmask: see :mod:`porttunnel.websocket.mask`; and so with ``unmasked_copy``.
 
     :ivar state: where it stands.
     :ivar unsettled: something is to be sent, or has happened, or another deadline holds since
@@ -107,11 +107,14 @@ class ServerConnection:
         limits: Limits | None = None,
         deliver: Callable[[memoryview], None] | None = None,
         unmask: Unmask = unmask,
+        unmasked_copy: UnmaskedCopy | None = None,
     ) -> None:
         self._limits = limits or Limits()
         self._deliver = deliver or _discard
         frames = self._limits.frames or (STREAM_FRAMES if deliver else FrameLimits())
-        self._reader = FrameReader(frames, text=deliver is None, unmask=unmask)
+        self._reader = FrameReader(
+            frames, text=deliver is None, unmask=unmask, unmasked_copy=unmasked_copy
+        )
         self._waiting: list[memoryview] = []
         self._events: list[Event] = []
         self._gatherer = None if deliver else MessageGatherer()

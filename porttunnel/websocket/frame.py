@@ -13,7 +13,7 @@ from enum import IntEnum
 
 from porttunnel.errors import ConfigurationError, WebSocketError
 from porttunnel.websocket.close import CloseCode
-from porttunnel.websocket.mask import MASK_BYTES, Unmask, unmask
+from porttunnel.websocket.mask import MASK_BYTES, Unmask, UnmaskedCopy, unmask
 
 __all__ = ["MAX_CONTROL_BYTES", "FrameLimits", "FrameReader", "Opcode", "encode_head"]
 
@@ -111,6 +111,7 @@ class FrameReader:
     :param limits: how much there may be.
     :param text: whether there may be text.
     :param unmask: takes the mask off payloads over 125 bytes, and off pieces.
+    :param unmasked_copy: the same for whole payloads below 4 KiB of a stream, or None for none.
     """
 
     __slots__ = (
@@ -128,13 +129,22 @@ class FrameReader:
         "_opcode",
         "_text",
         "_unmask",
+        "_unmasked_copy",
     )
 
-    def __init__(self, limits: FrameLimits, *, text: bool, unmask: Unmask = unmask) -> None:
+    def __init__(
+        self,
+        limits: FrameLimits,
+        *,
+        text: bool,
+        unmask: Unmask = unmask,
+        unmasked_copy: UnmaskedCopy | None = None,
+    ) -> None:
         self._limits = limits
         self._longest_gathered = min(limits.frame_bytes, limits.message_bytes, LONG_BYTES - 1)
         self._text = text
         self._unmask = unmask
+        self._unmasked_copy = unmasked_copy
         self._head = b""  # the beginning of a head
         self._inside = False  # a head has come and its payload has not ended
         self._opcode = _CONTINUATION
@@ -220,6 +230,7 @@ class FrameReader:
             return bytearray(), offset
         # Of bytes every step costs less than of a view.
         raw = bytes(data[offset : offset + WINDOW_BYTES])
+        copy = self._unmasked_copy
         payloads: list[bytes | bytearray] = []
         end = len(raw)
         last = end - _SMALL_HEAD_BYTES
@@ -228,25 +239,27 @@ class FrameReader:
         while at <= last:
             head, mask = read(raw, at)
             size = head - _SMALL
-            if 0 <= size <= MAX_CONTROL_BYTES:
-                stop = at + _SMALL_HEAD_BYTES + size
-                if stop > end:
-                    break
-                plain = number(raw[at + _SMALL_HEAD_BYTES : stop], "big") ^ (
-                    mask * _REPEAT[size] >> _SURPLUS[size]
-                )
-                payloads.append(plain.to_bytes(size, "big"))
-            elif size == _LENGTH_16:
-                (size,) = _U16.unpack_from(raw, at + 2)
+            start = at + _SMALL_HEAD_BYTES
+            if size == _LENGTH_16:
                 start = at + _MEDIUM_HEAD_BYTES
-                stop = start + size
-                if stop > end or not _LENGTH_16 <= size <= self._longest_gathered:
+                (size,) = _U16.unpack_from(raw, at + 2)
+                if not _LENGTH_16 <= size <= self._longest_gathered:
                     break
-                payload = bytearray(raw[start:stop])
-                self._unmask(memoryview(payload), raw[start - MASK_BYTES : start])
-                payloads.append(payload)
-            else:
+            elif not 0 <= size <= MAX_CONTROL_BYTES:
                 break
+            stop = start + size
+            if stop > end:
+                break
+            payload = raw[start:stop]
+            if copy is not None:
+                payloads.append(copy(payload, raw[start - MASK_BYTES : start]))
+            elif size <= MAX_CONTROL_BYTES:
+                plain = number(payload, "big") ^ (mask * _REPEAT[size] >> _SURPLUS[size])
+                payloads.append(plain.to_bytes(size, "big"))
+            else:
+                changed = bytearray(payload)
+                self._unmask(memoryview(changed), raw[start - MASK_BYTES : start])
+                payloads.append(changed)
             at = stop
         return _JOINED.join(payloads), offset + at
 

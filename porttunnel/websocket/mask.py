@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["MASK_BYTES", "Unmask", "unmask"]
+__all__ = ["MASK_BYTES", "Unmask", "UnmaskedCopy", "unmask"]
 
 MASK_BYTES = 4
 
 Unmask = Callable[[memoryview, bytes], None]
 """Takes ``(payload, mask)`` and changes the payload in place; its first byte was masked with the
 mask's first."""
+
+UnmaskedCopy = Callable[[bytes, bytes], bytes]
+"""Takes ``(payload, mask)`` and returns the payload without it. There is none in Python here: for
+small payloads :mod:`porttunnel.websocket.frame` has a way that costs less than a call."""
 
 
 def unmask(payload: memoryview, mask: bytes) -> None:

@@ -1,4 +1,4 @@
-"""porttunnel.net.native_mask: autobahn's masker does what ours in Python does."""
+"""porttunnel.net.native_mask: the compiled maskers do what ours in Python does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import pytest
 from autobahn.websocket import HAS_NVX
 
-from porttunnel.net.native_mask import unmask
+from porttunnel.net.native_mask import unmask, unmasked_copy
 from porttunnel.websocket.mask import unmask as unmask_by_python
 
 SIZES = [0, 1, 2, 3, 4, 15, 16, 17, 31, 125, 126, 127, 1_000, 65_537]
@@ -47,3 +47,14 @@ def test_autobahn_s_switch_is_ours(switch: str, module: str) -> None:
         check=True,
     )
     assert done.stdout.strip() == module
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_copy_is_the_same(size: int) -> None:
+    if unmasked_copy is None:
+        pytest.skip("no websockets here: pip install websockets")
+    chance = random.Random(size)
+    payload, mask = chance.randbytes(size), chance.randbytes(4)
+    changed = bytearray(payload)
+    unmask_by_python(memoryview(changed), mask)
+    assert unmasked_copy(payload, mask) == changed

@@ -163,6 +163,22 @@ class TestWhatComesOut:
         assert whole == body(50) * (used // 56)
         assert merged(runs_of(byte_reader(), sent)) == [(BINARY, body(50) * count)]
 
+    def test_a_copy_without_the_mask_may_be_made_by_another(self) -> None:
+        taken: list[int] = []
+
+        def unmasked_copy(payload: bytes, mask: bytes) -> bytes:
+            taken.append(len(payload))
+            changed = bytearray(payload)
+            unmask(memoryview(changed), mask)
+            return bytes(changed)
+
+        reader = FrameReader(FrameLimits(), text=False, unmasked_copy=unmasked_copy)
+        sizes = [0, 1, 125, 126, LONG_BYTES - 1, LONG_BYTES]
+        sent = b"".join(frame(BINARY, body(size)) for size in sizes)
+        whole = b"".join(map(body, sizes))
+        assert merged(runs_of(reader, sent)) == [(BINARY, whole)]
+        assert taken == sizes[:-1]
+
     def test_payloads_are_views_of_what_came(self) -> None:
         data = bytearray(frame(BINARY, body(LONG_BYTES)))
         ((_, run),) = byte_reader().runs(memoryview(data))

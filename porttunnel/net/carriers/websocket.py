@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from porttunnel.errors import CutOff
 from porttunnel.net.carriers.interface import Carrier, Receiver
 from porttunnel.net.deadline import Deadlines
-from porttunnel.net.native_mask import unmask
+from porttunnel.net.native_mask import unmask, unmasked_copy
 from porttunnel.websocket.close import CloseCode
 from porttunnel.websocket.connection import (
     Limits,
@@ -284,6 +284,7 @@ class WebSocketCarrier:
             limits=self._serving.limits,
             deliver=receiver.carrier_received,
             unmask=unmask,
+            unmasked_copy=unmasked_copy,
         )
         self._settle(self._connection)
         receiver.carrier_made(self)
