@@ -108,6 +108,13 @@ class MessageReceived(msgspec.Struct, frozen=True):
     duplicate: bool
     properties: Properties
 
+    def __repr__(self) -> str:
+        # What people say to each other does not belong in logs.
+        return (
+            f"MessageReceived(delivery={self.delivery}, topic={self.topic!r}, "
+            f"payload=<{len(self.payload)} bytes>, qos={self.qos})"
+        )
+
 
 class PublishFinished(msgspec.Struct, frozen=True):
     """A message is on its way (QoS 0), or the broker has it (QoS 1 and 2).
