@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from porttunnel.errors import AuthenticationFailed, RemoteProtocolError
 from porttunnel.gateway.binary_http import Framing, MessageWriter, encode_known_length
 from porttunnel.gateway.http_head import ResponseHead
+from porttunnel.gateway.message_event import RequestReceived, ResponseReceived
 from tests.fuzz.consume import FuzzedDataProvider, cut
 from tests.gateway.http_messages import Outcome, read
+from tests.gateway.messages import make_device, make_instance
 
-__all__ = ["binary_http"]
+__all__ = ["binary_http", "parts"]
 
 NAMES = [b"a", b"cookie", b":protocol", b"content-type", b"A", b""]
 PARTS = [b"GET", b"OPTIONS", b"https", b"", b"wiki.example", b"/", b"/a?b", b"*"]
@@ -34,6 +39,44 @@ def binary_http(data: bytes) -> None:
             informational=[each for each in before if isinstance(each, ResponseHead)],
         )
         assert read([known], request=request) == whole
+
+
+def parts(data: bytes) -> None:
+    """Whatever comes for a request, at the device or the instance, in any order and changed: what
+    is told is a beginning of what was sent, and the last of it is told as the last.
+    """
+    source = FuzzedDataProvider(data)
+    device, instance = make_device(), None
+    pieces = [bytes([at]) * source.ConsumeIntInRange(1, 9) for at in range(4)] + [b""]
+    asked = [bytes(device.send(piece, last=not piece)) for piece in pieces]
+    with suppress(RemoteProtocolError, AuthenticationFailed):
+        instance = make_instance(consume_part(source, asked[:1]))
+    answered = make_instance(asked[0])
+    answered.accept()
+    answers = [bytes(answered.send(piece, last=not piece)) for piece in pieces]
+    told = instance.accept() if instance is not None else []
+    answer: list[ResponseReceived] = []
+    while source.remaining_bytes():
+        if source.ConsumeBool():
+            event = device.receive(consume_part(source, answers))
+            answer += [event] if isinstance(event, ResponseReceived) else []
+        elif instance is not None:
+            received = instance.receive(consume_part(source, asked))
+            told += [received] if isinstance(received, RequestReceived) else []
+    for events in (told, answer):
+        assert [event.data for event in events] == pieces[: len(events)]
+        assert [event.last for event in events] == [not piece for piece in pieces[: len(events)]]
+
+
+def consume_part(source: FuzzedDataProvider, sent: list[bytes]) -> bytes:
+    """Mostly one of these."""
+    part = bytearray(source.PickValueInList(sent))
+    for _ in range(source.PickValueInList([0, 0, 0, 0, 1, 2])):
+        at = source.ConsumeIntInRange(0, len(part))
+        part[at : at + source.ConsumeIntInRange(0, 2)] = source.ConsumeBytes(2)
+    if not source.ConsumeIntInRange(0, 7):
+        del part[source.PickValueInList([0, 5, 6, 21]) :]
+    return bytes(part)
 
 
 def write(whole: Outcome, request: bool) -> list[bytes]:

@@ -19,5 +19,6 @@ TARGETS = {
     "mqtt_client": "tests.fuzz.mqtt_cores",
     "websocket": "tests.fuzz.websocket",
     "binary_http": "tests.fuzz.gateway",
+    "parts": "tests.fuzz.gateway",
     "control": "tests.fuzz.wire",
 }

@@ -30,6 +30,7 @@ RUNS = {
     "mqtt_client": 3_000,
     "websocket": 2_000,
     "binary_http": 3_000,
+    "parts": 5_000,
 }
 
 
