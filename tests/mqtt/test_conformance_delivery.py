@@ -5,6 +5,7 @@ Only what no test of a module shows; docs/mqtt-conformance.md has all.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -492,6 +493,85 @@ class TestSending:
         publisher.publish("a", bytes(100), qos)
         publisher.publish("a", b"small", qos, packet_id=2)
         assert client.payloads() == [b"small"]
+
+
+class TestSizes:
+    """A client's Maximum Packet Size, to the byte."""
+
+    def sizes(self, limit: int, act: Callable[[Broker, BrokerClient], None]) -> list[int]:
+        """The sizes of the packets that ``act`` brings to a client with that limit."""
+        broker = broker_of()
+        client = come(broker, "c", properties=Properties(maximum_packet_size=limit))
+        act(broker, client)
+        found = []
+        data = b"".join(client.core.data_to_send())
+        while data:
+            size = 2 + data[1]
+            found.append(size)
+            data = data[size:]
+        return found
+
+    @pytest.mark.mqtt5("3.1.2-24", "3.1.2-25")
+    @pytest.mark.parametrize("special", [False, True])
+    @pytest.mark.parametrize("raw", [False, True])
+    @pytest.mark.parametrize("qos", [0, 1, 2])
+    def test_messages(self, qos: int, raw: bool, special: bool) -> None:
+        head = 2 + 3 + 2 * bool(qos) + 1 + 2 * special
+
+        def act(broker: Broker, client: BrokerClient) -> None:
+            identifier = Properties(subscription_identifiers=(1,) if special else ())
+            client.send(Subscribe(1, (Subscription("a", qos),), identifier))
+            publisher = come(broker, "p") if raw else None
+            for number, size in enumerate((100, 101, 99), 1):
+                if publisher is None:
+                    broker.publish("a", bytes(size - head), 0.0, qos=qos)
+                else:
+                    publisher.publish("a", bytes(size - head), qos, packet_id=number)
+
+        assert self.sizes(100, act) == [6, 100, 99]
+
+    @pytest.mark.mqtt5("3.1.2-24")
+    @pytest.mark.parametrize(("count", "size"), [(15, 20), (16, 3)])
+    def test_answers(self, count: int, size: int) -> None:
+        def act(broker: Broker, client: BrokerClient) -> None:
+            client.send(Subscribe(1, (Subscription("a"),) * count))
+
+        assert self.sizes(20, act) == [size]  # the SUBACK, or a DISCONNECT
+
+    @pytest.mark.mqtt5("3.1.2-24", "3.14.2-3")
+    @pytest.mark.parametrize(("length", "size"), [(13, 20), (14, 3)])
+    def test_goodbyes(self, length: int, size: int) -> None:
+        def act(broker: Broker, client: BrokerClient) -> None:
+            reason = ReasonCode.USE_ANOTHER_SERVER
+            client.core.cut(reason, 0.0, server_reference="x" * length)
+
+        assert self.sizes(20, act) == [size]
+
+
+@pytest.mark.mqtt5("4.3.2-3", "4.3.3-3", "4.4.0-2")
+@pytest.mark.mqtt3("2.3.1-4")
+@pytest.mark.parametrize("qos", [1, 2])
+@BOTH
+def test_what_is_acknowledged_is_forgotten(version: Version, qos: int) -> None:
+    broker = broker_of()
+    client = come_back(broker, "c", version)
+    client.subscribe("a", qos)
+    before = broker.held_bytes
+    for number in range(3):
+        broker.publish("a", b"%d" % number, 0.0, qos=qos)
+    assert broker.held_bytes > before
+    assert len(messages(client)) == 3
+    if qos == 1:
+        client.send(Puback(1), Puback(2), Puback(3, ReasonCode.QUOTA_EXCEEDED))
+    else:
+        failure = ReasonCode.QUOTA_EXCEEDED if version is V5 else ReasonCode.SUCCESS
+        client.send(Pubrec(1), Pubrec(2), Pubrec(3, failure))
+    assert broker.held_bytes == before
+    client.drop()
+    broker.publish("a", b"x", 0.0, qos=qos)
+    assert broker.held_bytes > before
+    broker.handle_timeout(1e9)
+    assert (broker.held_bytes, broker.session_count) == (0, 0)
 
 
 class TestSharedSubscriptions:
