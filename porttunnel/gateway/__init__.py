@@ -14,4 +14,6 @@ device_exchange, instance_exchange, message_event
     a request and its response, as each side sees them
 push
     what an instance tells a device unasked
+replay
+    counters and clocks, so that nothing is carried out twice or too late
 """
