@@ -7,7 +7,7 @@ import signal
 import sys
 from types import FrameType
 
-SUITES = ("tunnel", "direct", "resume", "broadcast", "mqtt")
+SUITES = ("tunnel", "direct", "resume", "broadcast", "mqtt", "mqtt-load")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -21,7 +21,7 @@ def main() -> int:
         print(f"usage: python -m tests.benchmarks {{{','.join(SUITES)}}} [--help]")
         return 2
     signal.signal(signal.SIGTERM, _stop)
-    suite = importlib.import_module(f"tests.benchmarks.{sys.argv[1]}")
+    suite = importlib.import_module(f"tests.benchmarks.{sys.argv[1].replace('-', '_')}")
     result: int = suite.main(sys.argv[2:])
     return result
 

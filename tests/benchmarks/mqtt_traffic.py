@@ -3,7 +3,7 @@
 A role connects, begins at once, and prints what passed, with the broker's CPU meanwhile. So much
 is under way at a time that a broker has always something to do, and never so much that it had to
 drop something. ``idle`` opens as many connections as each line of its standard input says, and
-says ``open`` when they are there.
+says ``open`` when they are there; at ``call`` each of them is sent a message.
 """
 
 from __future__ import annotations
@@ -175,14 +175,44 @@ class Requests:
         self._responder.socket.sendall(answers)
 
 
+class _Idle:
+    """Clients that wait, each subscribed to a topic of its own."""
+
+    def __init__(self, clients: Clients, transport: str) -> None:
+        self._clients = clients
+        self._name = f"idle-{transport}"
+        self._topics: list[str] = []
+        self._connections: list[MQTTSocket] = []
+
+    def open(self, count: int) -> None:
+        numbers = range(len(self._connections), len(self._connections) + count)
+        topics = [f"bench/{self._name}/{number}" for number in numbers]
+        new = self._clients.connect([f"{self._name}-{number}" for number in numbers])
+        subscribe_all(new, topics)
+        self._connections += new
+        self._topics += topics
+
+    def call(self) -> int:
+        """Somebody publishes to each of them; each has to hear it, and nothing else.
+
+        :returns: how many have.
+        """
+        (publisher,) = self._clients.connect(["caller"])
+        packets = [encode_publish(topic.encode(), b"are you there?") for topic in self._topics]
+        for connection, packet in zip(self._connections, packets, strict=True):
+            publisher.send(packet)
+            connection.expect(packet)
+        return len(packets)
+
+
 def _hold(clients: Clients, transport: str) -> None:
-    connections: list[MQTTSocket] = []
+    idle = _Idle(clients, transport)
     for line in sys.stdin:
-        numbers = range(len(connections), len(connections) + int(line))
-        new = clients.connect([f"idle-{transport}-{number}" for number in numbers])
-        subscribe_all(new, [f"bench/idle/{number}" for number in numbers])
-        connections += new
-        print("open", flush=True)
+        if line == "call\n":
+            print(f"called {idle.call()}", flush=True)
+        else:
+            idle.open(int(line))
+            print("open", flush=True)
 
 
 def main() -> None:

@@ -13,7 +13,15 @@ from tests.benchmarks.program import Program
 from tests.benchmarks.run import Part
 from tests.benchmarks.table import Goal
 
-__all__ = ["measure_idle", "measure_qos0", "measure_qos1", "measure_requests"]
+__all__ = [
+    "KIB",
+    "TRANSPORTS",
+    "measure_idle",
+    "measure_qos0",
+    "measure_qos1",
+    "measure_requests",
+    "start_traffic",
+]
 
 TRANSPORTS = {TCP: "TCP", WEBSOCKET: "WebSocket"}
 SIZES = {100: "100 B", 10_240: "10 KiB"}
@@ -116,7 +124,9 @@ def _load(
     part: Part, broker: Broker, role: str, transport: str, counts: Sequence[int]
 ) -> Mapping[str, float]:
     port = broker.ports[transport]
-    with _traffic(part, role, port, transport, broker.pid, part.run.seconds, *counts) as clients:
+    with start_traffic(
+        part, role, port, transport, broker.pid, part.run.seconds, *counts
+    ) as clients:
         result: Mapping[str, float] = json.loads(clients.read_line())
         return result
 
@@ -128,7 +138,7 @@ def _idle(part: Part, broker: Broker) -> Mapping[str, float]:
         for transport, name in TRANSPORTS.items():
             # The others stay: the room of those who have gone would be used again.
             clients = stack.enter_context(
-                _traffic(part, "idle", broker.ports[transport], transport)
+                start_traffic(part, "idle", broker.ports[transport], transport)
             )
             used = []
             for step in (FIRST_CLIENTS, count):
@@ -139,6 +149,6 @@ def _idle(part: Part, broker: Broker) -> Mapping[str, float]:
     return figures
 
 
-def _traffic(part: Part, role: str, *arguments: object) -> Program:
+def start_traffic(part: Part, role: str, *arguments: object) -> Program:
     argv = ["python", "-m", "tests.benchmarks.mqtt_traffic", role, *map(str, arguments)]
     return Program(argv, part.folder, name=f"mqtt-{role}")

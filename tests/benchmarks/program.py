@@ -124,6 +124,11 @@ class Program:
             time.sleep(POLL_SECONDS)
         raise self._failure("did not tell in time what it should")
 
+    def kill(self) -> None:
+        """As nobody would."""
+        self._process.kill()
+        self.stop()
+
     def stop(self) -> None:
         process = self._process
         for stop in (process.terminate, process.kill):
