@@ -59,6 +59,7 @@ class Standard:
     :param mark: of pytest, that names its statements.
     :param version: as people say it.
     :param count: how many statements its appendix B lists.
+    :param note: what its readers should know of the numbers.
     :param titles: of its sections, by the first two parts of their statements' numbers.
     :param about: number → what it is about.
     :param reasons: number → why no test shows it.
@@ -67,6 +68,7 @@ class Standard:
     mark: str
     version: str
     count: int
+    note: str
     titles: dict[str, str]
     about: dict[str, str]
     reasons: dict[str, str]
@@ -88,7 +90,13 @@ def load_standards(text: str) -> list[Standard]:
     """What the data file says."""
     return [
         Standard(
-            name, said["version"], said["count"], said["title"], said["about"], said["reason"]
+            name,
+            said["version"],
+            said["count"],
+            said["note"],
+            said["title"],
+            said["about"],
+            said["reason"],
         )
         for name, said in tomllib.loads(text).items()
     ]
@@ -177,7 +185,7 @@ def _chapter(standard: Standard, tests: defaultdict[tuple[str, str], list[str]])
     shown = sum(bool(tests[standard.mark, number]) for number in standard.about)
     lines = [
         f"\n## MQTT {standard.version}\n",
-        f"{shown} of {standard.count} statements are shown by tests.",
+        f"{shown} of {standard.count} statements are shown by tests. {standard.note}",
     ]
     section = ""
     for number, about in standard.about.items():

@@ -37,7 +37,13 @@ class TestTheRulesThemselves:
     """On samples with the fault in them, so that a blind rule can't pass."""
 
     STANDARD = Standard(
-        "mqtt9", "9", 2, {"1.0": "One"}, {"1.0.0-1": "this", "1.0.0-2": "that"}, {"1.0.0-2": "why"}
+        "mqtt9",
+        "9",
+        2,
+        "Note.",
+        {"1.0": "One"},
+        {"1.0.0-1": "this", "1.0.0-2": "that"},
+        {"1.0.0-2": "why"},
     )
     MARK = Mark("mqtt9", "1.0.0-1", "test_x.py::test_y")
     SOURCE = """
@@ -85,7 +91,7 @@ class TestMore: ...
 
     def test_each_problem_is_named(self) -> None:
         wrong = Standard(
-            "mqtt9", "9", 3, {}, self.STANDARD.about, {"1.0.0-2": "why", "4.0.0-1": ""}
+            "mqtt9", "9", 3, "", {}, self.STANDARD.about, {"1.0.0-2": "why", "4.0.0-1": ""}
         )
         marks = [Mark("mqtt9", "1.0.0-2", "t"), Mark("mqtt9", "1.0.0-3", "t")]
         assert find_problems([wrong], marks) == [
@@ -100,7 +106,7 @@ class TestMore: ...
         more = [Mark("mqtt9", "1.0.0-1", f"test_{letter}.py") for letter in "dcba"]
         page = make_page([self.STANDARD], [*more, *more])
         assert page.endswith(
-            "\n## MQTT 9\n\n1 of 2 statements are shown by tests.\n"
+            "\n## MQTT 9\n\n1 of 2 statements are shown by tests. Note.\n"
             "\n### 1 One\n\n| number | about | shown by |\n|---|---|---|\n"
             "| 1.0.0-1 | this | `test_a.py`, `test_b.py`, `test_c.py`, and 1 more |\n"
             "| 1.0.0-2 | that | why |\n"
@@ -108,7 +114,7 @@ class TestMore: ...
 
     def test_the_data_is_read(self) -> None:
         text = (
-            '[mqtt9]\nversion = "9"\ncount = 2\ntitle."1.0" = "One"\n'
+            '[mqtt9]\nversion = "9"\ncount = 2\nnote = "Note."\ntitle."1.0" = "One"\n'
             '[mqtt9.about]\n"1.0.0-1" = "this"\n"1.0.0-2" = "that"\n'
             '[mqtt9.reason]\n"1.0.0-2" = "why"\n'
         )
