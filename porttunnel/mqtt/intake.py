@@ -12,10 +12,11 @@ from msgspec.structs import replace
 from porttunnel.errors import MqttError
 from porttunnel.mqtt.encode import encode
 from porttunnel.mqtt.exchange import Exchange, reason_of
-from porttunnel.mqtt.message import Message, make_message
+from porttunnel.mqtt.message import Delivery, Message, make_message
 from porttunnel.mqtt.packet import PacketType, Puback, Pubcomp, Pubrec, Pubrel, Version
 from porttunnel.mqtt.property import Properties
 from porttunnel.mqtt.property_codec import decode_properties
+from porttunnel.mqtt.publication import SHARED_BYTES
 from porttunnel.mqtt.publish import (
     FLAG_RETAIN,
     PUBACK,
@@ -152,10 +153,8 @@ class Intake:
                 packet_id = raw[name_end] << 8 | raw[name_end + 1]
                 if not packet_id:
                     break
-                message = Message(route.topic, raw[payload:stop], 1)
                 parts = (raw[offset:name_end], raw[name_end + 2 : stop])
-                same = parts if route.encoded == name else None
-                self._pass_one(route, message, packet_id, same, now)
+                self._pass_one(route, packet_id, parts, now, is_same=route.encoded == name)
                 offset = stop
         return offset
 
@@ -191,21 +190,32 @@ class Intake:
     def _pass_one(
         self,
         route: Route,
-        message: Message,
         packet_id: int,
-        parts: tuple[bytes, bytes] | None,
+        parts: tuple[bytes, bytes],
         now: float,
+        *,
+        is_same: bool,
     ) -> None:
         """A message of QoS 1.
 
-        :param parts: of its packet, if its topic is the route's.
+        :param parts: of its packet, before and behind the packet identifier.
+        :param is_same: whether its topic is the route's: then the packet can go on as it is.
         """
         self.received += 1
-        if parts is not None:
-            message.remember(self._version, 1, parts)
         reach = self.reach
         taken, dropped = reach.taken, reach.dropped
-        route.deliver(message, self.session, reach, now)
+        head, tail = parts
+        message = Message(route.topic, tail[self._length_bytes :], 1)
+        others: Sequence[Target] | None = None
+        if is_same and route.is_plain and len(tail) < SHARED_BYTES:
+            delivery = Delivery(message, 1, False, route.topic)
+            others = route.pass_one_on(delivery, self._version, head, tail, reach)
+        if is_same and (others is None or others):
+            message.remember(self._version, 1, parts)
+        if others is None:
+            route.deliver(message, self.session, reach, now)
+        elif others:
+            route.deliver_to(others, message, self.session, reach, now)
         if reach.taken != taken:
             self.acknowledgements += join_ack(PUBACK, packet_id)
         else:

@@ -16,6 +16,7 @@ import msgspec
 from porttunnel.errors import MqttError
 from porttunnel.mqtt.message import Delivery
 from porttunnel.mqtt.paced_outbox import PacedOutbox
+from porttunnel.mqtt.packet_id import next_id
 from porttunnel.mqtt.policy import Profile
 from porttunnel.mqtt.publication import send_parts, send_publication
 from porttunnel.mqtt.publish import PUBREL, join_ack
@@ -23,7 +24,6 @@ from porttunnel.mqtt.reason import ReasonCode
 
 __all__ = ["HeldBytes", "Outcome", "Outgoing"]
 
-MAX_PACKET_ID = 0xFFFF
 BACKLOG_BYTES = 1_000  # what a subscription's retained messages take before they are looked for
 
 
@@ -56,7 +56,6 @@ class _Released(msgspec.Struct, frozen=True, eq=False):
 
 
 _RELEASED = _Released()
-
 
 _NOTHING: deque[Delivery] = deque()  # for those who keep nothing waiting: most, at 600 bytes each
 
@@ -194,6 +193,36 @@ class Outgoing:
         self._send_new(outbox, delivery, now)
         return _SENT
 
+    def pass_on(self, delivery: Delivery, version: int, head: bytes, tail: bytes) -> bool:
+        """Send a QoS 1 message in the packet that it came in, if nothing stands in its way.
+
+        :param delivery: one that is not special.
+        :param version: of this packet; ``head`` and ``tail`` stand around its identifier.
+        :returns: whether it was sent; if not, nothing has happened (:meth:`deliver`).
+        """
+        outbox = self.outbox
+        size = len(head) + 2 + len(tail)
+        cost = delivery.message.cost
+        all_held = self._all_held
+        if (
+            outbox is None
+            or outbox.plain_version != version
+            or self._quota <= 0
+            or self._queue
+            or outbox.waiting_bytes >= outbox.limit_bytes
+            or size > outbox.packet_limit
+            or self.held_bytes + cost > self.profile.max_queued_bytes
+            or all_held.held + cost > all_held.limit
+        ):
+            return False
+        self.held_bytes += cost
+        all_held.held += cost
+        packet_id = self._last_id = next_id(self._last_id, self._inflight)
+        self._inflight[packet_id] = delivery
+        self._quota -= 1
+        outbox.send(b"".join((head, packet_id.to_bytes(2, "big"), tail)))
+        return True
+
     def _deliver_at_most_once(
         self, outbox: PacedOutbox | None, delivery: Delivery, now: float
     ) -> Outcome:
@@ -276,7 +305,10 @@ class Outgoing:
         cost = delivery.message.cost
         self.held_bytes -= cost
         self._all_held.held -= cost
-        self._finish(now, has_place=not self._again or packet_id not in self._again)
+        if not self._again or packet_id not in self._again:
+            self._quota += 1
+        if self._queue or self._again or self._backlog:
+            self.pump(now)
 
     def receive_pubrec(self, packet_id: int, reason: ReasonCode, now: float) -> ReasonCode | None:
         """The client has a QoS 2 message, or refuses it.
@@ -350,19 +382,13 @@ class Outgoing:
         return True
 
     def _send_new(self, outbox: PacedOutbox, delivery: Delivery, now: float) -> None:
-        packet_id = self._last_id
-        inflight = self._inflight
-        while True:
-            packet_id = packet_id + 1 if packet_id < MAX_PACKET_ID else 1
-            if packet_id not in inflight:
-                break
-        self._last_id = packet_id
+        packet_id = self._last_id = next_id(self._last_id, self._inflight)
         if outbox.aliases is None and not delivery.is_special:
             is_sent = send_parts(outbox, delivery, packet_id)
         else:
             is_sent = send_publication(outbox, delivery, packet_id, now)
         if is_sent:
-            inflight[packet_id] = delivery
+            self._inflight[packet_id] = delivery
             self._quota -= 1
         else:
             self._charge(-delivery.message.cost)

@@ -5,9 +5,19 @@ Source: MQTT 5.0, section 2.2.1.
 
 from __future__ import annotations
 
-__all__ = ["MAX_PACKET_ID", "PacketIds"]
+from collections.abc import Container
+
+__all__ = ["MAX_PACKET_ID", "PacketIds", "next_id"]
 
 MAX_PACKET_ID = 0xFFFF  # what the two bytes can say; 0 is no id
+
+
+def next_id(last: int, used: Container[int]) -> int:
+    """The id after ``last`` that is not in use; there has to be one."""
+    while True:
+        last = last + 1 if last < MAX_PACKET_ID else 1
+        if last not in used:
+            return last
 
 
 class PacketIds:
@@ -27,14 +37,9 @@ class PacketIds:
         used = self._used
         if len(used) >= MAX_PACKET_ID:
             return None
-        number = self._last
-        while True:
-            number = number + 1 if number < MAX_PACKET_ID else 1
-            if number not in used:
-                break
-        self._last = number
-        used.add(number)
-        return number
+        self._last = next_id(self._last, used)
+        used.add(self._last)
+        return self._last
 
     def release(self, number: int) -> None:
         """What the id named is done with."""

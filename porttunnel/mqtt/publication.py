@@ -9,7 +9,7 @@ from porttunnel.mqtt.message import Delivery
 from porttunnel.mqtt.outbox import Outbox
 from porttunnel.mqtt.publish import FLAG_DUP
 
-__all__ = ["send_parts", "send_publication"]
+__all__ = ["SHARED_BYTES", "send_parts", "send_publication"]
 
 SHARED_BYTES = 4_096  # a payload from this size on is not copied into a packet for each receiver
 

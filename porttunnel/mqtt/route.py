@@ -128,6 +128,29 @@ class Route:
             return others or None
         return others
 
+    def pass_one_on(
+        self, delivery: Delivery, version: int, head: bytes, tail: bytes, reach: Reach
+    ) -> Sequence[Target]:
+        """Send a QoS 1 message in the packet that it came in; only on a plain route.
+
+        The arguments are those of :meth:`Outgoing.pass_on`.
+
+        :returns: who needs another packet, or has to wait for it, to whom nothing was sent
+            (:meth:`deliver_to`).
+        """
+        others: list[Target] = []
+        for target in self._targets:
+            session = target.session
+            if (
+                target.qos
+                and not session.is_watched
+                and session.pass_on(delivery, version, head, tail)
+            ):
+                reach.taken += 1
+            else:
+                others.append(target)
+        return others
+
     def deliver(
         self, message: Message, publisher: Session | None, reach: Reach, now: float
     ) -> None:

@@ -68,6 +68,64 @@ def text(payload: bytes, qos: int = 1, **fields: float) -> Delivery:
     return deliver_as(Message("a", payload, qos, **fields), qos, False, "a", ())
 
 
+def pass_on(outgoing: Outgoing, payload: bytes = b"x", version: int = Version.V5) -> bool:
+    """A message of QoS 1 in the packet that it came in; whether it went out."""
+    head, tail = Message("a", payload, 1).parts(Version.V5, 1, retain=False)
+    return outgoing.pass_on(text(payload), version, head, tail)
+
+
+class TestPassingOn:
+    def test_a_packet_goes_out_with_an_identifier_of_its_own(self) -> None:
+        outgoing, connection = connected()
+        outgoing.deliver(text(b"w"), 0.0)
+        assert pass_on(outgoing, b"x")
+        assert pass_on(outgoing, b"y")
+        expected = [(1, b"w", False), (2, b"x", False), (3, b"y", False)]
+        assert connection.messages() == expected
+        for packet_id in (3, 1, 2):
+            outgoing.receive_puback(packet_id, 0.0)
+        assert (outgoing.inflight_count, outgoing.held_bytes) == (0, 0)
+
+    def test_it_is_sent_again_on_the_next_connection(self) -> None:
+        outgoing, connection = connected()
+        assert pass_on(outgoing)
+        outgoing.detach()
+        assert not pass_on(outgoing)
+        again = Connection()
+        outgoing.attach(again, 10, 0.0)
+        assert connection.messages() == [(1, b"x", False)]
+        assert again.messages() == [(1, b"x", True)]
+
+    def test_not_past_what_stands_in_its_way(self) -> None:
+        cost = text(b"x").message.cost
+        ready: list[tuple[Outgoing, Connection]] = [connected() for _ in range(4)]
+        ready[0][1].plain_version = 0
+        ready[1][1].limit_bytes = 0
+        ready[2][1].packet_limit = 5
+        ready[3][0].deliver(text(b"x"), 0.0)
+        ready.append(connected(receive_maximum=1))
+        ready[4][0].deliver(text(b"w"), 0.0)
+        ready.append(connected(Profile(max_queued_bytes=cost - 1)))
+        full = outgoing_of(limit=cost - 1)
+        full.attach(Connection(), 10, 0.0)
+        for outgoing in [ready[index][0] for index in (0, 1, 2, 4, 5)] + [full]:
+            before = outgoing.held_bytes, outgoing.inflight_count
+            assert not pass_on(outgoing)
+            assert (outgoing.held_bytes, outgoing.inflight_count) == before
+        assert not pass_on(ready[3][0], version=Version.V3_1_1)
+        assert pass_on(ready[3][0])
+
+    def test_nor_past_others_that_wait(self) -> None:
+        outgoing, connection = connected(receive_maximum=1)
+        for payload in (b"w", b"x"):
+            outgoing.deliver(text(payload), 0.0)
+        connection.limit_bytes = 0
+        outgoing.receive_puback(1, 0.0)
+        connection.limit_bytes = 1 << 20
+        assert outgoing.queued_count == 1
+        assert not pass_on(outgoing)
+
+
 class TestSending:
     @pytest.mark.mqtt5("2.2.1-2", "3.3.1-2", "4.3.1-1")
     @pytest.mark.mqtt3("2.3.1-5", "3.3.1-2", "4.3.1-1")

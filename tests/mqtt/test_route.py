@@ -9,7 +9,7 @@ import pytest
 from porttunnel.mqtt import route as module
 from porttunnel.mqtt.decode import decode
 from porttunnel.mqtt.framing import MAX_PACKET_BYTES, FrameReader
-from porttunnel.mqtt.message import Message
+from porttunnel.mqtt.message import Delivery, Message
 from porttunnel.mqtt.outgoing import HeldBytes
 from porttunnel.mqtt.paced_outbox import PacedOutbox
 from porttunnel.mqtt.packet import Publish, Version
@@ -227,6 +227,23 @@ class TestPassingOn:
         reach = Reach()
         assert desk.book.find("a").pass_on(self.PACKET, 7, V5, reach) == []
         assert reach == Reach()
+
+    def test_one_of_qos_1_goes_out_as_it_came(self, desk: Desk) -> None:
+        one = desk.subscribe(desk.session("one"), qos=1)
+        two = desk.subscribe(desk.session("two"), qos=2)
+        at_most_once = desk.subscribe(desk.session("at most once"))
+        watched = desk.session("watched", slow_consumer=SlowConsumer.PAUSE)
+        desk.subscribe(watched, qos=1)
+        away = desk.subscribe(desk.session("away", None), qos=1)
+        route = desk.book.find("a")
+        message = Message("a", b"x", 1)
+        head, tail = message.parts(V5, 1, retain=False)
+        reach = Reach()
+        others = route.pass_one_on(Delivery(message, 1, False, "a"), V5, head, tail, reach)
+        assert [target.session for target in others] == [at_most_once, watched, away]
+        assert reach == Reach(2)
+        for session in (one, two):
+            assert [(each.qos, each.packet_id) for each in messages(session)] == [(1, 1)]
 
     def test_but_not_to_those_who_need_others(self, desk: Desk) -> None:
         desk.subscribe(desk.session("older", V3))
