@@ -18,7 +18,7 @@ from tests.real.mqtt_peer import Address
 from tests.real.program import PYTHON, Start, find_port
 
 LISTEN = "tcp:0:interface=127.0.0.1"
-SHORT_KEEP_ALIVE_SECONDS = 1  # for a user of this name
+SHORT_KEEP_ALIVE_SECONDS = 2  # for a user of this name
 SHORT_KEEP_ALIVE = "short-keep-alive"
 SECRET = "secret/"
 

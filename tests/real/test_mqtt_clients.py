@@ -31,6 +31,7 @@ ONLY_V5 = pytest.mark.parametrize("version", [V5], ids=["v5"])
 FAILURE = 0x80  # in SUBACK of 3.1.1
 WAIT_SECONDS = 20.0  # a deadline, not a measure
 ORDER_COUNT = 24  # messages
+KEPT: dict[str, Any] = {"clean": False, "properties": {"sessionExpiryInterval": 60}}  # MQTT 5
 
 NewPeer = Callable[[], Peer]
 
@@ -150,9 +151,7 @@ class TestBothVersions:
     def test_messages_that_came_while_it_was_away(
         self, new: NewPeer, topic: str, version: int
     ) -> None:
-        kept: dict[str, Any] = {"clean": False}
-        if version == V5:
-            kept["properties"] = {"sessionExpiryInterval": 60}
+        kept = KEPT if version == V5 else {"clean": False}
         first = new()
         assert not first.connect(topic, **kept).session_present
         first.subscribe(topic, 2)
@@ -307,48 +306,28 @@ class TestOnlyMQTT5:
     def test_a_will_that_waits(self, new: NewPeer, topic: str) -> None:
         listener = connected(new)
         listener.subscribe(topic)
-        kept: dict[str, Any] = {"clean": False, "properties": {"sessionExpiryInterval": 60}}
-        waiting = [
-            connected(
-                new,
-                f"{topic}-{name}",
-                will=Will(topic, name.encode(), properties={"willDelayInterval": 1}),
-                **kept,
-            )
-            for name in ("comes-back", "stays-away")
-        ]
-        for peer in waiting:
-            peer.cut()
-        back = new()
-        assert back.connect(f"{topic}-comes-back", **kept).session_present
-        listener.publish(topic, b"both are cut off")
-        assert listener.message().payload == b"both are cut off"
-        assert listener.message().payload == b"stays-away"
-        expect_nothing_but(listener, topic, b"the other was in time")
+        will = Will(topic, b"gone", properties={"willDelayInterval": 1})
+        connected(new, topic, will=will, **KEPT).cut()
+        listener.publish(topic, b"cut off")
+        assert [listener.message().payload for _ in range(2)] == [b"cut off", b"gone"]
 
-    def test_a_session_that_ends_takes_its_will_along(self, new: NewPeer, topic: str) -> None:
+    @pytest.mark.parametrize("comes_back", [True, False])
+    def test_a_will_that_waits_for_its_session(
+        self, new: NewPeer, topic: str, comes_back: bool
+    ) -> None:
         listener = connected(new)
         listener.subscribe(topic)
-        will = Will(topic, b"over", properties={"willDelayInterval": 3_600})
-        connected(new, will=will).cut()
-        assert listener.message().payload == b"over"
-
-    def test_must_speak_as_often_as_the_server_says(
-        self, new: NewPeer, broker: dict[str, Address], topic: str
-    ) -> None:
-        watched = new()
-        _, properties = watched.connect(user=SHORT_KEEP_ALIVE, keep_alive=600)
-        assert properties["serverKeepAlive"] == SHORT_KEEP_ALIVE_SECONDS
-        watched.subscribe(topic)
-        # One that came later and says nothing is put out; this one pings.
-        with socket.create_connection(("127.0.0.1", broker["tcp"].port), WAIT_SECONDS) as silent:
-            silent.sendall(
-                encode(Connect(V5, "", keep_alive_seconds=SHORT_KEEP_ALIVE_SECONDS), V5)
-            )
-            last_words = b"".join(iter(lambda: silent.recv(1_000), b""))
-        assert last_words.endswith(encode(Disconnect(ReasonCode.KEEP_ALIVE_TIMEOUT), V5))
-        assert watched.is_connected()
-        expect_nothing_but(watched, topic, b"still here")
+        will = Will(topic, b"gone", properties={"willDelayInterval": 3_600})
+        connected(new, topic, will=will, **KEPT).cut()
+        if comes_back:
+            back = new()
+            assert back.connect(topic, **KEPT).session_present
+            back.disconnect()
+        # It ends the session; a will that still waits is published now.
+        assert not new().connect(topic, clean=True).session_present
+        if not comes_back:
+            assert listener.message().payload == b"gone"
+        expect_nothing_but(listener, topic, b"nothing more")
 
 
 class TestAllTogether:
@@ -382,12 +361,12 @@ class TestSilence:
     """All ways at once, because each takes its time."""
 
     def test_who_is_silent_for_too_long_is_put_out(
-        self, make_peer: MakePeer, make_paho: MakePeer, broker: dict[str, Address], topic: str
+        self, make_peer: MakePeer, broker: dict[str, Address], topic: str
     ) -> None:
-        listener = make_paho(broker["tcp"], V5)
+        listener = PahoPeer(broker["tcp"], V5)
         with ExitStack() as stack:
-            stack.callback(listener.stop)
             listener.connect()
+            stack.callback(listener.stop)
             listener.subscribe(f"{topic}/+")
             silent: dict[str, Peer] = {}
             for transport, version in itertools.product(("tcp", "ws"), (V3, V5)):
@@ -403,3 +382,24 @@ class TestSilence:
                 assert peer.end() == (
                     ReasonCode.KEEP_ALIVE_TIMEOUT if peer.version == V5 else None
                 )
+
+    def test_must_speak_as_often_as_the_server_says(
+        self, make_peer: MakePeer, broker: dict[str, Address], topic: str
+    ) -> None:
+        watched = [make_peer(address, V5) for address in broker.values()]
+        for peer in watched:
+            _, properties = peer.connect(user=SHORT_KEEP_ALIVE, keep_alive=600)
+            assert properties["serverKeepAlive"] == SHORT_KEEP_ALIVE_SECONDS
+            peer.subscribe(topic)
+        # One that came later and says nothing is put out; these ping.
+        with socket.create_connection(("127.0.0.1", broker["tcp"].port), WAIT_SECONDS) as silent:
+            silent.sendall(
+                encode(Connect(V5, "", keep_alive_seconds=SHORT_KEEP_ALIVE_SECONDS), V5)
+            )
+            last_words = b"".join(iter(lambda: silent.recv(1_000), b""))
+        assert last_words.endswith(encode(Disconnect(ReasonCode.KEEP_ALIVE_TIMEOUT), V5))
+        for peer in watched:
+            assert peer.is_connected()
+            peer.publish(topic, b"still here")
+            for other in watched:
+                assert other.message().payload == b"still here"

@@ -63,6 +63,16 @@ def message(program: Program) -> dict[str, Any]:
     return found
 
 
+def leave_a_will(mosquitto: Mosquitto, topic: str, delay_seconds: int) -> None:
+    """By a client of the topic's name whose session stays."""
+    dying = mosquitto.subscribe(
+        *(f"{topic}/other", "-i", topic, "-c", "--will-topic", topic, "--will-payload", "gone"),
+        *("-D", "will", "will-delay-interval", str(delay_seconds)),
+    )
+    os.kill(dying.pid, signal.SIGKILL)
+    dying.wait()
+
+
 def payload(program: Program) -> str:
     return str(message(program)["payload"])
 
@@ -182,20 +192,6 @@ class TestBothVersions:
         program = mosquitto.start("mosquitto_sub", "-d", "-t", "secret/plans", "-t", topic)
         assert program.line("Subscribed") == f"Subscribed (mid: 1): {reason:d}, 0"
 
-    def test_who_is_silent_for_too_long_is_put_out(
-        self, mosquitto: Mosquitto, topic: str, version: str
-    ) -> None:
-        listener = mosquitto.subscribe(topic)
-        silent = mosquitto.subscribe(
-            *(topic, "-u", SHORT_KEEP_ALIVE),
-            *("--will-topic", topic, "--will-payload", "silent"),
-        )
-        os.kill(silent.pid, signal.SIGSTOP)
-        assert payload(listener) == "silent"
-        os.kill(silent.pid, signal.SIGCONT)
-        if version == V5:
-            silent.line(f"Received DISCONNECT ({ReasonCode.KEEP_ALIVE_TIMEOUT:d})")
-
 
 @ONLY_V5
 class TestOnlyMQTT5:
@@ -225,24 +221,48 @@ class TestOnlyMQTT5:
 
     def test_a_will_that_waits(self, mosquitto: Mosquitto, topic: str) -> None:
         listener = mosquitto.subscribe(topic)
-        for name in ("comes-back", "stays-away"):
-            mine = ("-i", f"{topic}-{name}", "-c", "--will-topic", topic, "--will-payload", name)
-            delay = ("-D", "will", "will-delay-interval", "1")
-            dying = mosquitto.subscribe(f"{topic}/other", *mine, *delay)
-            os.kill(dying.pid, signal.SIGKILL)
-            dying.wait()
-        mosquitto.subscribe(f"{topic}/other", "-i", f"{topic}-comes-back", "-c")
-        mosquitto.publish(topic, "both are cut off")
-        assert payload(listener) == "both are cut off"
-        assert payload(listener) == "stays-away"
-        mosquitto.publish(topic, "the other was in time")
-        assert payload(listener) == "the other was in time"
+        leave_a_will(mosquitto, topic, 1)
+        mosquitto.publish(topic, "cut off")
+        assert [payload(listener) for _ in range(2)] == ["cut off", "gone"]
+
+    @pytest.mark.parametrize("comes_back", [True, False])
+    def test_a_will_that_waits_for_its_session(
+        self, mosquitto: Mosquitto, topic: str, comes_back: bool
+    ) -> None:
+        listener = mosquitto.subscribe(topic)
+        leave_a_will(mosquitto, topic, 3_600)
+        other = f"{topic}/other"
+        if comes_back:
+            mosquitto.subscribe(other, "-i", topic, "-c", "-E").wait()
+        # It ends the session; a will that still waits is published now.
+        mosquitto.subscribe(other, "-i", topic, "-E").wait()
+        if not comes_back:
+            assert payload(listener) == "gone"
+        mosquitto.publish(topic, "nothing more")
+        assert payload(listener) == "nothing more"
 
     def test_must_speak_as_often_as_the_server_says(
         self, mosquitto: Mosquitto, topic: str
     ) -> None:
         watched = mosquitto.subscribe(topic, "-u", SHORT_KEEP_ALIVE, "-k", "600")
         watched.line_with("received PINGRESP")
-        watched.line_with("received PINGRESP")
         mosquitto.publish(topic, "still here")
         assert payload(watched) == "still here"
+
+
+def test_who_is_silent_for_too_long_is_put_out(start: Start, port: int, topic: str) -> None:
+    """Both versions at once, because it takes its time."""
+    listener = Mosquitto(start, port, V5).subscribe(f"{topic}/+")
+    silent = {
+        version: Mosquitto(start, port, version).subscribe(
+            *(topic, "-u", SHORT_KEEP_ALIVE),
+            *("--will-topic", f"{topic}/{version}", "--will-payload", version),
+        )
+        for version in (V3, V5)
+    }
+    for program in silent.values():
+        os.kill(program.pid, signal.SIGSTOP)
+    assert {payload(listener) for _ in silent} == set(silent)
+    for program in silent.values():
+        os.kill(program.pid, signal.SIGCONT)
+    silent[V5].line(f"Received DISCONNECT ({ReasonCode.KEEP_ALIVE_TIMEOUT:d})")
