@@ -38,6 +38,7 @@ MAX_ROUTES = 256
 MAX_ROUTE_TOPIC_BYTES = 128  # longer ones are looked up each time; so all take 70 KiB at most
 
 MIN_BYTES = 4  # a PUBACK; a PUBLISH is not shorter
+_ID_BYTES = 2
 _PUBLISH_QOS_0, _PUBLISH_QOS_1 = 0x30, 0x32
 _PLAIN = frozenset((_PUBLISH_QOS_0, _PUBLISH_QOS_1, PUBACK))
 _PLAIN_QOS_0 = frozenset((_PUBLISH_QOS_0, PUBACK))
@@ -111,6 +112,13 @@ class Intake:
                 break
             length = raw[offset + 1]
             start = offset + 2
+            if kind == PUBACK:
+                packet_id = raw[start] << 8 | raw[start + 1]
+                if length != _ID_BYTES or not packet_id:
+                    break
+                session.receive_puback(packet_id, now)
+                offset = start + _ID_BYTES
+                continue
             if length & 0x80:
                 # Two bytes of length are common, more are not.
                 if not 0 < raw[start] < 0x80:
@@ -120,13 +128,6 @@ class Intake:
             stop = start + length
             if stop > end or stop - offset > limit:
                 break
-            if kind == PUBACK:
-                packet_id = raw[start] << 8 | raw[start + 1]
-                if length != 2 or not packet_id:
-                    break
-                session.receive_puback(packet_id, now)
-                offset = stop
-                continue
             name_end = start + 2 + (raw[start] << 8 | raw[start + 1])
             payload = name_end + length_bytes + (kind & 2)
             if payload > stop or (length_bytes and raw[payload - 1]):

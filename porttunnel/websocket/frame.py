@@ -223,10 +223,9 @@ class FrameReader:
         :param offset: where to begin.
         :returns: their payloads, and where the frames that are left begin.
         """
-        last = len(data) - _SMALL_HEAD_BYTES
-        if self._inside or self._message or self._head or offset > last:
+        if self._inside or self._message or self._head:
             return bytearray(), offset
-        if data[offset + 1] == _MASKED | _LENGTH_64:
+        if len(data) - offset < _SMALL_HEAD_BYTES or data[offset + 1] == _MASKED | _LENGTH_64:
             return bytearray(), offset
         # Of bytes every step costs less than of a view.
         raw = bytes(data[offset : offset + WINDOW_BYTES])

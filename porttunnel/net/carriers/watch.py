@@ -115,7 +115,7 @@ class SocketWatch:
         for number, events in self._epoll.poll(0, MAX_EVENTS):
             found = watched.get(number)
             if found is not None:  # another one may have ended it
-                self._serve(found[0], found[1], events)
+                self._serve(*found, events)
         self._turn.end_turn()
 
     def connectionLost(self, reason: Failure) -> None:
