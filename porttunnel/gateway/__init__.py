@@ -14,6 +14,12 @@ device_exchange, instance_exchange, message_event
     a request and its response, as each side sees them
 push
     what an instance tells a device unasked
+pairing_code, pairing_message, pairing_schedule
+    the QR; what is said about keys; what secret and which digits come out
+pairing_device; pairing_instance, pairing_rotation, pairing_step
+    each side's phases
+setup_claim
+    what the gateway makes of a device with a setup key
 replay
     counters and clocks, so that nothing is carried out twice or too late
 """

@@ -29,6 +29,7 @@ class RefusalReason(IntEnum):
     COUNTER = 1  # seen, or too old: the highest counter that was accepted
     TIME = 2  # the clocks differ too much: the instance's, as milliseconds since 1970
     WAITING = 3  # somebody has to type the device's digits first; 0
+    ROTATE = 4  # the device's secret has to be changed first; 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,10 @@ from porttunnel.keys.primitives import (
 __all__ = [
     "ID_BYTES",
     "PASSWORD_ITERATIONS",
+    "derive_device_password",
     "derive_next_token",
     "format_id",
+    "hash_client_nonce",
     "hash_password",
     "hash_setup_key",
     "hash_token",
@@ -30,10 +32,12 @@ __all__ = [
 
 ID_BYTES = 16  # 128 random bits: never drawn twice
 SALT_BYTES = 16
+DEVICE_PASSWORD_BYTES = 16  # 128 bits that nobody can guess, as an instance's password
 PASSWORD_ITERATIONS = 100_000  # 11 ms of CPU for each login, so it is rate-limited before
 MAX_PASSWORD_ITERATIONS = 10_000_000  # a second of CPU: more in a store is damage
 
 LABEL_NEXT_TOKEN = b"ptun1 next token"
+LABEL_DEVICE_PASSWORD = b"ptgw1 device password"
 
 _ALGORITHM = "pbkdf2-sha256"
 _DAMAGED = "a stored password hash is damaged; set that password again or restore the store"
@@ -63,6 +67,21 @@ def derive_next_token(token: bytes, salt: bytes) -> bytes:
 def hash_setup_key(setup_key: bytes) -> bytes:
     """What is stored of a device's setup key: its SHA-256."""
     return sha256(setup_key)
+
+
+def hash_client_nonce(client_nonce: bytes) -> bytes:
+    """What is stored of the nonce that a device made its password with: its SHA-256."""
+    return sha256(client_nonce)
+
+
+def derive_device_password(client_nonce: bytes, setup_key: bytes) -> bytes:
+    """What a device proves itself to the gateway with, 16 bytes; both sides derive it.
+
+    :param client_nonce: 32 random bytes of the device's.
+    :param setup_key: from the pairing's code.
+    """
+    derived = hmac_sha256(client_nonce, LABEL_DEVICE_PASSWORD, setup_key)
+    return derived[:DEVICE_PASSWORD_BYTES]
 
 
 def hash_password(password: bytes, salt: bytes, iterations: int = PASSWORD_ITERATIONS) -> str:

@@ -23,7 +23,7 @@ def test_vectors(case: Any) -> None:
             Refusal.decode(other)
 
 
-@pytest.mark.parametrize(("at", "value"), [(0, 3), (0, 0x3E), (1, 4), (1, 255)])
+@pytest.mark.parametrize(("at", "value"), [(0, 3), (0, 0x3E), (1, 5), (1, 255)])
 def test_other_marks_and_reasons(at: int, value: int) -> None:
     changed = bytearray.fromhex(VECTORS["refusals"][0]["plaintext"])
     changed[at] = value

@@ -130,7 +130,9 @@ class TestRequestClock:
         assert clock.offset_ms == -wrong_by
         assert isinstance(window.admit(clock.draw(1, NOW + wrong_by), NOW), Admitted)
 
-    @pytest.mark.parametrize("reason", [RefusalReason.NOT_EXECUTED, RefusalReason.WAITING])
+    @pytest.mark.parametrize(
+        "reason", [RefusalReason.NOT_EXECUTED, RefusalReason.WAITING, RefusalReason.ROTATE]
+    )
     def test_learns_nothing_from_others(self, reason: RefusalReason) -> None:
         clock = RequestClock(5, 6)
         assert not clock.correct(Refusal(reason, 9), NOW)

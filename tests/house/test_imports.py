@@ -80,6 +80,8 @@ DYNAMIC_IMPORTS = {"__import__", "import_module", "namedAny", "namedModule", "na
 # What the server runs, and what it must never be able to use.
 BLIND_MODULES = {
     "porttunnel.net.mqtt_broker",
+    "porttunnel.gateway.part",
+    "porttunnel.gateway.setup_claim",
     "porttunnel.net.tunnel_server",
     "porttunnel.services.broker",
     "porttunnel.services.server",

@@ -180,6 +180,7 @@ def build(inputs: dict[str, str]) -> dict[str, Any]:
         "counter": (1, 2**64 - 1),
         "time": (2, 7),
         "waiting": (3, 0),
+        "rotate": (4, 0),
     }
     malformed = {
         "nothing": b"",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import subprocess
 import sys
 
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 
 from porttunnel.errors import ConfigurationError, RemoteProtocolError
 from porttunnel.keys.credentials import (
+    derive_device_password,
     derive_next_token,
     format_id,
+    hash_client_nonce,
     hash_password,
     hash_setup_key,
     hash_token,
@@ -22,6 +25,7 @@ from porttunnel.keys.credentials import (
     verify_password,
     verify_token,
 )
+from tests.independent.pairing import PLACE as PAIRING_VECTORS
 
 TOKEN = b"t" * 32
 SALT = b"0123456789abcdef"
@@ -132,3 +136,22 @@ def test_the_server_loads_nothing_that_decrypts() -> None:
             "porttunnel.keys.secret_holder",
         ]
     )
+
+
+class TestDevicePasswords:
+    """tests/vectors/pairing.json, made by tests/independent/pairing.py."""
+
+    VECTORS = json.loads(PAIRING_VECTORS.read_text(encoding="utf-8"))
+
+    def test_are_derived_from_nonce_and_setup_key(self) -> None:
+        nonce, key = (
+            bytes.fromhex(self.VECTORS["inputs"][name]) for name in ("client_nonce", "setup_key")
+        )
+        password = derive_device_password(nonce, key)
+        assert password.hex() == self.VECTORS["device_password"]
+        assert derive_device_password(bytes(32), key) != password
+        assert derive_device_password(nonce, bytes(16)) != password
+
+    def test_of_the_nonce_a_hash_is_kept(self) -> None:
+        nonce = bytes.fromhex(self.VECTORS["inputs"]["client_nonce"])
+        assert hash_client_nonce(nonce).hex() == self.VECTORS["client_nonce_hash"]

@@ -1,0 +1,115 @@
+"""What the QR of a pairing says: where the gateway is, and what only its reader may know.
+
+Source: docs/gateway-protocol, section 2. Everything but the address stands in the fragment, which
+a browser never sends: also somebody who opens the link by mistake tells the gateway nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+
+from porttunnel.errors import PairingError
+from porttunnel.keys.primitives import KEY_BYTES, sha256
+from porttunnel.keys.secret_holder import SecretHolder
+from porttunnel.wire import Reader, encode_u32
+
+__all__ = [
+    "DEFAULT_EXPIRY_SECONDS",
+    "MAX_EXPIRY_SECONDS",
+    "SETUP_KEY_BYTES",
+    "SPKI_PIN_BYTES",
+    "WEB_PKI",
+    "PairingCode",
+    "make_spki_pin",
+]
+
+SETUP_KEY_BYTES = 16  # 128 random bits: what the gateway knows, as a hash
+SPKI_PIN_BYTES = 16  # of a hash; a second key with the same takes 2^128 tries
+WEB_PKI = bytes(SPKI_PIN_BYTES)  # no pin: the certificate is one that browsers believe
+
+DEFAULT_EXPIRY_SECONDS = 600  # from "show me the code" to a phone that has read it
+MAX_EXPIRY_SECONDS = 86_400  # an invitation by letter; every hour is an hour to find it
+
+_VERSION = 1
+_CODE_CHARACTERS = 92  # 69 bytes in base64url
+_TEXT = re.compile(
+    r"(https://(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]+)?"
+    r"|http://(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?)/pair"
+    rf"#([A-Za-z0-9_-]{{{_CODE_CHARACTERS}}})"
+)
+_UNREADABLE = (
+    "This is no pairing code. Scan it again or copy the whole text, to its last character; if "
+    "that does not help ask for a new code."
+)
+
+
+def make_spki_pin(spki: bytes) -> bytes:
+    """The pin of a gateway's public key.
+
+    :param spki: SubjectPublicKeyInfo, DER.
+    """
+    return sha256(spki)[:SPKI_PIN_BYTES]
+
+
+class PairingCode(SecretHolder):
+    """A pairing that an instance offers.
+
+    :param gateway: its address, without a slash at the end: ``https://gateway.example``; plain
+        ``http`` on this machine only.
+    :param setup_key: 16 random bytes, from the gateway.
+    :param setup_secret: 32 random bytes, which the gateway must not know.
+    :param spki_pin: 16 bytes of :func:`make_spki_pin`, or :data:`WEB_PKI`.
+    :param expires: seconds since 1970.
+    """
+
+    __slots__ = ("expires", "gateway", "setup_key", "setup_secret", "spki_pin")
+    OPEN_SLOTS = frozenset({"expires", "gateway", "spki_pin"})
+
+    def __init__(
+        self, gateway: str, setup_key: bytes, setup_secret: bytes, spki_pin: bytes, expires: int
+    ) -> None:
+        lengths = (len(setup_key), len(setup_secret), len(spki_pin))
+        if lengths != (SETUP_KEY_BYTES, KEY_BYTES, SPKI_PIN_BYTES):
+            raise ValueError("a setup key has 16 bytes, a setup secret 32, a pin 16")
+        self.gateway = gateway
+        self.setup_key = setup_key
+        self.setup_secret = setup_secret
+        self.spki_pin = spki_pin
+        self.expires = expires
+
+    def format(self) -> str:
+        """The text in the QR."""
+        data = (
+            bytes([_VERSION])
+            + self.setup_key
+            + self.setup_secret
+            + self.spki_pin
+            + encode_u32(self.expires)
+        )
+        return f"{self.gateway}/pair#{base64.urlsafe_b64encode(data).decode()}"
+
+    @classmethod
+    def parse(cls, text: str) -> PairingCode:
+        """Read the text of a QR; blanks around it don't matter.
+
+        :raises PairingError: it is none, or one of a later version.
+        """
+        match = _TEXT.fullmatch(text.strip())
+        if match is None:
+            raise PairingError(_UNREADABLE)
+        reader = Reader(base64.urlsafe_b64decode(match[3]))
+        if reader.u8() != _VERSION:
+            raise PairingError("This pairing code is of a later version. Update this program.")
+        setup_key, setup_secret = reader.take(SETUP_KEY_BYTES), reader.take(KEY_BYTES)
+        return cls(
+            match[1], setup_key, setup_secret, reader.take(SPKI_PIN_BYTES), expires=reader.u32()
+        )
+
+    def check_fresh(self, unix_seconds: float) -> None:
+        """Before anything is sent.
+
+        :raises PairingError: it has expired.
+        """
+        if unix_seconds >= self.expires:
+            raise PairingError("This pairing code has expired. Ask for a new one.")
