@@ -2,8 +2,8 @@
 
 The last line says whether anything was lost, logged as an error, or fell out. What grows is
 measured once everything has run for a while: the members over the second half, the server over the
-second half of its last life. Members first collect what is garbage in cycles: Python itself does
-that so seldom that between two times it looks like growth.
+second half of its last life. All of them collect what is garbage in cycles first: Python itself
+does that so seldom that between two times it looks like growth.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any, Self
 from tests.benchmarks.processes import resident_bytes
 from tests.benchmarks.program import HOST
 from tests.benchmarks.program import Program as Members
-from tests.real.program import PYTHON, TWISTD, Program, clean_environment
+from tests.real.program import PYTHON, Program, clean_environment
 from tests.real.server_port import port_to_come_back_to
 from tests.soak.fault import RESTARTING_PART, FaultPlan, MemberFault, ServerFault
 from tests.soak.growth import Growth
@@ -101,7 +101,8 @@ class _Server:
     def _start(self) -> Program:
         program = Program(
             [
-                *(*TWISTD, "--log-level=info", "--log-format=text", f"--log-file={LOG}"),
+                *(*PYTHON, "-m", "tests.soak.server"),
+                *("--log-level=info", "--log-format=text", f"--log-file={LOG}"),
                 *("porttunnel-server", "--config", str(self._settings), "--admin", "off"),
                 *("--listen", f"tcp:{self.port}:interface={HOST}"),
             ],
