@@ -39,6 +39,8 @@ MAX_ROUTE_TOPIC_BYTES = 128  # longer ones are looked up each time; so all take 
 
 MIN_BYTES = 4  # a PUBACK; a PUBLISH is not shorter
 _ID_BYTES = 2
+_NO_ID = bytes(_ID_BYTES)
+_PUBACK_BEGINNING = bytes((PUBACK, _ID_BYTES))
 _PUBLISH_QOS_0, _PUBLISH_QOS_1 = 0x30, 0x32
 _PLAIN = frozenset((_PUBLISH_QOS_0, _PUBLISH_QOS_1, PUBACK))
 _PLAIN_QOS_0 = frozenset((_PUBLISH_QOS_0, PUBACK))
@@ -151,12 +153,13 @@ class Intake:
                 is_same = route.encoded == name
                 self._pass_row(route, row, size, payload - begin, now, is_same=is_same)
             else:
-                packet_id = raw[name_end] << 8 | raw[name_end + 1]
-                if not packet_id:
+                is_same = route.encoded == name
+                walked = self._pass_each(
+                    route, raw, offset, name_end, stop, is_same=is_same, now=now
+                )
+                if walked == offset:
                     break
-                parts = (raw[offset:name_end], raw[name_end + 2 : stop])
-                self._pass_one(route, packet_id, parts, now, is_same=route.encoded == name)
-                offset = stop
+                offset = walked
         return offset
 
     def _pass_row(
@@ -188,42 +191,65 @@ class Intake:
             else:
                 self._publish(message, now)
 
-    def _pass_one(
+    def _pass_each(
         self,
         route: Route,
-        packet_id: int,
-        parts: tuple[bytes, bytes],
-        now: float,
+        raw: bytes,
+        offset: int,
+        name_end: int,
+        stop: int,
         *,
         is_same: bool,
-    ) -> None:
-        """A message of QoS 1.
+        now: float,
+    ) -> int:
+        """Messages of QoS 1 with one topic, all as large.
 
-        :param parts: of its packet, before and behind the packet identifier.
-        :param is_same: whether its topic is the route's: then the packet can go on as it is.
+        :param offset: where the first packet begins.
+        :param name_end: where its topic ends.
+        :param stop: where it ends itself.
+        :param is_same: whether their topic is the route's: then they can go on as they are.
+        :returns: where the first begins that is none, or wrong.
         """
-        self.received += 1
-        reach = self.reach
-        taken, dropped = reach.taken, reach.dropped
-        head, tail = parts
-        message = Message(route.topic, tail[self._length_bytes :], 1)
-        others: Sequence[Target] | None = None
-        if is_same and route.is_plain and len(tail) < SHARED_BYTES:
-            delivery = Delivery(message, 1, False, route.topic)
-            others = route.pass_one_on(delivery, self._version, head, tail, reach)
-        if is_same and (others is None or others):
-            message.remember(self._version, 1, parts)
-        if others is None:
-            route.deliver(message, self.session, reach, now)
-        elif others:
-            route.deliver_to(others, message, self.session, reach, now)
-        if reach.taken != taken:
-            self.acknowledgements += join_ack(PUBACK, packet_id)
-        else:
-            own = Reach(0, reach.dropped - dropped)
-            reach.dropped = dropped
-            self._exchange.account(own, message, self.session.client, now)
-            self.acknowledgements += self.acknowledge(_AT_LEAST_ONCE, packet_id, reason_of(own))
+        session, reach, tree = self.session, self.reach, self._tree
+        version, length_bytes = self._version, self._length_bytes
+        size = stop - offset
+        head = raw[offset:name_end]
+        body = name_end - offset + _ID_BYTES  # where it begins in the packet
+        goes_on = is_same and route.is_plain and size - body < SHARED_BYTES
+        last = len(raw) - size
+        while True:
+            packet_id = raw[offset + body - 2 : offset + body]
+            tail = raw[offset + body : offset + size]
+            if packet_id == _NO_ID or (length_bytes and tail[0]):
+                return offset
+            self.received += 1
+            taken, dropped = reach.taken, reach.dropped
+            message = Message(route.topic, tail[length_bytes:], 1)
+            if goes_on:
+                delivery = Delivery(message, 1, False, route.topic)
+                others = route.pass_one_on(delivery, version, head, tail, reach)
+                if others:
+                    message.remember(version, 1, (head, tail))
+                    route.deliver_to(others, message, session, reach, now)
+            else:
+                if is_same:
+                    message.remember(version, 1, (head, tail))
+                route.deliver(message, session, reach, now)
+            if reach.taken != taken:
+                self.acknowledgements += _PUBACK_BEGINNING + packet_id
+            else:
+                own = Reach(0, reach.dropped - dropped)
+                reach.dropped = dropped
+                self._exchange.account(own, message, session.client, now)
+                number = int.from_bytes(packet_id, "big")
+                self.acknowledgements += self.acknowledge(_AT_LEAST_ONCE, number, reason_of(own))
+            offset += size
+            if (
+                offset > last
+                or not raw.startswith(head, offset)
+                or route.generation != tree.generation
+            ):
+                return offset
 
     def _learn(self, encoded: bytes) -> Route | None:
         """The route of a topic if the client may publish on it, for :attr:`routes`.

@@ -25,6 +25,7 @@ from porttunnel.mqtt.packet import (
 )
 from porttunnel.mqtt.policy import Bounds, Client, Profile
 from porttunnel.mqtt.property import Properties
+from porttunnel.mqtt.publication import SHARED_BYTES
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.session import Session
 from porttunnel.mqtt.subscription import Interest
@@ -237,6 +238,24 @@ class TestWalking:
             ]
             reason = NOBODY if version == V5 else SUCCESS
             assert fixture.intake.acknowledgements == fixture.answer(Puback(4, reason))
+
+    def test_each_of_a_row_of_qos_1_is_acknowledged(self, fixture: Fixture) -> None:
+        rows = [Publish("a", b"%d" % n, 1, packet_id=n) for n in (5, 4, 6)]
+        other = encode(Publish("b", b"7", 1, packet_id=7), fixture.version)
+        data = b"".join(encode(each, fixture.version) for each in rows)
+        wrong = data[:-1].replace(b"\0\6", b"\0\0") + data[-1:]
+        assert fixture.walk(data + other) == len(data + other)
+        expected = b"".join(fixture.answer(Puback(n)) for n in (5, 4, 6, 7))
+        assert fixture.intake.acknowledgements == expected
+        assert fixture.intake.received == 4
+        assert fixture.walk(wrong) == len(data) // 3 * 2
+
+    def test_a_large_one_of_qos_1(self, fixture: Fixture) -> None:
+        packet = Publish("a", bytes(SHARED_BYTES), 1, packet_id=1)
+        data = encode(packet, fixture.version)
+        assert fixture.walk(data) == len(data)
+        assert b"".join(fixture.sent()) == data
+        assert fixture.intake.acknowledgements == fixture.answer(Puback(1))
 
     def test_nobody_has_room(self) -> None:
         fixture = Fixture()
