@@ -81,7 +81,9 @@ DYNAMIC_IMPORTS = {"__import__", "import_module", "namedAny", "namedModule", "na
 BLIND_MODULES = {
     "porttunnel.net.mqtt_broker",
     "porttunnel.gateway.part",
+    "porttunnel.gateway.policy",
     "porttunnel.gateway.setup_claim",
+    "porttunnel.gateway.topic",
     "porttunnel.net.tunnel_server",
     "porttunnel.services.broker",
     "porttunnel.services.server",
