@@ -151,6 +151,8 @@ class Member(ABC):
             self._fail(error)
         if not self._over:
             self._peers.handle_timeout(now)
+            if not self._peers.is_busy():
+                self._pool.trim()
 
     # The link
 

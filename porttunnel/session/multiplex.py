@@ -6,7 +6,7 @@ runs out of credit, while the others go on.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,6 +39,7 @@ from porttunnel.session.record import (
     encode_u32,
 )
 from porttunnel.session.stream import Stream, StreamEvent, StreamNumbers, StreamState
+from porttunnel.session.stream_turns import StreamTurns
 
 __all__ = ["MAX_CONTROL_BYTES", "Multiplex"]
 
@@ -66,7 +67,7 @@ class Multiplex:
         self._wants_turn = wants_turn
         self._streams: dict[int, Stream] = {}
         self._numbers = StreamNumbers(is_client)
-        self._waiting: OrderedDict[int, Stream] = OrderedDict()
+        self._turns = StreamTurns(pair)
         self._credit = CreditBook()
         self._control: deque[bytes] = deque()
         self.control_bytes = self.sent_bytes = self.received_bytes = 0
@@ -76,7 +77,7 @@ class Multiplex:
     @property
     def has_work(self) -> bool:
         """Whether a turn would bring something onto the link."""
-        return bool(self._control or self._credit.due or self._waiting)
+        return bool(self._control or self._credit.due or self._turns)
 
     # What the application does
 
@@ -129,7 +130,7 @@ class Multiplex:
             raise LocalProtocolError("a write on a stream whose half is not open")
         if stream.pending_bytes + len(data) > MAX_PENDING_BYTES:
             raise LocalProtocolError("too many bytes would wait: use a producer")
-        if not self._waiting and not stream.pending:
+        if not stream.pending and not self._turns.must_yield(number):
             view = memoryview(data)
             while view and (rooms := self._lend(stream)):
                 room = rooms[0]
@@ -140,7 +141,7 @@ class Multiplex:
             data = view
         if len(data):
             stream.keep(memoryview(data))
-            self._await_turn(stream)
+            self._turns.wait(number)
         self._wants_turn()
         return not stream.pending
 
@@ -154,9 +155,9 @@ class Multiplex:
         stream = self._streams.get(number)
         if stream is None or not stream.may_send:
             return ()
-        if not self._waiting and (rooms := self._lend(stream, most)):
+        if not self._turns.must_yield(number) and (rooms := self._lend(stream, most)):
             return rooms
-        self._await_turn(stream)
+        self._turns.found_no_room(number)
         # Nothing of this pair may be on its way that would bring the turn by itself.
         self._wants_turn()
         return ()
@@ -215,19 +216,19 @@ class Multiplex:
         while self._credit.due and self._pair.room():
             number, grant = self._credit.take_grant()
             self._pair.append(encode_record(RecordKind.CREDIT, number, encode_u32(grant)))
-        while self._waiting and self._pair.room():
-            number, stream = self._waiting.popitem(last=False)
-            stream.waiting = False
+        while self._turns and self._pair.room():
+            stream = self._streams[number := self._turns.first]
             if not stream.send_credit:
                 stream.starved = True  # CREDIT brings it back
-                continue
-            self._send_pending(stream)
-            if stream.pending:
-                self._await_turn(stream)
-            elif stream.end_wanted:
-                self._end_now(stream)
-            else:
+                self._turns.leave(number)
+            elif stream.pending:
+                self._turns.leave(number)
+                self._send_pending(stream)
+            elif self._turns.may_tell():
+                self._turns.tell(number)
                 self._events.append(StreamWritable(self._member, number))
+            else:
+                break
 
     def receive(self, plaintext: memoryview, control: Callable[[memoryview], None]) -> None:
         """Take in a packet's records.
@@ -278,29 +279,28 @@ class Multiplex:
         return self._pair.lend(stream.number, stream.send_credit, most)
 
     def _commit(self, stream: Stream, count: int) -> None:
+        self._turns.came(stream.number)
         stream.send_credit -= count
         self.sent_bytes += count
         self._pair.commit(stream.number, count)
 
-    def _await_turn(self, stream: Stream) -> None:
-        if not stream.waiting:
-            stream.waiting = True
-            self._waiting[stream.number] = stream
-
     def _send_pending(self, stream: Stream) -> None:
         left = TURN_BYTES
-        while left and stream.pending:
-            rooms = self._lend(stream)
-            if not rooms:
-                return
+        while left and stream.pending and (rooms := self._lend(stream)):
             count = stream.move_kept(rooms[0][:left])
             self._commit(stream, count)
             left -= count
+        if stream.pending:
+            self._turns.wait(stream.number)
+        elif stream.end_wanted:
+            self._end_now(stream)
+        else:
+            self._events.append(StreamWritable(self._member, stream.number))
 
     def _end_now(self, stream: Stream) -> None:
         stream.apply(StreamEvent.ENDED_LOCALLY)
-        self._waiting.pop(stream.number, None)
-        stream.waiting = stream.starved = False
+        self._turns.leave(stream.number)
+        stream.starved = False
         self.send_control(encode_record(RecordKind.END, stream.number))
         self._close_if_done(stream)
 
@@ -372,7 +372,7 @@ class Multiplex:
             raise RemoteProtocolError("more credit than a stream may have")
         if stream.starved:
             stream.starved = False
-            self._await_turn(stream)
+            self._turns.wait(stream.number)
             self._wants_turn()
 
     def _find(self, number: int) -> Stream:
@@ -390,7 +390,7 @@ class Multiplex:
     def _forget(self, number: int) -> None:
         stream = self._streams.pop(number)
         self._credit.remove(stream)
-        self._waiting.pop(number, None)
+        self._turns.leave(number)
         stream.pending.clear()
 
     def _close_if_done(self, stream: Stream) -> None:

@@ -15,6 +15,7 @@ from porttunnel.session.packet import MAX_PACKET_BYTES
 __all__ = ["SEND_AHEAD_BYTES", "Outbox", "Slot", "SlotPool"]
 
 MAX_FREE_SLOTS = 128  # a pair's window: with fewer a busy pair would get fresh memory all the time
+MAX_IDLE_SLOTS = 32  # 2 MiB: what a session keeps that has nothing under way
 MAX_VIEWS_PER_SEND = 64  # 4 MiB of full packets, more than a kernel takes at once
 SEND_AHEAD_BYTES = 512 * 1024  # sealed and unsent per link: what a keystroke may have before it
 
@@ -57,6 +58,10 @@ class SlotPool:
             return
         if len(self._free) < MAX_FREE_SLOTS:
             self._free.append(slot)
+
+    def trim(self) -> None:
+        """Nothing is under way just now: give back what only a busy session needs."""
+        del self._free[MAX_IDLE_SLOTS:]
 
     def close(self) -> None:
         """The session is over: keep no slot, now or later. What is left of a session may lie about

@@ -71,6 +71,7 @@ class Pair:
         self._questions = Questions()
         # sending
         self._draft = PacketDraft(pool)
+        self._held_back = False  # the draft, by a busy path, in the last turn
         self._window = SendWindow(pool)
         self._next_ack_number = 0
         self._generation_began = -1  # the first packet of the key generation in use
@@ -165,14 +166,13 @@ class Pair:
             self._window.send(self._path)
 
     def flush(self) -> None:
-        """Seal what waits, unless the path is busy: then more may join the same packet."""
+        """Seal what waits; on a busy path a turn later, with all that joins it meanwhile."""
         path = self._path
-        if (
-            self._draft.size_bytes
-            and path is not None
-            and not path.outbox.is_blocked
-            and not self._window.is_behind
-        ):
+        if not self._draft.size_bytes or path is None or self._window.is_behind:
+            return
+        if path.outbox.is_blocked and not self._held_back:
+            self._held_back = True  # not longer: a path can be busy for ever
+        else:
             self.seal()
 
     def seal_last(self, record: bytes) -> None:
@@ -216,6 +216,7 @@ class Pair:
         else:
             window.keep(slot.view[:size], slot)
         draft.empty(keep_slot=compact)
+        self._held_back = False
         if self._path is not None and not behind:
             window.send_next(self._path)
             self._receipts.reported()

@@ -7,7 +7,6 @@ may have one straight to each other member.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from porttunnel.errors import LinkBroken
 from porttunnel.session.event import PathKind
@@ -20,9 +19,8 @@ from porttunnel.session.packet import (
     PacketType,
     encode_packet,
 )
-
-if TYPE_CHECKING:
-    from porttunnel.session.peer import Peer
+from porttunnel.session.stream_turns import StreamTurns
+from porttunnel.session.turn_queue import TurnQueue
 
 __all__ = ["Path"]
 
@@ -35,7 +33,8 @@ class Path:
     :param kind: relay or direct.
     :param pool: the slots of the packets that go out here.
     :ivar member: our number, in what we send here.
-    :ivar turns: peers that have something to send here, in turn.
+    :ivar turns: members for whom there is something to send here.
+    :ivar told: of which pair a stream was told last that there is room here.
     :ivar held: whether no pair may send here yet: whose path it is has not been settled.
     :ivar reason: why packets go this way, for people.
     :ivar wake: called when there is something to send; set by whoever runs the connection.
@@ -45,7 +44,8 @@ class Path:
         self.kind = kind
         self.outbox = Outbox(pool)
         self.member = NO_MEMBER
-        self.turns: dict[int, Peer] = {}
+        self.turns = TurnQueue()
+        self.told: StreamTurns | None = None
         self.wake: Callable[[], None] = _nobody
         self.closed = False
         self.held = False
@@ -53,6 +53,11 @@ class Path:
         self._splitter = PacketSplitter()
         self._quiet_since: float | None = None  # heard from the other end, or pinged it
         self._missed_pings = 0
+
+    @property
+    def is_promised(self) -> bool:
+        """Whether somebody was told that there is room here, and has not come yet."""
+        return self.told is not None and self.told.is_expected_on(self)
 
     def start(self, now: float) -> None:
         """The connection is there: silence counts from now."""

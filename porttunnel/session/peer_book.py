@@ -72,7 +72,7 @@ class PeerBook:
     def drop(self, peer: Peer) -> None:
         """Forget a peer and its keys; what is queued on the link still goes out."""
         self._peers.pop(peer.member, None)
-        self.link.turns.pop(peer.member, None)
+        self.link.turns.leave(peer.member)
         self._timed.pop(peer.member, None)
         self._unsettled.pop(peer.member, None)
         peer.close()
@@ -125,7 +125,7 @@ class PeerBook:
                 continue
             if peer.has_work:
                 # An acknowledgement may have opened the window.
-                active.turns[member] = peer
+                active.turns.wait(member)
             if active is not path:
                 active.wake()  # an acknowledgement may have been put there
         self._received.clear()
@@ -134,7 +134,7 @@ class PeerBook:
         """A peer has something to send; without a path it waits for one."""
         path = peer.pair.path
         if path is not None:
-            path.turns[peer.member] = peer
+            path.turns.wait(peer.member)
             path.wake()
         elif self._peers.get(peer.member) is peer:
             self._unsettled[peer.member] = peer  # how much waits meanwhile is looked at
@@ -142,19 +142,24 @@ class PeerBook:
     def take_turns(self, path: Path) -> None:
         """Let those whose packets go this way put them there, as far as there is room."""
         outbox = path.outbox
-        for member in list(path.turns):
+        turns = path.turns
+        # Each once: who has more comes again behind the others.
+        for member in list(turns):
             if outbox.waiting_bytes >= outbox.limit_bytes:
                 break
-            peer = path.turns.pop(member)
+            turns.leave(member)
+            peer = self._peers.get(member)
+            if peer is None:
+                continue  # it is gone, and another path than the link's was its own
             if peer.pair.path is not path:
                 self.want_turn(peer)  # it has moved meanwhile
                 continue
             peer.take_turn()
             self._unsettled[member] = peer
-            if peer.has_work and outbox.waiting_bytes:
-                # The path was full, so its turn comes again, behind the others. If it was the
-                # window, the next acknowledgement brings it back.
-                path.turns[member] = peer
+            if peer.has_work and (outbox.waiting_bytes or path.is_promised):
+                # The path was full, or is somebody else's just now: its turn comes again, behind
+                # the others. If it was the window, the next acknowledgement brings it back.
+                turns.wait(member)
 
     # Paths
 

@@ -78,7 +78,6 @@ class Stream:
         "starved",
         "state",
         "unconsumed",
-        "waiting",
         "window",
     )
 
@@ -94,7 +93,6 @@ class Stream:
         self.pending_bytes = 0
         self.end_wanted = False  # END follows once nothing is pending
         self.starved = False  # it had its turn and no credit
-        self.waiting = False  # stands in the queue for a turn
 
     def apply(self, event: StreamEvent) -> None:
         """Go on to the next state.

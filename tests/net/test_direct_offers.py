@@ -278,4 +278,6 @@ class DeadlineTests(InMemoryTestCase):
         self.run_lines()
         self.assertEqual([type(each) for each in told], [event.DirectOffered])
         # It went out, and was answered.
-        self.assertEqual((link.outbox.waiting_bytes, link.turns, link.untold), (0, {}, []))
+        self.assertEqual(
+            (link.outbox.waiting_bytes, bool(link.turns), link.untold), (0, False, [])
+        )

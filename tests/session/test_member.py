@@ -32,7 +32,7 @@ from porttunnel.session.event import (
 )
 from porttunnel.session.link import PING_BUSY_SECONDS, PING_SECONDS, REQUEST_SECONDS
 from porttunnel.session.member import GIVE_UP_SECONDS
-from porttunnel.session.outbox import SEND_AHEAD_BYTES
+from porttunnel.session.outbox import MAX_IDLE_SLOTS, SEND_AHEAD_BYTES
 from porttunnel.session.packet import (
     ALL_MEMBERS,
     FLAG_GROUP,
@@ -239,6 +239,13 @@ def heads(data: bytes) -> list[Header]:
 
 
 class TestTime:
+    def test_an_idle_session_gives_memory_back(self, tunnel: MemoryTunnel) -> None:
+        pool = tunnel.master.pool
+        for slot in [pool.allocate() for _ in range(MAX_IDLE_SLOTS + 1)]:
+            pool.release(slot)
+        tunnel.pass_time(2 * PING_SECONDS)
+        assert len(pool._free) == MAX_IDLE_SLOTS
+
     def test_an_idle_session_pings_seldom(self, tunnel: MemoryTunnel) -> None:
         client = tunnel.enter()
         tunnel.pass_time(1.0)

@@ -254,6 +254,27 @@ class TestData:
         two.client.streams.advance()
         assert two.client.taken_events() == [StreamWritable(MASTER, stream)]
 
+    def test_one_is_told_of_room_at_a_time(self, two: PairOfSides) -> None:
+        first, second = two.open(), two.open()
+        two.client.outbox.append(bytes(600_000))
+        for stream in (first, second):
+            assert two.client.streams.writable_views(stream) == ()
+        two.client.outbox.sent(600_000)
+        two.client.streams.advance()
+        two.client.streams.advance()
+        assert two.client.taken_events() == [StreamWritable(MASTER, first)]
+        # Who comes unasked waits like the other.
+        assert two.client.streams.writable_views(second) == ()
+        assert two.client.streams.writable_views(first) != ()
+        two.client.streams.written(first, 0)
+        two.client.streams.advance()
+        assert two.client.taken_events() == [StreamWritable(MASTER, second)]
+        # Nobody waits for one that has gone.
+        assert two.client.streams.writable_views(first) == ()
+        two.client.streams.reset(second, StreamCode.ABORTED)
+        two.client.streams.advance()
+        assert two.client.taken_events() == [StreamWritable(MASTER, first)]
+
     def test_a_write_that_finds_the_link_full_waits(self, two: PairOfSides) -> None:
         stream = two.open()
         two.client.outbox.append(bytes(600_000))
@@ -682,7 +703,7 @@ def test_the_table_is_what_the_streams_do(
         # Its number stays known: what comes late is dropped.
         feed(side, encode_record(RecordKind.DATA, number, b"late"))
         # And nothing of it is kept.
-        assert not side.streams._waiting
+        assert not side.streams._turns
         assert not side.streams._credit.due
     reported = {type(each) for each in side.events}
     assert (StreamClosed in reported) == (

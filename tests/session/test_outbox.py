@@ -30,6 +30,14 @@ class TestSlots:
         assert again[:2] == [slots[1], slots[0]]
         assert again[2] not in slots
 
+    def test_an_idle_session_keeps_few(self) -> None:
+        pool = SlotPool()
+        for slot in [pool.allocate() for _ in range(module.MAX_IDLE_SLOTS + 5)]:
+            pool.release(slot)
+        pool.trim()
+        pool.trim()
+        assert len(pool._free) == module.MAX_IDLE_SLOTS
+
     def test_none_is_kept_once_the_session_is_over(self) -> None:
         pool = SlotPool()
         outbox = Outbox(pool)

@@ -16,8 +16,8 @@ from porttunnel.session.packet import (
     encode_packet,
 )
 from porttunnel.session.path import MAX_MISSED_PINGS, Path
-from tests.session.pairs import drain
-from tests.session.test_peer import make_peer
+from porttunnel.session.stream_turns import StreamTurns
+from tests.session.pairs import PairOfSides, drain
 
 PING = encode_packet(PacketType.PING, MASTER, 2, b"12345678")
 PONG = encode_packet(PacketType.PONG, MASTER, 2, b"12345678")
@@ -53,9 +53,21 @@ def test_sends_in_its_members_name(path: Path) -> None:
     assert (header.number, sent[HEADER_BYTES:]) == (7, b"body")
 
 
+def test_is_promised_while_somebody_is_told_of_room() -> None:
+    pair = PairOfSides().client.pair
+    path = pair.path
+    assert path is not None
+    assert not path.is_promised
+    turns = StreamTurns(pair)
+    turns.tell(1)
+    assert path.is_promised
+    turns.came(1)
+    assert not path.is_promised
+
+
 def test_sends_nothing_once_closed_not_even_what_was_queued(path: Path) -> None:
     path.outbox.append(b"packet")
-    path.turns[MASTER] = make_peer(2, MASTER)
+    path.turns.wait(MASTER)
     path.close()
     assert path.closed
     assert not path.turns

@@ -120,6 +120,7 @@ class Streams(RuleBasedStateMachine):
             side.outbox.limit_bytes = LINK_BYTES
         self.wires = (Wire(), Wire())
         self.streams: dict[int, Model] = {}
+        self.refused: tuple[set[int], set[int]] = (set(), set())
 
     # The link
 
@@ -181,6 +182,19 @@ class Streams(RuleBasedStateMachine):
                 assert stream.halves[index].end_sent
             else:
                 assert isinstance(event, StreamWritable)
+                self.come(index, event.stream)
+
+    def come(self, index: int, number: int) -> None:
+        """Who was refused room and is told of some comes for it, for others wait for that; it may
+        have nothing to send any more.
+        """
+        if number in self.refused[index]:
+            self.refused[index].discard(number)
+            streams = self.sides[index].streams
+            if streams.writable_views(number):
+                streams.written(number, 0)
+            elif streams.may_write(number):
+                self.refused[index].add(number)
 
     def choose(self, data: st.DataObject, index: int, *, sending: bool) -> int | None:
         """A stream of this side whose half is open."""
@@ -255,6 +269,7 @@ class Streams(RuleBasedStateMachine):
         kept = self.sides[index].streams._streams[number].pending_bytes
         views = self.sides[index].streams.writable_views(number, most)
         if not views:
+            self.refused[index].add(number)
             return
         assert not kept, "room was lent before what waits"
         assert len(views) <= most

@@ -39,7 +39,7 @@ class Carrier(Protocol):
         """Half-close: the peer sees the end of our bytes; it may go on sending."""
 
     def pause_receiving(self) -> None:
-        """No ``carrier_received`` until :meth:`resume_receiving`."""
+        """Read no more until :meth:`resume_receiving`; what was read already may still come."""
 
     def resume_receiving(self) -> None:
         """Undo :meth:`pause_receiving`."""
