@@ -47,7 +47,7 @@ class SecretHolder:
         Python can't overwrite bytes objects: the memory goes back to the allocator as it is.
         """
         erased = _erased_form(type(self))
-        for name in set(self.__slots__) - self.OPEN_SLOTS:
+        for name in _slots_of(type(self)) - self.OPEN_SLOTS:
             # Unset already, or erased before: both are what is wanted. A frozen dataclass
             # refuses the plain statement.
             with suppress(AttributeError):
@@ -64,7 +64,7 @@ class _Erased:
 
 
 def _refuse_missing(holder: SecretHolder, name: str) -> Never:
-    if any(name in kind.__dict__.get("__slots__", ()) for kind in type(holder).__mro__):
+    if name in _slots_of(type(holder)):
         raise LocalProtocolError(
             f"{type(holder).__name__} was erased or belongs to another process; "
             "begin a new handshake"
@@ -78,6 +78,11 @@ type.__setattr__(_Erased, "__getattr__", _refuse_missing)
 
 
 _erased_forms: dict[type, type] = {}
+
+
+def _slots_of(kind: type) -> set[str]:
+    own = {name for parent in kind.__mro__ for name in parent.__dict__.get("__slots__", ())}
+    return own - {"__weakref__"}
 
 
 def _erased_form(kind: type) -> type:
@@ -94,6 +99,7 @@ def _erased_form(kind: type) -> type:
 def _erase_living() -> None:
     for holder in list(_living):
         holder.erase()
+
 
 # Windows has no fork, and so no such function.
 getattr(os, "register_at_fork", lambda **_: None)(after_in_child=_erase_living)

@@ -69,6 +69,15 @@ def test_erases_a_frozen_dataclass_and_does_not_mind_to_do_it_twice() -> None:
         assert cage.bird
 
 
+def test_what_was_set_after_an_erasure_is_erased_too() -> None:
+    cage = Cage()
+    cage.erase()
+    cage._bird = CANARY
+    cage.erase()
+    with pytest.raises(LocalProtocolError):
+        cage.sing()
+
+
 def test_a_name_that_never_was_is_an_ordinary_mistake() -> None:
     living, erased = Cage(), Cage()
     erased.erase()
