@@ -85,7 +85,7 @@ class MessageWriter:
     def write_content(self, data: Buffer) -> bytes:
         """A piece of content; of an empty one nothing."""
         self._demand(_State.CONTENT)
-        return encode_varint(len(data)) + bytes(data) if data else b""
+        return b"".join((encode_varint(len(data)), data)) if data else b""
 
     def end(self, trailers: Fields = (), padding: int = 0) -> bytes:
         """The end of the message.

@@ -9,14 +9,12 @@ from __future__ import annotations
 import base64
 import re
 
-from porttunnel.errors import PairingError
+from porttunnel.errors import ConfigurationError, PairingError
 from porttunnel.keys.primitives import KEY_BYTES, sha256
 from porttunnel.keys.secret_holder import SecretHolder
 from porttunnel.wire import Reader, encode_u32
 
 __all__ = [
-    "DEFAULT_EXPIRY_SECONDS",
-    "MAX_EXPIRY_SECONDS",
     "SETUP_KEY_BYTES",
     "SPKI_PIN_BYTES",
     "WEB_PKI",
@@ -28,16 +26,14 @@ SETUP_KEY_BYTES = 16  # 128 random bits: what the gateway knows, as a hash
 SPKI_PIN_BYTES = 16  # of a hash; a second key with the same takes 2^128 tries
 WEB_PKI = bytes(SPKI_PIN_BYTES)  # no pin: the certificate is one that browsers believe
 
-DEFAULT_EXPIRY_SECONDS = 600  # from "show me the code" to a phone that has read it
-MAX_EXPIRY_SECONDS = 86_400  # an invitation by letter; every hour is an hour to find it
-
 _VERSION = 1
 _CODE_CHARACTERS = 92  # 69 bytes in base64url
-_TEXT = re.compile(
-    r"(https://(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]+)?"
-    r"|http://(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?)/pair"
-    rf"#([A-Za-z0-9_-]{{{_CODE_CHARACTERS}}})"
+_ADDRESS = (
+    r"(https://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]+)*"
+    r"|http://(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?)"
 )
+_ADDRESS_FORM = re.compile(_ADDRESS)
+_TEXT_FORM = re.compile(rf"{_ADDRESS}/pair#([A-Za-z0-9_-]{{{_CODE_CHARACTERS}}})")
 _UNREADABLE = (
     "This is no pairing code. Scan it again or copy the whole text, to its last character; if "
     "that does not help ask for a new code."
@@ -61,6 +57,7 @@ class PairingCode(SecretHolder):
     :param setup_secret: 32 random bytes, which the gateway must not know.
     :param spki_pin: 16 bytes of :func:`make_spki_pin`, or :data:`WEB_PKI`.
     :param expires: seconds since 1970.
+    :raises ConfigurationError: the address is none of a gateway.
     """
 
     __slots__ = ("expires", "gateway", "setup_key", "setup_secret", "spki_pin")
@@ -72,6 +69,11 @@ class PairingCode(SecretHolder):
         lengths = (len(setup_key), len(setup_secret), len(spki_pin))
         if lengths != (SETUP_KEY_BYTES, KEY_BYTES, SPKI_PIN_BYTES):
             raise ValueError("a setup key has 16 bytes, a setup secret 32, a pin 16")
+        if _ADDRESS_FORM.fullmatch(gateway) is None:
+            raise ConfigurationError(
+                f"{gateway} is no address of a gateway. Write https://, its name in lower case, "
+                "and no slash at the end; http:// is for this machine only."
+            )
         self.gateway = gateway
         self.setup_key = setup_key
         self.setup_secret = setup_secret
@@ -95,10 +97,10 @@ class PairingCode(SecretHolder):
 
         :raises PairingError: it is none, or one of a later version.
         """
-        match = _TEXT.fullmatch(text.strip())
+        match = _TEXT_FORM.fullmatch(text.strip())
         if match is None:
             raise PairingError(_UNREADABLE)
-        reader = Reader(base64.urlsafe_b64decode(match[3]))
+        reader = Reader(base64.urlsafe_b64decode(match[2]))
         if reader.u8() != _VERSION:
             raise PairingError("This pairing code is of a later version. Update this program.")
         setup_key, setup_secret = reader.take(SETUP_KEY_BYTES), reader.take(KEY_BYTES)

@@ -48,6 +48,11 @@ class DeviceSecret(SecretHolder):
         self.generation = generation
         self.secret = secret
 
+    @classmethod
+    def from_setup(cls, setup_secret: bytes) -> DeviceSecret:
+        """What a device and its instance share before they have spoken: what is in the QR."""
+        return cls(SETUP_GENERATION, setup_secret)
+
 
 def derive_transcript(ends: Ends, request: bytes, answer: bytes) -> bytes:
     """T2: all that was said, and by whom.

@@ -36,6 +36,7 @@ class Opening:
     :ivar head: the message head.
     :ivar header: the stream header, 40 bytes.
     :ivar segment: the first one; a view.
+    :ivar last: a hint that there is no other.
     :raises RemoteProtocolError: the part is another one, too short, or its head is none.
     """
 
@@ -76,11 +77,6 @@ class PartSender(SecretHolder):
         self._head = head
         self._sealer = sealer
         self._limit = WINDOW_PARTS
-
-    @property
-    def started(self) -> bool:
-        """Whether a part was sent."""
-        return self._sealer.index > 0
 
     @property
     def finished(self) -> bool:

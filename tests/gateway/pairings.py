@@ -45,7 +45,7 @@ VECTORS: Any = json.loads(PLACE.read_text(encoding="utf-8"))
 DRAWN = {name: bytes.fromhex(value) for name, value in VECTORS["inputs"].items()}
 PAIRING, ROTATION = VECTORS["pairing"], VECTORS["rotation"]
 ENDS = Ends(DRAWN["instance_id"], DRAWN["device_id"])
-SETUP = DeviceSecret(0, DRAWN["setup_secret"])
+SETUP = DeviceSecret.from_setup(DRAWN["setup_secret"])
 
 _RSA = serialization.load_der_private_key(DRAWN["rsa_private_pkcs8_der"], None)
 assert isinstance(_RSA, rsa.RSAPrivateKey)

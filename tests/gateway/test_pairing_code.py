@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from porttunnel.errors import LocalProtocolError, PairingError
+from porttunnel.errors import ConfigurationError, LocalProtocolError, PairingError
 from porttunnel.gateway.pairing_code import WEB_PKI, PairingCode, make_spki_pin
 from tests.gateway.pairings import DRAWN, VECTORS, each
 
@@ -62,6 +62,14 @@ def test_lengths(lengths: tuple[int, int, int]) -> None:
     key, secret, pin = map(bytes, lengths)
     with pytest.raises(ValueError, match="has 16 bytes"):
         PairingCode("https://a", key, secret, pin, 0)
+
+
+@pytest.mark.parametrize(
+    "gateway", ["https://a/", "https://A", "http://a", "https://a//b", "a", "", "https://a?b"]
+)
+def test_an_address_that_nobody_could_read_back(gateway: str) -> None:
+    with pytest.raises(ConfigurationError, match="Write https"):
+        PairingCode(gateway, bytes(16), bytes(32), bytes(16), 0)
 
 
 def test_the_secrets_stay_inside() -> None:

@@ -68,6 +68,7 @@ def test_digits_keep_their_zeros() -> None:
 
 
 def test_a_device_secret() -> None:
+    assert DeviceSecret.from_setup(bytes(32)).generation == 0
     secret = DeviceSecret(3, bytes(32))
     assert repr(secret) == "<DeviceSecret (secret)>"
     secret.erase()
