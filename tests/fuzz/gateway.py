@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from porttunnel.errors import AuthenticationFailed, RemoteProtocolError
+from porttunnel.errors import AuthenticationFailed, PairingError, RemoteProtocolError
 from porttunnel.gateway.binary_http import Framing, MessageWriter, encode_known_length
 from porttunnel.gateway.http_head import ResponseHead
 from porttunnel.gateway.message_event import RequestReceived, ResponseReceived
+from porttunnel.gateway.pairing_code import PairingCode
+from porttunnel.gateway.pairing_message import ExchangeAnswer, decode_key_request
+from porttunnel.gateway.pairing_rotation import Paired
 from tests.fuzz.consume import FuzzedDataProvider, cut
 from tests.gateway.http_messages import Outcome, read
 from tests.gateway.messages import make_device, make_instance
+from tests.gateway.pairings import PAIRING, VECTORS
+from tests.gateway.test_pairing_instance import make_waiting
 
-__all__ = ["binary_http", "parts"]
+__all__ = ["binary_http", "pairing", "parts"]
 
 NAMES = [b"a", b"cookie", b":protocol", b"content-type", b"A", b""]
+PLAINTEXTS = [bytes.fromhex(PAIRING[name]) for name in ("request", "answer", "confirm")]
+CODES = [case["text"].encode() for case in VECTORS["codes"]]
 PARTS = [b"GET", b"OPTIONS", b"https", b"", b"wiki.example", b"/", b"/a?b", b"*"]
 
 
@@ -66,6 +73,25 @@ def parts(data: bytes) -> None:
     for events in (told, answer):
         assert [event.data for event in events] == pieces[: len(events)]
         assert [event.last for event in events] == [not piece for piece in pieces[: len(events)]]
+
+
+def pairing(data: bytes) -> None:
+    """A message about keys, or the text of a QR, is read and then written the same, or refused by
+    an error that says so; and a user's digits pair only if they are the right ones.
+    """
+    source = FuzzedDataProvider(data)
+    plaintext = consume_part(source, PLAINTEXTS)
+    for decode in (decode_key_request, ExchangeAnswer.decode):
+        with suppress(RemoteProtocolError):
+            assert decode(plaintext).encode() == plaintext
+    text = consume_part(source, CODES).decode("latin-1")
+    with suppress(PairingError):
+        assert PairingCode.parse(text).format() == text.strip()
+    digits = source.ConsumeUnicode(8)
+    with suppress(PairingError):
+        phase = make_waiting().enter_digits(digits)
+        typed = digits.replace(" ", "").replace("-", "")
+        assert isinstance(phase, Paired) == (typed == PAIRING["digits"])
 
 
 def consume_part(source: FuzzedDataProvider, sent: list[bytes]) -> bytes:

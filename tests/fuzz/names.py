@@ -20,5 +20,6 @@ TARGETS = {
     "websocket": "tests.fuzz.websocket",
     "binary_http": "tests.fuzz.gateway",
     "parts": "tests.fuzz.gateway",
+    "pairing": "tests.fuzz.gateway",
     "control": "tests.fuzz.wire",
 }

@@ -31,6 +31,7 @@ RUNS = {
     "websocket": 2_000,
     "binary_http": 3_000,
     "parts": 5_000,
+    "pairing": 4_000,
 }
 
 
