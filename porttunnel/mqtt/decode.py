@@ -62,6 +62,7 @@ _V5 = Version.V5
 _SHARED = "$share/"
 _NAME = b"\0\4MQTT"
 _OLD_NAME = b"\0\6MQIsdp"  # of MQTT 3.1, which reads the CONNACK of 3.1.1
+_LEVEL_BITS = 0x7F  # of the byte that says which MQTT it is
 _SUBACK_CODES_OF_3_1_1 = frozenset({0, 1, 2, 0x80})  # [MQTT-3.9.3-2 of 3.1.1]
 
 _Decoder = Callable[[bytes, Version], Packet]
@@ -103,12 +104,13 @@ def connect_version(body: bytes | bytearray | memoryview) -> Version | None:
 
     :param body: of a CONNECT, also of one that can't be decoded.
     :returns: 5 for level 5 and all that will come after it; 3.1.1 for all before it; None if it is
-        not MQTT.
+        not MQTT. The highest bit of a level does not count: with it a bridge of mosquitto asks
+        for more than 3.1.1 has, and once that is refused in 3.1.1 it comes again without it.
     """
     data = bytes(body[: len(_OLD_NAME) + 1])
     for name in (_NAME, _OLD_NAME):
         if data.startswith(name) and len(data) > len(name):
-            return _V5 if data[len(name)] >= _V5 else Version.V3_1_1
+            return _V5 if data[len(name)] & _LEVEL_BITS >= _V5 else Version.V3_1_1
     return None
 
 
