@@ -21,20 +21,18 @@ persistence true
 persistence_location {folder}/
 log_dest stdout
 log_type all
-max_inflight_messages 0
 """
-# 0: no limit. What it has not sent yet 2.0.11 loses when it is started again, though it has
-# acknowledged it.
 
 
 class Mosquitto:
     """A broker that comes back at the same ports.
 
+    :param more: lines of its configuration.
     :ivar port: for TCP.
     :ivar websocket_port: for WebSocket.
     """
 
-    def __init__(self, start: Start, folder: Path) -> None:
+    def __init__(self, start: Start, folder: Path, more: str = "") -> None:
         self._start = start
         self._file = folder / "mosquitto.conf"
         self.port = port_to_come_back_to()
@@ -42,7 +40,7 @@ class Mosquitto:
         config = CONFIG.format(port=self.port, websocket_port=self.websocket_port, folder=folder)
         if os.geteuid() == 0:
             config += "user root\n"  # it would become another, who may not write here
-        self._file.write_text(config, "utf-8")
+        self._file.write_text(config + more, "utf-8")
         self.run()
 
     def run(self) -> None:
@@ -52,6 +50,10 @@ class Mosquitto:
         by_line = (needed_program("stdbuf", "coreutils"), "-oL")
         self._program: Program = self._start(*by_line, name, "-c", str(self._file))
         self._program.line_with(" running")
+
+    def says(self, words: str) -> None:
+        """Wait until its log has them."""
+        self._program.line_with(words)
 
     def save(self) -> None:
         """Have it begin to write down all that it has."""

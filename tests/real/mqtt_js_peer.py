@@ -136,7 +136,7 @@ class MQTTJSPeer(Peer):
     def unsubscribe(self, pattern: str) -> None:
         self._program.ask(self._name, "unsubscribe", pattern=pattern)
 
-    def publish(
+    def begin_publish(
         self,
         topic: str,
         payload: bytes,
@@ -145,14 +145,16 @@ class MQTTJSPeer(Peer):
         retain: bool = False,
         properties: Properties | None = None,
     ) -> int:
-        told = self._program.ask(
+        return self._program.tell(
             self._name,
             "publish",
             topic=topic,
             payload=payload.hex(),
             options={"qos": qos, "retain": retain, "properties": properties or {}},
         )
-        return int(told["reason"])
+
+    def published(self, number: int) -> int:
+        return int(self._program.take(number)["reason"])
 
     def message(self) -> Message:
         told = self._program.take((self._name, "message"))
@@ -175,8 +177,11 @@ class MQTTJSPeer(Peer):
         self._program.tell(self._name, "disconnect")
         self.end()
 
+    def drop(self) -> None:
+        self._program.tell(self._name, "drop")
+
     def cut(self) -> None:
-        self._program.tell(self._name, "cut")
+        self.drop()
         self.end()
 
     def stop(self) -> None:

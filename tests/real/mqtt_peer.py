@@ -143,7 +143,6 @@ class Peer(ABC):
     def unsubscribe(self, pattern: str) -> None:
         """Want no more."""
 
-    @abstractmethod
     def publish(
         self,
         topic: str,
@@ -154,6 +153,25 @@ class Peer(ABC):
         properties: Properties | None = None,
     ) -> int:
         """The reason in the broker's answer; 0 where there is none."""
+        return self.published(
+            self.begin_publish(topic, payload, qos, retain=retain, properties=properties)
+        )
+
+    @abstractmethod
+    def begin_publish(
+        self,
+        topic: str,
+        payload: bytes,
+        qos: int = 0,
+        *,
+        retain: bool = False,
+        properties: Properties | None = None,
+    ) -> int:
+        """A number for :meth:`published`; nothing is waited for."""
+
+    @abstractmethod
+    def published(self, number: int) -> int:
+        """Wait until it is; the reason in the broker's answer, 0 where there is none."""
 
     @abstractmethod
     def message(self) -> Message:
@@ -172,8 +190,12 @@ class Peer(ABC):
         """Say goodbye."""
 
     @abstractmethod
+    def drop(self) -> None:
+        """End the connection without a goodbye; who comes back by itself does so."""
+
+    @abstractmethod
     def cut(self) -> None:
-        """End the connection without a goodbye."""
+        """End the connection without a goodbye, for good."""
 
     @abstractmethod
     def stop(self) -> None:

@@ -28,6 +28,7 @@ from tests.real.mqtt_peer import (
 __all__ = ["PahoPeer"]
 
 V5 = 5
+RECONNECT_SECONDS = 0.1
 LOOPS = 20  # of a second at most
 
 
@@ -59,6 +60,7 @@ class PahoPeer(Peer):
             transport="tcp" if self.address.transport == "tcp" else "websockets",
             reconnect_on_failure=comes_back,
         )
+        client.reconnect_delay_set(RECONNECT_SECONDS)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
@@ -107,7 +109,7 @@ class PahoPeer(Peer):
         _, number = self._client.unsubscribe(pattern)
         self._inbox.take(("unsubscribe", number))
 
-    def publish(
+    def begin_publish(
         self,
         topic: str,
         payload: bytes,
@@ -117,8 +119,10 @@ class PahoPeer(Peer):
         properties: Properties | None = None,
     ) -> int:
         packed = self._packed(properties, PacketTypes.PUBLISH)
-        info = self._client.publish(topic, payload, qos, retain, packed)
-        return int(self._inbox.take(("publish", info.mid)))
+        return self._client.publish(topic, payload, qos, retain, packed).mid
+
+    def published(self, number: int) -> int:
+        return int(self._inbox.take(("publish", number)))
 
     def message(self) -> Message:
         found: Message = self._inbox.take("message")
@@ -136,12 +140,15 @@ class PahoPeer(Peer):
         self._inbox.take("end")
         self._client.loop_stop()
 
-    def cut(self) -> None:
+    def drop(self) -> None:
         # A second descriptor of the same socket: also the WebSocket's knows it that way.
         connection = self._client.socket()
         assert connection is not None
         with socket.socket(fileno=os.dup(connection.fileno())) as same:
             same.shutdown(socket.SHUT_RDWR)
+
+    def cut(self) -> None:
+        self.drop()
         self._inbox.take("end")
         self._client.loop_stop()
 

@@ -31,6 +31,7 @@ ONLY_V5 = pytest.mark.parametrize("version", [V5], ids=["v5"])
 FAILURE = 0x80  # in SUBACK of 3.1.1
 WAIT_SECONDS = 20.0  # a deadline, not a measure
 ORDER_COUNT = 24  # messages
+CUTS, CUT_COUNT = 3, 30  # of each of two connections; messages from one to the next
 KEPT: dict[str, Any] = {"clean": False, "properties": {"sessionExpiryInterval": 60}}  # MQTT 5
 
 NewPeer = Callable[[], Peer]
@@ -172,6 +173,28 @@ class TestBothVersions:
         assert once_more.message().payload == b"3"
         once_more.disconnect()
         assert not new().connect(topic, clean=True).session_present
+
+    def test_what_was_under_way_when_the_connection_was_cut(
+        self, new: NewPeer, topic: str, version: int
+    ) -> None:
+        kept = KEPT if version == V5 else {"clean": False}
+        listener = connected(new, f"{topic}-listener", comes_back=True, **kept)
+        listener.subscribe(topic, 2)
+        sender = connected(new, f"{topic}-sender", comes_back=True, **kept)
+        numbers: list[int] = []
+        for peer in (sender, listener) * CUTS:
+            for number in range(len(numbers), len(numbers) + CUT_COUNT):
+                numbers.append(sender.begin_publish(topic, b"%d" % number, 1 + number % 2))
+            peer.drop()
+            peer.end()
+            assert peer.came_back().session_present
+        assert {sender.published(number) for number in numbers} == {0}
+        came: Counter[bytes] = Counter()
+        sent = {b"%d" % number for number in range(len(numbers))}
+        while came.keys() != sent:
+            came[listener.message().payload] += 1
+        expect_nothing_but(listener, topic, b"nothing more")
+        assert {came[b"%d" % number] for number in range(1, len(numbers), 2)} == {1}
 
     def test_a_shared_subscription(self, new: NewPeer, topic: str) -> None:
         workers = [connected(new) for _ in range(2)]

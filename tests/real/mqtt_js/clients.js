@@ -78,7 +78,7 @@ const commands = {
   },
   state: ({ id, name }) => tell({ id, connected: clients.get(name).connected }),
   disconnect: ({ name }) => clients.get(name).end(),
-  cut: ({ name }) => clients.get(name).stream.destroy(),
+  drop: ({ name }) => clients.get(name).stream.destroy(),
   stop: ({ name }) => clients.get(name).end(true),
 };
 
