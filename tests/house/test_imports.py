@@ -195,6 +195,8 @@ def test_the_members_can_decrypt(graph: ImportGraph) -> None:
             "porttunnel.keys.handshake",
             "porttunnel.keys.sealing",
         }
+    for end in ("porttunnel.gateway.device_exchange", "porttunnel.gateway.instance_exchange"):
+        assert "porttunnel.keys.envelope" in graph.reach([end])
 
 
 @pytest.mark.parametrize("name", ["porttunnel_services", "porttunnel_endpoints"])
