@@ -55,6 +55,7 @@ class Multiplex:
     :param is_client: clients open odd ids, the master even ones.
     :param events: where what happens is appended.
     :param wants_turn: called when there is something to send.
+    :ivar turns: the streams that wait for theirs.
     :ivar sent_bytes: of all streams so far, without what still waits; likewise ``received_bytes``.
     """
 
@@ -67,17 +68,16 @@ class Multiplex:
         self._wants_turn = wants_turn
         self._streams: dict[int, Stream] = {}
         self._numbers = StreamNumbers(is_client)
-        self._turns = StreamTurns(pair)
+        self.turns = StreamTurns(pair)
         self._credit = CreditBook()
         self._control: deque[bytes] = deque()
         self.control_bytes = self.sent_bytes = self.received_bytes = 0
-        self._closed = False
-        self.admitted = False  # until then only control records may come
+        self._closed = self.admitted = False  # before admission only control records may come
 
     @property
     def has_work(self) -> bool:
         """Whether a turn would bring something onto the link."""
-        return bool(self._control or self._credit.due or self._turns)
+        return bool(self._control or self._credit.due or self.turns)
 
     # What the application does
 
@@ -130,7 +130,7 @@ class Multiplex:
             raise LocalProtocolError("a write on a stream whose half is not open")
         if stream.pending_bytes + len(data) > MAX_PENDING_BYTES:
             raise LocalProtocolError("too many bytes would wait: use a producer")
-        if not stream.pending and not self._turns.must_yield(number):
+        if not stream.pending and not self.turns.must_yield(number):
             view = memoryview(data)
             while view and (rooms := self._lend(stream)):
                 room = rooms[0]
@@ -141,7 +141,7 @@ class Multiplex:
             data = view
         if len(data):
             stream.keep(memoryview(data))
-            self._turns.wait(number)
+            self.turns.wait(number)
         self._wants_turn()
         return not stream.pending
 
@@ -155,9 +155,9 @@ class Multiplex:
         stream = self._streams.get(number)
         if stream is None or not stream.may_send:
             return ()
-        if not self._turns.must_yield(number) and (rooms := self._lend(stream, most)):
+        if not self.turns.must_yield(number) and (rooms := self._lend(stream, most)):
             return rooms
-        self._turns.found_no_room(number)
+        self.turns.found_no_room(number)
         # Nothing of this pair may be on its way that would bring the turn by itself.
         self._wants_turn()
         return ()
@@ -216,16 +216,13 @@ class Multiplex:
         while self._credit.due and self._pair.room():
             number, grant = self._credit.take_grant()
             self._pair.append(encode_record(RecordKind.CREDIT, number, encode_u32(grant)))
-        while self._turns and self._pair.room():
-            stream = self._streams[number := self._turns.first]
-            if not stream.send_credit:
-                stream.starved = True  # CREDIT brings it back
-                self._turns.leave(number)
-            elif stream.pending:
-                self._turns.leave(number)
+        while self.turns and self._pair.room():
+            stream = self._streams[number := self.turns.first]
+            if stream.pending or not stream.send_credit:
+                self.turns.leave(number)
                 self._send_pending(stream)
-            elif self._turns.may_tell():
-                self._turns.tell(number)
+            elif self.turns.may_tell():
+                self.turns.tell(number)
                 self._events.append(StreamWritable(self._member, number))
             else:
                 break
@@ -279,19 +276,22 @@ class Multiplex:
         return self._pair.lend(stream.number, stream.send_credit, most)
 
     def _commit(self, stream: Stream, count: int) -> None:
-        self._turns.came(stream.number)
+        self.turns.came(stream.number)
         stream.send_credit -= count
         self.sent_bytes += count
         self._pair.commit(stream.number, count)
 
     def _send_pending(self, stream: Stream) -> None:
+        if not stream.send_credit:
+            stream.starved = True  # CREDIT brings it back
+            return
         left = TURN_BYTES
         while left and stream.pending and (rooms := self._lend(stream)):
             count = stream.move_kept(rooms[0][:left])
             self._commit(stream, count)
             left -= count
         if stream.pending:
-            self._turns.wait(stream.number)
+            self.turns.wait(stream.number)
         elif stream.end_wanted:
             self._end_now(stream)
         else:
@@ -299,7 +299,7 @@ class Multiplex:
 
     def _end_now(self, stream: Stream) -> None:
         stream.apply(StreamEvent.ENDED_LOCALLY)
-        self._turns.leave(stream.number)
+        self.turns.leave(stream.number)
         stream.starved = False
         self.send_control(encode_record(RecordKind.END, stream.number))
         self._close_if_done(stream)
@@ -372,7 +372,7 @@ class Multiplex:
             raise RemoteProtocolError("more credit than a stream may have")
         if stream.starved:
             stream.starved = False
-            self._turns.wait(stream.number)
+            self.turns.wait(stream.number)
             self._wants_turn()
 
     def _find(self, number: int) -> Stream:
@@ -390,7 +390,7 @@ class Multiplex:
     def _forget(self, number: int) -> None:
         stream = self._streams.pop(number)
         self._credit.remove(stream)
-        self._turns.leave(number)
+        self.turns.leave(number)
         stream.pending.clear()
 
     def _close_if_done(self, stream: Stream) -> None:

@@ -165,12 +165,12 @@ class Pair:
         if self._path is not None:
             self._window.send(self._path)
 
-    def flush(self) -> None:
-        """Seal what waits; on a busy path a turn later, with all that joins it meanwhile."""
+    def flush(self, more_comes: bool = False) -> None:
+        """Seal what waits; on a busy path a turn later, or when somebody has filled the packet."""
         path = self._path
         if not self._draft.size_bytes or path is None or self._window.is_behind:
             return
-        if path.outbox.is_blocked and not self._held_back:
+        if path.outbox.is_blocked and (more_comes or not self._held_back):
             self._held_back = True  # not longer: a path can be busy for ever
         else:
             self.seal()

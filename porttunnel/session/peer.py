@@ -95,7 +95,7 @@ class Peer:
         """Bring what waits into packets and onto the path, as far as there is room."""
         self.pair.send_again()
         self.streams.advance()
-        self.pair.flush()
+        self.pair.flush(self.streams.turns.expects_more)
 
     def close(self) -> None:
         """The pair is over: its streams end, its keys are erased."""

@@ -38,6 +38,11 @@ class StreamTurns:
         return bool(self._queue)
 
     @property
+    def expects_more(self) -> bool:
+        """Whether somebody will come, now or in its turn."""
+        return bool(self._queue) or self._told is not None
+
+    @property
     def first(self) -> int:
         """Whose turn it is. There must be one."""
         return self._queue.first

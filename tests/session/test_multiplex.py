@@ -703,7 +703,7 @@ def test_the_table_is_what_the_streams_do(
         # Its number stays known: what comes late is dropped.
         feed(side, encode_record(RecordKind.DATA, number, b"late"))
         # And nothing of it is kept.
-        assert not side.streams._turns
+        assert not side.streams.turns
         assert not side.streams._credit.due
     reported = {type(each) for each in side.events}
     assert (StreamClosed in reported) == (

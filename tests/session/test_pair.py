@@ -183,6 +183,17 @@ class TestFilling:
         lengths = [decode_header(packet).length for packet in cut(drain(client.outbox))]
         assert lengths == [9 + count + TAG_BYTES for count in (1, 2, 2)]
 
+    def test_a_busy_link_holds_a_packet_back_for_who_will_fill_it(self, two: PairOfSides) -> None:
+        pair, outbox = two.client.pair, two.client.outbox
+        outbox.append(b"busy")
+        outbox.sent(0)
+        fill(pair, 1)
+        for _ in range(3):
+            pair.flush(more_comes=True)
+        assert outbox.waiting_bytes == len(b"busy")
+        pair.flush()
+        assert outbox.waiting_bytes > len(b"busy")
+
     def test_what_was_not_sent_yet_makes_no_link_busy(self, two: PairOfSides) -> None:
         fill(two.client.pair, MAX_PLAINTEXT_BYTES - 9)
         fill(two.client.pair, 1)

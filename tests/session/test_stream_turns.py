@@ -19,10 +19,12 @@ def turns() -> StreamTurns:
 
 def test_who_is_told_may_come_and_the_others_wait(turns: StreamTurns) -> None:
     assert not turns
+    assert not turns.expects_more
     assert not turns.must_yield(1)
     turns.wait(1)
     turns.wait(3)
     assert turns
+    assert turns.expects_more
     assert turns.first == 1
     # Room is for those who wait, also from whom comes anew.
     assert turns.must_yield(5)
@@ -66,6 +68,8 @@ def test_who_leaves_is_not_waited_for(turns: StreamTurns) -> None:
     assert turns.may_tell()
     turns.leave(3)
     assert not turns
+    turns.tell(5)
+    assert turns.expects_more
 
 
 def test_a_path_is_promised_to_one_pair_at_a_time() -> None:
