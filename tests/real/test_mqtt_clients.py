@@ -30,8 +30,8 @@ ONLY_V5 = pytest.mark.parametrize("version", [V5], ids=["v5"])
 
 FAILURE = 0x80  # in SUBACK of 3.1.1
 WAIT_SECONDS = 20.0  # a deadline, not a measure
-ORDER_COUNT = 24  # messages
-CUTS, CUT_COUNT = 3, 30  # of each of two connections; messages from one to the next
+ORDER_COUNT = 12  # messages
+CUTS, CUT_COUNT = 2, 20  # of each of two connections; messages from one to the next
 KEPT: dict[str, Any] = {"clean": False, "properties": {"sessionExpiryInterval": 60}}  # MQTT 5
 
 NewPeer = Callable[[], Peer]
