@@ -298,6 +298,15 @@ class TestOnlyMQTT5:
             speaker.publish(topic, b"%d" % number, 1 + number % 2)
         assert [int(peer.message().payload) for _ in range(20)] == list(range(20))
 
+    def test_no_larger_than_it_takes(self, new: NewPeer, topic: str) -> None:
+        peer = connected(new, properties={"maximumPacketSize": 200})
+        peer.subscribe(topic, 2)
+        speaker = connected(new)
+        for qos in (0, 1, 2):
+            speaker.publish(topic, bytes(200), qos)
+            speaker.publish(topic, b"%d" % qos, qos)
+        assert [peer.message().payload for _ in range(3)] == [b"0", b"1", b"2"]
+
     def test_aliases_of_the_client(self, new: NewPeer, topic: str) -> None:
         peer = new()
         _, properties = peer.connect()
