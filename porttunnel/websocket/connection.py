@@ -207,7 +207,7 @@ class ServerConnection:
         """
         if not self._sending or (self._waiting and not self._drain(send)):
             return 0
-        size = sum(map(len, views))
+        size = len(views[0]) if len(views) == 1 else sum(map(len, views))
         if size <= MAX_SENT_FRAME_BYTES:
             return self._send_frame(views, size, send) if size else 0
         taken = 0

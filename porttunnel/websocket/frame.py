@@ -39,6 +39,7 @@ _HEAD_64 = struct.Struct(">BBQ")
 _SMALL_HEAD = struct.Struct(">HI")
 _SMALL = 0x8280
 _SMALL_HEAD_BYTES = 6
+_SMALL_HEADS = [(_SMALL | size).to_bytes(2, "big") for size in range(MAX_CONTROL_BYTES + 1)]
 _MEDIUM_HEAD_BYTES = 8  # with a length of 16 bits
 # By size: what repeats a mask's number over so many bytes, and the bits that are too many then.
 _REPEAT = [
@@ -230,8 +231,13 @@ class FrameReader:
         # Of bytes every step costs less than of a view.
         raw = bytes(data[offset : offset + WINDOW_BYTES])
         copy = self._unmasked_copy
-        payloads: list[bytes | bytearray] = []
         end = len(raw)
+        size = end - _SMALL_HEAD_BYTES
+        if copy is not None and size <= MAX_CONTROL_BYTES and raw.startswith(_SMALL_HEADS[size]):
+            # A single small one, as mostly where clients wait for each other.
+            payload = copy(raw[_SMALL_HEAD_BYTES:], raw[2:_SMALL_HEAD_BYTES])
+            return bytearray(payload), offset + end
+        payloads: list[bytes | bytearray] = []
         last = end - _SMALL_HEAD_BYTES
         at = 0
         read, number = _SMALL_HEAD.unpack_from, int.from_bytes

@@ -178,6 +178,10 @@ class TestWhatComesOut:
         whole = b"".join(map(body, sizes))
         assert merged(runs_of(reader, sent)) == [(BINARY, whole)]
         assert taken == sizes[:-1]
+        for size in (0, 125, 126):
+            expected = [(BINARY, body(size))] if size else []
+            assert runs_of(reader, frame(BINARY, body(size))) == expected
+        assert runs_of(reader, frame(PING, b"1")) == [(PING, b"1")]
 
     def test_payloads_are_views_of_what_came(self) -> None:
         data = bytearray(frame(BINARY, body(LONG_BYTES)))
