@@ -26,9 +26,9 @@ WAIT_SECONDS = 30.0
 STALL_SECONDS = 2.0
 # Longer than a gap or a handshake that nobody finishes may last: 60 s.
 LONG_SECONDS = 90.0
-# The type, the flags and the number of a packet: changed there it may pass for one that came before
-# or that can't be opened yet (DATA for an old ACK or for a broadcast, 3 for 2). Such a one is
-# dropped, and counts as lost.
+# The type, the flags and the number of a packet: changed there it may pass for one that came
+# before or that can't be opened yet (DATA for an old ACK or for a broadcast, 3 for 2). Such a one
+# is dropped, and counts as lost.
 LATE_AT = {3, 7, *range(16, 24)}
 UPLOAD, DOWNLOAD = secrets.token_bytes(1 << 20), secrets.token_bytes(1 << 20)
 
@@ -233,7 +233,7 @@ class TestData:
         found = run(start, tunnel_server, service, fault, seconds=seconds)
         arrived = (found.up, found.down) == (UPLOAD, DOWNLOAD)
         if late:
-            # Either it was dropped and sent again, or it has ended the run by an error with a name.
+            # Either it was dropped and sent again, or the run has ended by an error with a name.
             assert arrived == (found.errors == [])
         else:
             assert not arrived
