@@ -40,6 +40,8 @@ __all__ = ["ServerConnection"]
 
 WINDOW_BYTES = 65_536  # looked at in one piece; from twice as much on, a copy costs page faults
 
+_OPEN = ConnectionState.OPEN  # looked up in its class it costs ten times as much
+
 
 class ServerConnection(Reception):
     """A core (:class:`porttunnel.machine.Machine`), made by :meth:`Broker.accept`.
@@ -79,7 +81,7 @@ class ServerConnection(Reception):
         try:
             if (
                 intake is not None
-                and self.state is ConnectionState.OPEN
+                and self.state is _OPEN
                 and not self._reader.kept_bytes
                 and len(data) <= WINDOW_BYTES
             ):
@@ -233,7 +235,7 @@ class ServerConnection(Reception):
     def _flush_acknowledgements(self) -> None:
         intake = self._intake
         if intake is not None and intake.acknowledgements:
-            if self.state is ConnectionState.OPEN:
+            if self.state is _OPEN:
                 self.send(bytes(intake.acknowledgements))
             intake.acknowledgements.clear()
 
