@@ -8,19 +8,29 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from porttunnel.errors import MqttError
-from porttunnel.mqtt.encode import encode
+from porttunnel.errors import LocalProtocolError, MqttError
+from porttunnel.mqtt.encode import encode, encode_refusal
 from porttunnel.mqtt.exchange import Exchange
-from porttunnel.mqtt.packet import Connack, Connect, Version
+from porttunnel.mqtt.packet import Connack, Connect, Packet, Version
 from porttunnel.mqtt.policy import Admission, Client, Profile
 from porttunnel.mqtt.property import EMPTY, Properties
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.session import PendingWill, Session
 from porttunnel.mqtt.topic import check_depth
 
-__all__ = ["Terms", "accepted_will", "encode_connack", "negotiate", "open_session"]
+__all__ = [
+    "Terms",
+    "accepted_will",
+    "encode_connack",
+    "encode_fitting",
+    "encode_no",
+    "negotiate",
+    "open_session",
+    "packet_limit",
+]
 
 MAX_RECEIVE_MAXIMUM = 0xFFFF  # of who says none
+MAX_PACKET_LIMIT = 0xFFFFFFFF  # likewise
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -55,7 +65,7 @@ def negotiate(connect: Connect, admission: Admission, assigned_id: str | None) -
     asked = connect.properties
     if connect.version is Version.V3_1_1:
         expiry = 0 if connect.clean_start else profile.max_session_seconds
-        return Terms(keep_alive, expiry, MAX_RECEIVE_MAXIMUM, 0xFFFFFFFF, 0, EMPTY)
+        return Terms(keep_alive, expiry, MAX_RECEIVE_MAXIMUM, MAX_PACKET_LIMIT, 0, EMPTY)
     wanted = asked.session_expiry_interval or 0
     expiry = min(wanted, profile.max_session_seconds)
     answer = _offer(profile)
@@ -74,7 +84,7 @@ def negotiate(connect: Connect, admission: Admission, assigned_id: str | None) -
         keep_alive,
         expiry,
         asked.receive_maximum or MAX_RECEIVE_MAXIMUM,
-        asked.maximum_packet_size or 0xFFFFFFFF,
+        packet_limit(asked),
         min(asked.topic_alias_maximum or 0, profile.outgoing_aliases),
         replace(answer, **told),
     )
@@ -133,18 +143,58 @@ def open_session(
     return session, False
 
 
-def encode_connack(connack: Connack, version: Version, packet_limit: int) -> bytes:
+def packet_limit(asked: Properties) -> int:
+    """The largest packet that a client takes, by its CONNECT."""
+    return asked.maximum_packet_size or MAX_PACKET_LIMIT
+
+
+def encode_connack(connack: Connack, version: Version, limit: int) -> bytes:
     """The CONNACK; a text for people is left out if it were too large with it.
 
     :raises MqttError: it is too large for the client without it too.
     """
-    encoded = encode(connack, version)
-    if len(encoded) > packet_limit:
-        shorter = replace(connack.properties, reason_string=None)
-        encoded = encode(replace(connack, properties=shorter), version)
-        if len(encoded) > packet_limit:
-            raise MqttError("a CONNACK is too large for its client", ReasonCode.PACKET_TOO_LARGE)
+    shorter = replace(connack, properties=replace(connack.properties, reason_string=None))
+    encoded = encode_fitting(version, limit, connack, shorter)
+    if not encoded:
+        raise MqttError("a CONNACK is too large for its client", ReasonCode.PACKET_TOO_LARGE)
     return encoded
+
+
+def encode_fitting(version: Version, limit: int, *packets: Packet) -> bytes:
+    """The first packet that can be sent, or no bytes.
+
+    A policy's texts have no limit of their own, but MQTT takes none above 65,535 bytes. What can't
+    be said must not keep a connection from its end.
+
+    :param limit: bytes of the largest that the client takes.
+    :param packets: the best first.
+    """
+    for packet in packets:
+        try:
+            encoded = encode(packet, version)
+        except LocalProtocolError:
+            continue
+        if len(encoded) <= limit:
+            return encoded
+    return b""
+
+
+def encode_no(
+    reason: ReasonCode, properties: Properties, version: Version | None, limit: int
+) -> bytes:
+    """The CONNACK that refuses, without properties if they can't be sent; or no bytes.
+
+    :param version: as of :func:`~porttunnel.mqtt.encode.encode_refusal`.
+    :param limit: as of :func:`encode_fitting`.
+    """
+    for each in (properties, EMPTY):
+        try:
+            encoded = encode_refusal(reason, version, each)
+        except LocalProtocolError:
+            continue
+        if len(encoded) <= limit:
+            return encoded
+    return b""
 
 
 def _offer(profile: Profile) -> Properties:

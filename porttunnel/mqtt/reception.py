@@ -21,13 +21,21 @@ from msgspec.structs import replace
 
 from porttunnel.errors import MqttError
 from porttunnel.mqtt.decode import connect_version, decode
-from porttunnel.mqtt.encode import encode, encode_refusal
-from porttunnel.mqtt.entrance import Terms, accepted_will, encode_connack, negotiate, open_session
+from porttunnel.mqtt.entrance import (
+    Terms,
+    accepted_will,
+    encode_connack,
+    encode_fitting,
+    encode_no,
+    negotiate,
+    open_session,
+    packet_limit,
+)
 from porttunnel.mqtt.exchange import Exchange
 from porttunnel.mqtt.paced_outbox import PacedOutbox
 from porttunnel.mqtt.packet import Auth, Connack, Connect, Disconnect, Version
 from porttunnel.mqtt.policy import Admission, Attempt, Challenge, Client, Decision, Refusal
-from porttunnel.mqtt.property import Properties
+from porttunnel.mqtt.property import EMPTY, Properties
 from porttunnel.mqtt.reason import CONNACK_REASONS, DISCONNECT_REASONS, ReasonCode
 from porttunnel.mqtt.session import PendingWill, Session
 from porttunnel.mqtt.topic_alias import OutgoingAliases
@@ -145,11 +153,14 @@ class Reception(PacedOutbox):
     ) -> None:
         """End the connection, as the server's wish.
 
-        :param reason: 0x80 or above, one that DISCONNECT can have.
+        :param reason: 0x80 or above; one that DISCONNECT can't say becomes NOT_AUTHORIZED, as
+            nearly all of them are refusals of a policy.
         :param with_will: whether the client's will is published, or forgotten.
         :param server_reference: another server, told in MQTT 5.
         """
         if self.state is ConnectionState.OPEN:
+            if reason not in DISCONNECT_REASONS:
+                reason = ReasonCode.NOT_AUTHORIZED
             self._say_goodbye(reason, Properties(server_reference=server_reference))
         if self.state is not ConnectionState.CLOSED:
             self._end(reason, now, with_will=with_will)
@@ -302,15 +313,12 @@ class Reception(PacedOutbox):
         reason = refusal.reason
         if reason not in CONNACK_REASONS:
             reason = ReasonCode.UNSPECIFIED_ERROR
-        asked = None if self._connect is None else self._connect.properties
-        limit = None if asked is None else asked.maximum_packet_size
         properties = Properties(
             reason_string=refusal.reason_string, server_reference=refusal.server_reference
         )
-        packet = encode_refusal(reason, self._answered_in, properties)
-        if limit is not None and len(packet) > limit:
-            packet = encode_refusal(reason, self._answered_in)
-        if packet and (limit is None or len(packet) <= limit):
+        asked = EMPTY if self._connect is None else self._connect.properties
+        packet = encode_no(reason, properties, self._answered_in, packet_limit(asked))
+        if packet:
             self.send(packet)
         self._exchange.counters.refusals += 1
         self._end(reason, now, error=error)
@@ -338,10 +346,10 @@ class Reception(PacedOutbox):
     def _say_goodbye(self, reason: ReasonCode, properties: Properties) -> None:
         if self.version is not Version.V5:
             return  # in 3.1.1 a server has no word for it
-        packet = encode(Disconnect(reason, properties), self.version)
-        if len(packet) > self.packet_limit:
-            packet = encode(Disconnect(reason), self.version)
-        if len(packet) <= self.packet_limit:
+        packet = encode_fitting(
+            self.version, self.packet_limit, Disconnect(reason, properties), Disconnect(reason)
+        )
+        if packet:
             self.send(packet)
 
     def _send_auth(
@@ -351,9 +359,8 @@ class Reception(PacedOutbox):
         properties = Properties(
             authentication_method=asked.authentication_method, authentication_data=data
         )
-        packet = encode(Auth(reason, properties), self.version)
-        limit = asked.maximum_packet_size
-        if limit is not None and len(packet) > limit:
+        packet = encode_fitting(self.version, packet_limit(asked), Auth(reason, properties))
+        if not packet:
             self._fail(
                 MqttError(
                     "a step of an authentication is too large for its client",

@@ -11,12 +11,15 @@ from porttunnel.mqtt.encode import encode
 from porttunnel.mqtt.entrance import (
     accepted_will,
     encode_connack,
+    encode_fitting,
+    encode_no,
     negotiate,
     open_session,
+    packet_limit,
 )
 from porttunnel.mqtt.exchange import Exchange
 from porttunnel.mqtt.paced_outbox import PacedOutbox
-from porttunnel.mqtt.packet import Connack, Connect, Version, Will
+from porttunnel.mqtt.packet import Connack, Connect, Disconnect, Version, Will
 from porttunnel.mqtt.policy import Admission, AllowAll, Bounds, Client, Profile
 from porttunnel.mqtt.property import EMPTY, Properties
 from porttunnel.mqtt.reason import ReasonCode
@@ -213,3 +216,25 @@ class TestConnack:
         with pytest.raises(MqttError) as caught:
             encode_connack(packet, V5, len(short) - 1)
         assert caught.value.reason == ReasonCode.PACKET_TOO_LARGE
+
+    def test_without_a_text_that_mqtt_has_no_room_for(self) -> None:
+        packet = Connack(False, ReasonCode.SUCCESS, Properties(reason_string="x" * 65_536))
+        assert encode_connack(packet, V5, 100) == encode(Connack(False, ReasonCode.SUCCESS), V5)
+
+    def test_a_refusal(self) -> None:
+        reason = ReasonCode.BANNED
+        short = encode(Connack(False, reason), V5)
+        texts = Properties(server_reference="x")
+        whole = encode(Connack(False, reason, texts), V5)
+        assert encode_no(reason, texts, V5, packet_limit(EMPTY)) == whole
+        asked = Properties(maximum_packet_size=len(short))
+        assert encode_no(reason, texts, V5, packet_limit(asked)) == short
+        assert encode_no(reason, texts, V5, len(short) - 1) == b""
+        assert encode_no(reason, Properties(server_reference="x" * 65_536), V5, 99) == short
+        assert encode_no(reason, texts, None, 99) == b""
+
+    def test_the_best_that_can_be_said(self) -> None:
+        impossible = Disconnect(ReasonCode.GRANTED_QOS_2)
+        plain = Disconnect(ReasonCode.SERVER_BUSY)
+        assert encode_fitting(V5, 9, impossible, plain) == encode(plain, V5)
+        assert encode_fitting(V5, 2, impossible, plain) == b""

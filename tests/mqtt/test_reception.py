@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from porttunnel.errors import LocalProtocolError
 from porttunnel.mqtt.broker import Broker
 from porttunnel.mqtt.message import Message
 from porttunnel.mqtt.packet import (
@@ -31,7 +30,7 @@ from porttunnel.mqtt.policy import (
     Profile,
     Refusal,
 )
-from porttunnel.mqtt.property import Properties
+from porttunnel.mqtt.property import EMPTY, Properties
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.reception import ClientAdmitted, ConnectionEnded, ConnectionState
 from tests.mqtt.broker_client import BrokerClient, NotingPolicy
@@ -179,6 +178,27 @@ class TestRefusing:
             client = meet(Desk(refusal))
             client.send(Connect(V5, "c", properties=Properties(maximum_packet_size=size)))
             assert [type(each) for each in client.read()] == expected
+
+    @pytest.mark.parametrize("text", ["reason_string", "server_reference"])
+    def test_a_text_that_mqtt_has_no_room_for(self, text: str) -> None:
+        policy = Desk(replace(Refusal(), **{text: "x" * 65_536}))
+        client = meet(policy)
+        connack = client.connect()
+        assert (connack.reason, connack.properties) == (ReasonCode.NOT_AUTHORIZED, EMPTY)
+        assert ended(client).reason is ReasonCode.NOT_AUTHORIZED
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            ("reason_string", ReasonCode.SUCCESS),
+            ("response_information", ReasonCode.PACKET_TOO_LARGE),
+        ],
+    )
+    def test_a_text_with_which_nobody_can_be_let_in(self, text: str, reason: ReasonCode) -> None:
+        admission = replace(ADMITTED, **{text: "x" * 65_536})
+        client = meet(Desk(admission))
+        asked = Properties(request_response_information=True)
+        assert client.connect(properties=asked).reason is reason
 
     def test_what_can_not_be_told(self) -> None:
         client = meet(Desk(ADMITTED))
@@ -359,6 +379,28 @@ class TestEnhancedAuthentication:
         assert goodbye.properties.server_reference == "other"
         assert client.core.is_closed
 
+    @pytest.mark.parametrize(
+        "refusal",
+        [
+            Refusal(reason=ReasonCode.BAD_USER_NAME_OR_PASSWORD),
+            Refusal(reason=ReasonCode.BANNED),
+            Refusal(server_reference="x" * 65_536),
+        ],
+    )
+    @pytest.mark.parametrize("later", [False, True])
+    def test_again_with_a_refusal_that_disconnect_can_not_say(
+        self, refusal: Refusal, later: bool
+    ) -> None:
+        policy = Desk(ADMITTED, None if later else refusal)
+        client = meet(policy)
+        client.connect(properties=METHOD)
+        client.send(Auth(ReasonCode.RE_AUTHENTICATE, METHOD))
+        if later:
+            policy.attempts[1].answer(refusal, 1.0)
+        assert client.read() == [Disconnect(ReasonCode.NOT_AUTHORIZED)]
+        assert ended(client).reason is ReasonCode.NOT_AUTHORIZED
+        assert client.broker.session_count == 0
+
     @pytest.mark.mqtt5("4.12.0-7", "4.12.1-1")
     @pytest.mark.parametrize(
         ("first", "wrong"),
@@ -498,12 +540,6 @@ class TestGoing:
         client.send_bytes(b"\x30\5\0\1a\0x\x10\x0d\0\4MQTT\6\2\0\0\0\0\0")
         assert client.take(Disconnect).reason is ReasonCode.PROTOCOL_ERROR
         assert ended(client).error is not None
-
-    def test_mistakes_of_our_own_are_not_the_clients(self) -> None:
-        client = meet(Desk(ADMITTED))
-        client.connect()
-        with pytest.raises(LocalProtocolError):
-            client.core.cut(ReasonCode.GRANTED_QOS_2, 0.0)
 
     def test_what_is_wrong_after_the_end_does_not_matter(self) -> None:
         class Strict(Desk):
