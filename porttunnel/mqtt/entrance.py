@@ -12,7 +12,7 @@ from porttunnel.errors import LocalProtocolError, MqttError
 from porttunnel.mqtt.encode import encode, encode_refusal
 from porttunnel.mqtt.exchange import Exchange
 from porttunnel.mqtt.packet import Connack, Connect, Packet, Version
-from porttunnel.mqtt.policy import Admission, Client, Profile
+from porttunnel.mqtt.policy import Admission, Client, Profile, checked_topic
 from porttunnel.mqtt.property import EMPTY, Properties
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.session import PendingWill, Session
@@ -105,12 +105,13 @@ def accepted_will(
     if will.retain and not profile.retain_available:
         raise MqttError("a will can't be retained here", ReasonCode.RETAIN_NOT_SUPPORTED)
     check_depth(will.topic)
-    topic = exchange.policy.authorise_will(client, will)
+    topic = checked_topic(exchange.policy.authorise_will(client, will), will.topic)
     if isinstance(topic, ReasonCode):
         raise MqttError("a will is not allowed", topic)
     response_topic = will.properties.response_topic
     if response_topic is not None:
-        seen = exchange.policy.authorise_response_topic(client, response_topic)
+        answer = exchange.policy.authorise_response_topic(client, response_topic)
+        seen = checked_topic(answer, response_topic)
         if isinstance(seen, ReasonCode):
             raise MqttError("a will's response topic is not allowed", seen)
         will = replace(will, properties=replace(will.properties, response_topic=seen))

@@ -14,6 +14,7 @@ from porttunnel.mqtt.encode import encode
 from porttunnel.mqtt.exchange import Exchange, reason_of
 from porttunnel.mqtt.message import Delivery, Message, make_message
 from porttunnel.mqtt.packet import PacketType, Puback, Pubcomp, Pubrec, Pubrel, Version
+from porttunnel.mqtt.policy import checked_topic
 from porttunnel.mqtt.property import Properties
 from porttunnel.mqtt.property_codec import decode_properties
 from porttunnel.mqtt.publication import SHARED_BYTES
@@ -262,7 +263,8 @@ class Intake:
             return None
         topic = topic_name(encoded)
         check_depth(topic)
-        inner = self._exchange.policy.authorise_publish(self.session.client, topic)
+        answer = self._exchange.policy.authorise_publish(self.session.client, topic)
+        inner = checked_topic(answer, topic)
         if isinstance(inner, ReasonCode):
             return None
         route = self._exchange.routes.find(inner)
@@ -373,13 +375,14 @@ class Intake:
         """Where a message goes, and what its receivers see; or a refusal."""
         policy = self._exchange.policy
         client = self.session.client
-        inner = policy.authorise_publish(client, topic)
+        inner = checked_topic(policy.authorise_publish(client, topic), topic)
         if isinstance(inner, ReasonCode):
             return inner
-        if properties.response_topic is not None:
-            seen = policy.authorise_response_topic(client, properties.response_topic)
+        asked = properties.response_topic
+        if asked is not None:
+            seen = checked_topic(policy.authorise_response_topic(client, asked), asked)
             if isinstance(seen, ReasonCode):
                 return seen
-            if seen != properties.response_topic:
+            if seen != asked:
                 properties = replace(properties, response_topic=seen)
         return inner, properties

@@ -12,9 +12,11 @@ from typing import Any, Protocol
 
 import msgspec
 
+from porttunnel.errors import MqttError
 from porttunnel.mqtt.message import Message
 from porttunnel.mqtt.packet import Connect, Subscription, Version, Will
 from porttunnel.mqtt.reason import ReasonCode
+from porttunnel.mqtt.topic import check_name
 
 __all__ = [
     "Admission",
@@ -28,6 +30,7 @@ __all__ = [
     "Profile",
     "Refusal",
     "SlowConsumer",
+    "checked_topic",
 ]
 
 _KIB = 1_024
@@ -237,7 +240,9 @@ class Policy(Protocol):
         """Where what the client publishes on its topic goes: often the same topic.
 
         The answer is remembered for the connection (:meth:`Broker.forget_routes`). A reason of
-        0x80 or above refuses: it is in PUBACK or PUBREC; QoS 0 is dropped.
+        0x80 or above refuses: it is in PUBACK or PUBREC; QoS 0 is dropped. So does a topic that
+        is none, or longer than 65,535 bytes, in this answer and in those of the next and the will:
+        with 0x90.
         """
 
     def authorise_response_topic(self, client: Client, topic: str) -> str | ReasonCode:
@@ -255,7 +260,10 @@ class Policy(Protocol):
         """Where the client's will goes: often its topic. A reason refuses the connection."""
 
     def delivery_topic(self, client: Client, topic: str) -> str:
-        """The topic that a subscriber sees; remembered (:meth:`Broker.forget_routes`)."""
+        """The topic that a subscriber sees; remembered (:meth:`Broker.forget_routes`).
+
+        With one that is none, or longer than 65,535 bytes, the message does not go to it.
+        """
 
     def connected(self, client: Client, session_present: bool, now: float) -> None:
         """A client was let in; its CONNACK is on the way."""
@@ -271,6 +279,24 @@ class Policy(Protocol):
 
         :param client: who published it; None: a will, or the broker's owner.
         """
+
+
+def checked_topic(answer: str | ReasonCode, asked: str) -> str | ReasonCode:
+    """What a policy made of a topic; a refusal if no PUBLISH can have the topic that it named.
+
+    A prefix may lengthen a client's topic beyond what the length before it can say. Found only as
+    it is sent, it would harm those who are to get it and not its sender.
+
+    :param answer: the policy's.
+    :param asked: the topic that it was asked about.
+    """
+    if answer is asked or isinstance(answer, ReasonCode):
+        return answer
+    try:
+        check_name(answer)
+    except MqttError as error:
+        return ReasonCode(error.reason)
+    return answer
 
 
 class AllowAll:

@@ -11,7 +11,8 @@ import msgspec
 
 from porttunnel.mqtt.message import Delivery, Message, deliver_as
 from porttunnel.mqtt.outgoing import Outcome
-from porttunnel.mqtt.policy import Client
+from porttunnel.mqtt.policy import Client, checked_topic
+from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.session import Session
 from porttunnel.mqtt.subscription import Interest, SharedGroup, SubscriptionTree
 
@@ -65,8 +66,8 @@ class Route:
     __slots__ = (
         "_groups",
         "_pressed",
+        "_seen",
         "_targets",
-        "_view",
         "encoded",
         "generation",
         "is_plain",
@@ -86,7 +87,7 @@ class Route:
         self.generation = generation
         self._targets = targets
         self._groups = groups
-        self._view = book.view
+        self._seen = book.seen
         self._pressed = book.pressed
         self.is_plain = not groups and not any(target.is_special for target in targets)
 
@@ -220,11 +221,14 @@ class Route:
     ) -> bool:
         """A message of a shared subscription for one member; whether it has taken it."""
         session = interest.subscriber
+        seen = self._seen(session.client, self.topic)
+        if seen is None:
+            return False
         delivery = deliver_as(
             message,
             min(message.qos, interest.qos),
             message.retain and interest.retain_as_published,
-            self._view(session.client, self.topic),
+            seen,
             () if interest.identifier is None else (interest.identifier,),
         )
         return self._count(session, session.deliver(delivery, now), reach)
@@ -250,18 +254,18 @@ class RouteBook:
     """The routes of all topics that were used lately.
 
     :param tree: the subscriptions.
-    :param view: the topic that a client sees for one inside the broker.
+    :param view: the policy's topic that a client sees for one inside the broker.
     :ivar pressed: sessions that could not keep up with what was delivered; whoever delivers
         looks at it and empties it.
     """
 
-    __slots__ = ("_kept_targets", "_routes", "generation", "pressed", "tree", "view")
+    __slots__ = ("_kept_targets", "_routes", "_view", "generation", "pressed", "tree")
 
     def __init__(
         self, tree: SubscriptionTree[Session], view: Callable[[Client, str], str]
     ) -> None:
         self.tree = tree
-        self.view = view
+        self._view = view
         self.pressed: list[Session] = []
         self._routes: dict[str, Route] = {}
         self._kept_targets = 0
@@ -285,6 +289,11 @@ class RouteBook:
                 self._kept_targets += len(route)
         return route
 
+    def seen(self, client: Client, topic: str) -> str | None:
+        """The topic that a client sees for one inside the broker; None if it can't be sent."""
+        answer = checked_topic(self._view(client, topic), topic)
+        return None if isinstance(answer, ReasonCode) else answer
+
     def forget(self) -> None:
         """Work out all routes anew: the policy sees something in another way."""
         self.tree.generation += 1
@@ -293,28 +302,34 @@ class RouteBook:
         interests, groups = self.tree.match(topic)
         if len(interests) == 1:
             # Most topics have one subscriber, and many are used once.
-            targets: tuple[Target, ...] = (self._only_target(topic, interests[0]),)
-            return Route(topic, targets, tuple(groups), self, generation)
+            only = self._only_target(topic, interests[0])
+            return Route(topic, () if only is None else (only,), tuple(groups), self, generation)
         by_session: dict[Session, list[Interest[Session]]] = {}
         for interest in interests:
             by_session.setdefault(interest.subscriber, []).append(interest)
         targets = tuple(
-            self._target(topic, session, found) for session, found in by_session.items()
+            target
+            for session, found in by_session.items()
+            if (target := self._target(topic, session, found)) is not None
         )
         return Route(topic, targets, tuple(groups), self, generation)
 
-    def _only_target(self, topic: str, interest: Interest[Session]) -> Target:
+    def _only_target(self, topic: str, interest: Interest[Session]) -> Target | None:
         session = interest.subscriber
-        if interest.is_simple and self.view(session.client, topic) == topic:
+        if interest.is_simple and self.seen(session.client, topic) == topic:
             return Target(session, interest.qos, False, False, (), topic, None, False)
         return self._target(topic, session, [interest])
 
-    def _target(self, topic: str, session: Session, found: list[Interest[Session]]) -> Target:
+    def _target(
+        self, topic: str, session: Session, found: list[Interest[Session]]
+    ) -> Target | None:
+        seen = self.seen(session.client, topic)
+        if seen is None:
+            return None
         others = [interest for interest in found if not interest.no_local]
         no_local = len(others) < len(found)
         retain_as_published = any(interest.retain_as_published for interest in found)
         known = sorted(each.identifier for each in found if each.identifier is not None)
-        seen = self.view(session.client, topic)
         return Target(
             session,
             max(interest.qos for interest in found),

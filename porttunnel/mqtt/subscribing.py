@@ -6,7 +6,6 @@ Source: MQTT 5.0, sections 3.8 to 3.11; MQTT 3.1.1, sections 3.8 to 3.11.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 from porttunnel.errors import MqttError
 from porttunnel.mqtt.exchange import Exchange
@@ -45,10 +44,11 @@ class RetainedOrder:
         interest = self._interest
         client = interest.subscriber.client
         identifiers = () if interest.identifier is None else (interest.identifier,)
-        view = partial(exchange.policy.delivery_topic, client)
         for message in exchange.retained.match(self._pattern, self._number, exchange.now):
-            qos = min(message.qos, interest.qos)
-            yield deliver_as(message, qos, True, view(message.topic), identifiers)
+            seen = exchange.routes.seen(client, message.topic)
+            if seen is not None:
+                qos = min(message.qos, interest.qos)
+                yield deliver_as(message, qos, True, seen, identifiers)
 
 
 def subscribe(

@@ -122,6 +122,10 @@ class Picky(AllowAll):
     def authorise_response_topic(self, client: Client, topic: str) -> str | ReasonCode:
         return ReasonCode.TOPIC_NAME_INVALID if topic == "secret" else f"inner/{topic}"
 
+    def authorise_will(self, client: Client, will: Will) -> str | ReasonCode:
+        answer = super().authorise_will(client, will)
+        return "a" * 65_536 if answer == "lengthened" else answer
+
 
 CLIENT = Client("c", "c", None, V5, "")
 
@@ -147,6 +151,11 @@ class TestWills:
             (Will("a", b"x", retain=True), ReasonCode.RETAIN_NOT_SUPPORTED),
             (Will("$SYS/a", b"x"), ReasonCode.NOT_AUTHORIZED),
             (Will("/" * 128, b"x"), ReasonCode.TOPIC_NAME_INVALID),
+            (Will("lengthened", b"x"), ReasonCode.TOPIC_NAME_INVALID),
+            (
+                Will("a", b"x", properties=Properties(response_topic="a" * 65_535)),
+                ReasonCode.TOPIC_NAME_INVALID,
+            ),
             (
                 Will("a", b"x", properties=Properties(response_topic="secret")),
                 ReasonCode.TOPIC_NAME_INVALID,

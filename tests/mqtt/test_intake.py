@@ -24,7 +24,7 @@ from porttunnel.mqtt.packet import (
     Version,
 )
 from porttunnel.mqtt.policy import Bounds, Client, Profile
-from porttunnel.mqtt.property import Properties
+from porttunnel.mqtt.property import EMPTY, Properties
 from porttunnel.mqtt.publication import SHARED_BYTES
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.session import Session
@@ -47,11 +47,15 @@ class Picky(NotingPolicy):
     def authorise_publish(self, client: Client, topic: str) -> str | ReasonCode:
         if topic == "rewritten":
             return "inner"
+        if topic == "lengthened":
+            return topic * 10_000
         return ReasonCode.NOT_AUTHORIZED if topic == "secret" else topic
 
     def authorise_response_topic(self, client: Client, topic: str) -> str | ReasonCode:
         if topic == "as-it-is":
             return topic
+        if topic == "lengthened":
+            return topic * 10_000
         return ReasonCode.TOPIC_NAME_INVALID if topic == "secret" else f"inner/{topic}"
 
 
@@ -378,6 +382,19 @@ class TestReceiving:
         wrong = Publish("a", b"x", 1, packet_id=1, properties=Properties(response_topic="secret"))
         answer = fixture.receive(wrong)
         assert answer == fixture.answer(Puback(1, ReasonCode.TOPIC_NAME_INVALID))
+
+    def test_none_becomes_longer_than_a_packet_may_say(self, fixture: Fixture) -> None:
+        for packet in (
+            Publish("lengthened", b"x", 1, packet_id=1),
+            Publish("a", b"x", 1, packet_id=1, properties=Properties(response_topic="lengthened")),
+        ):
+            if fixture.version is V3 and packet.properties is not EMPTY:
+                continue
+            answer = fixture.receive(packet)
+            assert answer == fixture.answer(Puback(1, ReasonCode.TOPIC_NAME_INVALID))
+            plain = encode(packet, fixture.version)
+            assert fixture.intake.walk(plain, 0, 0.0) == 0
+        assert fixture.sent() == []
 
     @pytest.mark.mqtt5("3.3.1-5")
     def test_retained_messages_that_there_is_no_room_for(self) -> None:

@@ -14,6 +14,7 @@ from porttunnel.mqtt.policy import (
     Policy,
     Profile,
     Refusal,
+    checked_topic,
 )
 from porttunnel.mqtt.property import Properties
 from porttunnel.mqtt.reason import ReasonCode
@@ -45,6 +46,16 @@ def test_allows_all_but_the_servers_topics() -> None:
     policy.connected(CLIENT, False, 0.0)
     policy.reached_nobody(CLIENT, Message("a", b""), 0.0)
     policy.disconnected(CLIENT, ReasonCode.NORMAL_DISCONNECTION, 0.0)
+
+
+def test_a_topic_that_no_packet_can_have_is_a_refusal() -> None:
+    assert checked_topic("a", "a") == "a"
+    assert checked_topic("house/a", "a") == "house/a"
+    assert checked_topic(ReasonCode.QUOTA_EXCEEDED, "a") is ReasonCode.QUOTA_EXCEEDED
+    longest = "house/" + "a" * 65_529
+    assert checked_topic(longest, "a") == longest
+    for answer in (longest + "a", "", "a/+", "/" * 128):
+        assert checked_topic(answer, "a") is ReasonCode.TOPIC_NAME_INVALID
 
 
 def test_takes_settings() -> None:

@@ -129,6 +129,18 @@ class TestDelivering:
         desk.deliver(Message("a", b"x"))
         assert messages(session)[0].topic == "outside/a"
 
+    def test_nobody_sees_a_topic_that_no_packet_can_have(self, desk: Desk) -> None:
+        fine = desk.subscribe(desk.session("fine"))
+        for number in range(3):
+            session = desk.session(str(number), seen="a" * 65_536)
+            desk.subscribe(session, group="g" if number else None, qos=1)
+        assert desk.deliver(Message("a", b"x", 1)) == Reach(1)
+        assert len(messages(fine)) == 1
+        desk.tree.remove(None, "a", fine)
+        desk.subscribe(desk.session("other", seen="\0"), "c")
+        assert desk.deliver(Message("c", b"x", 1)) == Reach()
+        assert desk.deliver(Message("a", b"x", 1)) == Reach()
+
     @pytest.mark.mqtt3("3.1.2-5")
     def test_who_is_away(self, desk: Desk) -> None:
         session = desk.subscribe(desk.session("s", None), qos=1)

@@ -193,3 +193,11 @@ class TestRetained:
         client.read()
         assert client.messages[0].topic == "a"
         assert client.messages[0].properties.subscription_identifiers == ()
+
+    def test_but_not_as_one_that_no_packet_can_have(self) -> None:
+        policy = Picky()
+        client = client_of(policy)
+        client.broker.publish("in/", b"no topic is left of it", 0.0, retain=True)
+        client.broker.publish("in/a", b"x", 0.0, retain=True)
+        client.subscribe("#")
+        assert client.payloads() == [b"x"]
