@@ -26,6 +26,7 @@ from porttunnel.mqtt.token_bucket import TokenBucket
 __all__ = ["Counters", "Draining", "Exchange", "reason_of"]
 
 FOR_EVER_SECONDS = 0xFFFFFFFF  # this session expiry interval means never
+SPARE_TIMERS = 64  # of ended sessions, before the others are counted out: 100 bytes each
 
 
 class Counters(msgspec.Struct):
@@ -90,8 +91,10 @@ class Exchange:
         self._connects: TokenBucket | None = None
         if bounds.connects_per_second is not None:
             self._connects = TokenBucket(bounds.connects_per_second, bounds.connect_burst, now)
-        # (due, number, session); what is no longer true when it is due is passed over.
-        self._timers: list[tuple[float, int, Session]] = []
+        # A heap of (due, number), one at most for each session, and the sessions by number. Of a
+        # session that has ended only the former stays for a while, so that it is not kept by it.
+        self._timers: list[tuple[float, int]] = []
+        self._timed: dict[int, Session] = {}
         self._numbers = count()
 
     def take_connect(self, now: float) -> bool:
@@ -151,6 +154,7 @@ class Exchange:
         session.subscriptions.clear()
         session.discard()
         session.expires_at = None
+        self._drop_timer(session)
         self._publish_will(session, now)
 
     def part(self, session: Session, now: float, *, with_will: bool) -> None:
@@ -183,16 +187,40 @@ class Exchange:
         self.now = now
         timers = self._timers
         while timers and timers[0][0] <= now:
-            session = heapq.heappop(timers)[2]
+            session = self._timed.pop(heapq.heappop(timers)[1], None)
+            if session is None:
+                continue
+            session.timer = None
             if session.outbox is not None:
                 continue
             if session.will_due is not None and session.will_due <= now:
                 self._publish_will(session, now)
             if session.expires_at is not None and session.expires_at <= now:
                 self.end_session(session, now)
+                continue
+            for due in (session.will_due, session.expires_at):  # the timer was an older one
+                if due is not None:
+                    self._set_timer(due, session)
 
     def _set_timer(self, due: float, session: Session) -> None:
-        heapq.heappush(self._timers, (due, next(self._numbers), session))
+        """See to a session then; or earlier, if there was a timer: then this is done again."""
+        if session.timer is not None:
+            if session.timer[0] <= due:
+                return
+            self._drop_timer(session)
+        session.timer = timer = (due, next(self._numbers))
+        heapq.heappush(self._timers, timer)
+        self._timed[timer[1]] = session
+
+    def _drop_timer(self, session: Session) -> None:
+        if session.timer is None:
+            return
+        timed, timers = self._timed, self._timers
+        del timed[session.timer[1]]
+        session.timer = None
+        if len(timers) > 2 * len(timed) + SPARE_TIMERS:
+            timers[:] = [timer for timer in timers if timer[1] in timed]
+            heapq.heapify(timers)
 
     def _publish_will(self, session: Session, now: float) -> None:
         will, session.will = session.will, None

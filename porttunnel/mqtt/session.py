@@ -55,6 +55,7 @@ class Session(Outgoing):
     :ivar subscriptions: by the client's filter.
     :ivar expiry_seconds: how long it is kept without a connection.
     :ivar expires_at: when it ends, or None while it has a connection or is kept for ever.
+    :ivar timer: when it is to be seen to, and the timer's number; or None.
     :ivar will: what is published if its connection ends badly, or None.
     :ivar will_delay_seconds: how long after that.
     :ivar will_due: when, once it is known.
@@ -71,6 +72,7 @@ class Session(Outgoing):
         "name",
         "pauses_publishers",
         "subscriptions",
+        "timer",
         "will",
         "will_delay_seconds",
         "will_due",
@@ -84,6 +86,7 @@ class Session(Outgoing):
         self.subscriptions: dict[str, HeldSubscription] = {}
         self.expiry_seconds = 0.0
         self.expires_at: float | None = None
+        self.timer: tuple[float, int] | None = None
         self.will: PendingWill | None = None
         self.will_delay_seconds = 0.0
         self.will_due: float | None = None

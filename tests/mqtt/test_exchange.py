@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import pytest
@@ -25,6 +26,10 @@ class Connection(PacedOutbox):
 
     def cut(self, reason: ReasonCode, now: float, *, with_will: bool = True) -> None:
         self.ended = reason
+
+
+class Ids(set[int]):
+    """That show whether the session is still held."""
 
 
 class Fixture:
@@ -175,6 +180,55 @@ class TestParting:
         exchange.part(session, 60.0, with_will=True)
         exchange.handle_timeout(100.0)
         assert exchange.sessions == {"s": session}
+
+    def test_a_timer_moves(self, fixture: Fixture) -> None:
+        exchange = fixture.exchange
+        session = fixture.session(expiry=100.0)
+        exchange.part(session, 0.0, with_will=True)
+        session.attach(Connection(exchange.ready), 10, 10.0)
+        exchange.part(session, 50.0, with_will=True)
+        assert exchange.next_deadline() == 100.0  # not yet: it is put off then
+        exchange.handle_timeout(100.0)
+        assert exchange.next_deadline() == 150.0
+        session.attach(Connection(exchange.ready), 10, 110.0)
+        session.expiry_seconds = 10.0
+        exchange.part(session, 120.0, with_will=True)
+        assert exchange.next_deadline() == 130.0
+        exchange.handle_timeout(130.0)
+        assert exchange.sessions == {}
+        exchange.handle_timeout(150.0)
+        assert exchange.next_deadline() is None
+
+    def test_one_that_comes_back_again_and_again_has_one_timer(self, fixture: Fixture) -> None:
+        exchange = fixture.exchange
+        session = fixture.session(expiry=1_000.0)
+        for now in range(500):
+            exchange.part(session, float(now), with_will=True)
+            session.attach(Connection(exchange.ready), 10, 0.0)
+        exchange.handle_timeout(999.0)
+        assert exchange.next_deadline() == 1_000.0
+        exchange.handle_timeout(1_000.0)
+        assert exchange.next_deadline() is None
+
+    def test_nothing_stays_of_those_that_ended(self, fixture: Fixture) -> None:
+        exchange = fixture.exchange
+        kept = fixture.session("kept", expiry=700.0)
+        exchange.part(kept, 0.0, with_will=True)
+        ended: list[weakref.ref[Ids]] = []
+        for now in range(500):
+            session = fixture.session(expiry=100.0)
+            session.incoming = Ids()
+            ended.append(weakref.ref(session.incoming))
+            exchange.part(session, float(now), with_will=True)
+            exchange.end_session(session, float(now))
+        del session
+        assert not any(each() for each in ended)
+        exchange.handle_timeout(400.0)
+        deadline = exchange.next_deadline()
+        assert deadline is not None
+        assert 500.0 < deadline < 600.0  # few are left
+        exchange.handle_timeout(600.0)
+        assert exchange.next_deadline() == 700.0
 
     def test_a_session_that_was_replaced_does_not_take_the_new_one_with_it(
         self, fixture: Fixture
