@@ -88,6 +88,12 @@ class TestReading:
         assert found.elements("empty") == found.elements("none") == []
         assert found.values("none") == ()
 
+    def test_blanks_are_not_tried_in_two_ways(self) -> None:
+        # Each in turn as the value's beginning, they would take hours.
+        long = b"GET / HTTP/1.1\r\nA:" + b" " * 10_000_000
+        assert isinstance(parse_request(long), Request)
+        assert isinstance(parse_request(long + b"\0"), Refused)
+
     @pytest.mark.parametrize(
         ("target", "path", "query"),
         [
