@@ -186,6 +186,8 @@ class ServerConnection(Reception):
                     self._heard_at = now
                     offset = walked
                     continue
+                if self.state is not state:
+                    break  # the policy, asked about a topic, has sent the client away
             found = self._reader.find(window, offset)
             if found is None or found[1] > end:
                 # It is incomplete: nothing comes out, it is only kept.
@@ -277,6 +279,8 @@ class ServerConnection(Reception):
                 session.receive_pubcomp(packet.packet_id, now)
             case Subscribe():
                 reasons, orders = subscribe(self._exchange, session, packet)
+                if self.state is not _OPEN:
+                    return  # the policy, asked about a filter, has sent the client away
                 self._answer(Suback(packet.packet_id, reasons))
                 for order in orders:
                     order.send(self._exchange, now)

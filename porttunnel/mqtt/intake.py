@@ -161,6 +161,8 @@ class Intake:
                 if walked == offset:
                     break
                 offset = walked
+            if session.outbox is None:
+                break  # the policy has sent the client away
         return offset
 
     def _pass_row(
@@ -186,6 +188,8 @@ class Intake:
             if others is None:
                 return
         for begin in range(0, len(packets), size):
+            if self.session.outbox is None:
+                return
             message = Message(route.topic, packets[begin + head_bytes : begin + size])
             if others:
                 route.deliver_to(others, message, self.session, self.reach, now)
@@ -244,6 +248,8 @@ class Intake:
                 self._exchange.account(own, message, session.client, now)
                 number = int.from_bytes(packet_id, "big")
                 self.acknowledgements += self.acknowledge(_AT_LEAST_ONCE, number, reason_of(own))
+                if session.outbox is None:
+                    return offset + size
             offset += size
             if (
                 offset > last
@@ -256,7 +262,7 @@ class Intake:
         """The route of a topic if the client may publish on it, for :attr:`routes`.
 
         :param encoded: the topic without its length.
-        :returns: None if it may not, or if an alias stands for the topic.
+        :returns: None if it may not, was sent away for it, or an alias stands for the topic.
         :raises MqttError: it is no topic.
         """
         if not encoded:
@@ -265,7 +271,7 @@ class Intake:
         check_depth(topic)
         answer = self._exchange.policy.authorise_publish(self.session.client, topic)
         inner = checked_topic(answer, topic)
-        if isinstance(inner, ReasonCode):
+        if isinstance(inner, ReasonCode) or self.session.outbox is None:
             return None
         route = self._exchange.routes.find(inner)
         if len(self.routes) >= MAX_ROUTES:
@@ -304,6 +310,8 @@ class Intake:
                     ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
                 )
         answer = self._authorise(topic, properties)
+        if self.session.outbox is None:
+            return b""  # the policy has sent the client away
         if isinstance(answer, ReasonCode):
             return self.acknowledge(qos, packet_id, answer)
         topic, seen = answer
@@ -357,17 +365,13 @@ class Intake:
     def _check(self, qos: int, retain: bool, properties: Properties) -> None:
         profile = self.session.profile
         if qos > profile.max_qos:
-            raise MqttError(
-                "a message has a QoS that is not allowed", ReasonCode.QOS_NOT_SUPPORTED
-            )
+            raise MqttError("a message's QoS is not allowed", ReasonCode.QOS_NOT_SUPPORTED)
         if retain and not profile.retain_available:
             raise MqttError(
                 "messages are not retained here: publish without", ReasonCode.RETAIN_NOT_SUPPORTED
             )
         if properties.subscription_identifiers:  # [MQTT-3.3.4-6]
-            raise MqttError(
-                "a client's PUBLISH has a subscription identifier", ReasonCode.PROTOCOL_ERROR
-            )
+            raise MqttError("a client's PUBLISH names a subscription", ReasonCode.PROTOCOL_ERROR)
 
     def _authorise(
         self, topic: str, properties: Properties

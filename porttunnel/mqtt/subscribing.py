@@ -54,7 +54,7 @@ class RetainedOrder:
 def subscribe(
     exchange: Exchange, session: Session, packet: Subscribe
 ) -> tuple[tuple[ReasonCode, ...], list[RetainedOrder]]:
-    """Grant what may be granted.
+    """Grant what may be granted; no more once the policy has sent the client away.
 
     :returns: a reason for each filter, in their order, and what is to be sent after SUBACK.
     :raises MqttError: a filter is none.
@@ -63,12 +63,16 @@ def subscribe(
     orders: list[RetainedOrder] = []
     identifiers = packet.properties.subscription_identifiers
     identifier = identifiers[0] if identifiers else None
+    outbox = session.outbox
     for wanted in packet.subscriptions:
         group, pattern = split_shared(wanted.filter)
         check_filter(pattern)
         reason = _refusal(session, wanted, group, identifier)
         if reason is None:
-            reason, order = _grant(exchange, session, wanted, identifier)
+            granted = exchange.policy.authorise_subscribe(session.client, wanted)
+            if session.outbox is not outbox:
+                break
+            reason, order = _grant(exchange, session, wanted, granted, identifier)
             if order is not None:
                 orders.append(order)
         reasons.append(reason)
@@ -111,9 +115,9 @@ def _grant(
     exchange: Exchange,
     session: Session,
     wanted: Subscription,
+    granted: Subscription | ReasonCode,
     identifier: int | None,
 ) -> tuple[ReasonCode, RetainedOrder | None]:
-    granted = exchange.policy.authorise_subscribe(session.client, wanted)
     if isinstance(granted, ReasonCode):
         return granted, None
     group, pattern = split_shared(granted.filter)

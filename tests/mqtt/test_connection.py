@@ -133,6 +133,30 @@ class TestBytes:
         assert subscriber.payloads() == []
         assert publisher.read() == []
 
+    @pytest.mark.parametrize(
+        "packet",
+        [Publish("a", b"x"), Subscribe(1, (Subscription("a"),))],
+        ids=["publish", "subscribe"],
+    )
+    def test_nor_what_the_policy_sends_somebody_away_for(self, packet: Any) -> None:
+        class Strict(AllowAll):
+            def authorise_publish(self, client: Client, topic: str) -> str | ReasonCode:
+                broker.disconnect_session("c", ReasonCode.ADMINISTRATIVE_ACTION, 0.0)
+                return topic
+
+            def authorise_subscribe(
+                self, client: Client, subscription: Subscription
+            ) -> Subscription | ReasonCode:
+                broker.disconnect_session("c", ReasonCode.ADMINISTRATIVE_ACTION, 0.0)
+                return subscription
+
+        broker = Broker(Strict(), 0.0)
+        client = BrokerClient(broker)
+        client.connect()
+        client.send(Pingreq(), packet, Pingreq())
+        assert client.read() == [Pingresp(), Disconnect(ReasonCode.ADMINISTRATIVE_ACTION)]
+        assert broker.counters.messages_received == 0
+
     def test_who_was_sent_away_meanwhile_is_not_answered(self) -> None:
         policy = Prover()
         policy.broker = Broker(policy, 0.0)

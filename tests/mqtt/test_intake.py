@@ -42,9 +42,21 @@ class Connection(PacedOutbox):
 
 
 class Picky(NotingPolicy):
-    """Rewrites, and refuses."""
+    """Rewrites, and refuses.
+
+    :ivar strict: whom it sends away for the topic "forbidden", or for reaching nobody.
+    """
+
+    strict: Session | None = None
+
+    def reached_nobody(self, client: Client | None, message: Message, now: float) -> None:
+        super().reached_nobody(client, message, now)
+        if self.strict is not None:
+            self.strict.detach()
 
     def authorise_publish(self, client: Client, topic: str) -> str | ReasonCode:
+        if topic == "forbidden" and self.strict is not None:
+            self.strict.detach()
         if topic == "rewritten":
             return "inner"
         if topic == "lengthened":
@@ -242,6 +254,25 @@ class TestWalking:
             ]
             reason = NOBODY if version == V5 else SUCCESS
             assert fixture.intake.acknowledgements == fixture.answer(Puback(4, reason))
+
+    @pytest.mark.parametrize("qos", [0, 1])
+    @pytest.mark.parametrize("payloads", [(b"1", b"2"), (b"1", b"twice")])
+    def test_whom_the_policy_sends_away_says_no_more(
+        self, qos: int, payloads: tuple[bytes, bytes]
+    ) -> None:
+        fixture = Fixture(subscriber=None)
+        fixture.policy.strict = fixture.session
+        packets = [Publish("a", each, qos, packet_id=qos or None) for each in payloads]
+        fixture.walk(*packets)
+        assert fixture.policy.told() == [("nobody", "p", "a", b"1")]
+
+    @pytest.mark.parametrize("qos", [0, 1])
+    def test_nor_what_it_is_sent_away_for(self, fixture: Fixture, qos: int) -> None:
+        fixture.policy.strict = fixture.session
+        packet = Publish("forbidden", b"1", qos, packet_id=qos or None)
+        assert fixture.walk(packet) == 0
+        assert fixture.receive(packet) == b""
+        assert fixture.sent() == []
 
     def test_each_of_a_row_of_qos_1_is_acknowledged(self, fixture: Fixture) -> None:
         rows = [Publish("a", b"%d" % n, 1, packet_id=n) for n in (5, 4, 6)]

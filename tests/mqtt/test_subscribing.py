@@ -8,6 +8,7 @@ import pytest
 
 from porttunnel.mqtt.broker import Broker
 from porttunnel.mqtt.packet import (
+    Disconnect,
     RetainHandling,
     Suback,
     Subscribe,
@@ -108,6 +109,26 @@ class TestSubscribing:
         assert client.core.is_closed
         (_, ended) = client.core.events()
         assert ended.reason == ended.error.reason == ReasonCode.TOPIC_FILTER_INVALID
+
+    @pytest.mark.parametrize("forget", [True, False])
+    def test_nothing_is_granted_to_whom_the_policy_sends_away(self, forget: bool) -> None:
+        class Strict(AllowAll):
+            def authorise_subscribe(
+                self, client: Client, subscription: Subscription
+            ) -> Subscription | ReasonCode:
+                if subscription.filter == "forbidden":
+                    reason = ReasonCode.ADMINISTRATIVE_ACTION
+                    broker.disconnect_session(client.session_name, reason, 0.0, forget=forget)
+                return subscription
+
+        broker = Broker(Strict(), 0.0)
+        client = BrokerClient(broker)
+        client.connect(properties=Properties(session_expiry_interval=100))
+        wanted = tuple(map(Subscription, ("a", "forbidden", "b")))
+        client.send(Subscribe(1, wanted))
+        (goodbye,) = client.read()
+        assert isinstance(goodbye, Disconnect)
+        assert broker.session_count == broker.subscription_count == (0 if forget else 1)
 
     def test_a_filter_may_come_to_mean_another(self) -> None:
         policy = Picky()
