@@ -160,8 +160,12 @@ class OutgoingMessages:
         limits = self._limits
         if limits is None:
             return None
-        if self._again:
+        while self._again:
             entry = self._again[0]
+            if self._under_way.get(entry.packet_id) is not entry:
+                # Acknowledged before we got to it, for what was sent on the last connection.
+                self._again.popleft()
+                continue
             if entry.state is OutgoingState.PUBLISHED and not self._quota:
                 return None
             self._again.popleft()

@@ -245,6 +245,28 @@ def test_resending_keeps_to_the_new_quota_and_old_releases_add_nothing_to_it() -
     assert shape(sender.send()) == [(b"3", 3, True)]
 
 
+@pytest.mark.parametrize("maximum_qos", [0, 1])
+def test_what_is_acknowledged_before_it_went_out_again_does_not_go_out(maximum_qos: int) -> None:
+    sender = Sender()
+    sender.begin()
+    first, second = sender.publish(1), sender.publish(1)
+    sender.send()
+    sender.messages.lose_connection()
+    sender.begin(session_present=True, receive_maximum=1, maximum_qos=maximum_qos)
+    assert sender.acknowledge(Puback(1)) == PublishFinished(first, 0, EMPTY)
+    assert sender.acknowledge(Puback(2)) == PublishFinished(second, 0, EMPTY)
+    assert sender.send() == []
+    assert (sender.budget.used, sender.outcomes) == (0, [])
+    # Nor does it use up what the broker takes at once.
+    sender.messages.lose_connection()
+    sender.begin(session_present=True, receive_maximum=1)
+    for _ in range(2):
+        token = sender.publish(1)
+        ((_, number, dup),) = shape(sender.send())
+        assert not dup
+        assert sender.acknowledge(Puback(number)) == PublishFinished(token, 0, EMPTY)
+
+
 @pytest.mark.mqtt5("3.2.2-5")
 def test_with_a_lost_session_qos_1_is_published_anew_and_qos_2_is_unknown() -> None:
     sender = Sender()
