@@ -136,6 +136,7 @@ def open_session(
         session = None
     if session is not None:
         session.take_over(client, profile)
+        exchange.tree.arrivals += 1
         session.expires_at = None
         session.will_due = None
         return session, True

@@ -20,6 +20,7 @@ __all__ = ["Reach", "Route", "RouteBook", "Target"]
 
 MAX_ROUTES = 4_096  # kept at a time
 MAX_KEPT_TARGETS = 262_144  # in all of them: 8 bytes each at least
+MAX_TRIES = 64  # members of a group that are asked whether they take a message
 MAX_KEPT_TOPIC = 1_024  # characters; who uses longer ones pays for it each time
 
 _SENT, _QUEUED, _DROPPED = Outcome.SENT, Outcome.QUEUED, Outcome.DROPPED
@@ -68,6 +69,7 @@ class Route:
         "_pressed",
         "_seen",
         "_targets",
+        "_tree",
         "encoded",
         "generation",
         "is_plain",
@@ -88,6 +90,7 @@ class Route:
         self._targets = targets
         self._groups = groups
         self._seen = book.seen
+        self._tree = book.tree
         self._pressed = book.pressed
         self.is_plain = not groups and not any(target.is_special for target in targets)
 
@@ -217,36 +220,54 @@ class Route:
         return False
 
     def _give(
-        self, interest: Interest[Session], message: Message, reach: Reach, now: float
+        self,
+        interest: Interest[Session],
+        message: Message,
+        made: dict[tuple[int, bool, str, int | None], Delivery],
+        reach: Reach,
+        now: float,
     ) -> bool:
-        """A message of a shared subscription for one member; whether it has taken it."""
+        """A message of a shared subscription for one member; whether it has taken it.
+
+        :param made: what was made for others that get it in the same way.
+        """
         session = interest.subscriber
+        qos = message.qos if message.qos < interest.qos else interest.qos
+        if not qos and session.outbox is None:
+            return False
         seen = self._seen(session.client, self.topic)
         if seen is None:
             return False
-        delivery = deliver_as(
-            message,
-            min(message.qos, interest.qos),
-            message.retain and interest.retain_as_published,
-            seen,
-            () if interest.identifier is None else (interest.identifier,),
-        )
+        retain = message.retain and interest.retain_as_published
+        key = (qos, retain, seen, interest.identifier)
+        delivery = made.get(key)
+        if delivery is None:
+            identifiers = () if interest.identifier is None else (interest.identifier,)
+            delivery = made[key] = deliver_as(message, qos, retain, seen, identifiers)
         return self._count(session, session.deliver(delivery, now), reach)
 
     def _deliver_shared(
         self, group: SharedGroup[Session], message: Message, reach: Reach, now: float
     ) -> None:
         """To one member: the next that is there and not behind, or else the next at all."""
-        ring, turn = group.take_turn()
-        members = ring[turn:] + ring[:turn] if turn else ring
-        for interest in members:
+        made: dict[tuple[int, bool, str, int | None], Delivery] = {}
+        group.look(self._tree.arrivals)
+        tries = MAX_TRIES
+        while tries and (interest := group.take_turn()) is not None:
             session = interest.subscriber
-            if session.outbox is not None and not session.is_behind:
-                if self._give(interest, message, reach, now):
-                    return
+            if session.outbox is None:
+                group.put_aside(session)
+            elif session.is_behind:
+                tries -= 1
+            elif self._give(interest, message, made, reach, now):
+                return
+            else:
                 break
-        for interest in members:
-            if self._give(interest, message, reach, now):
+        else:
+            if tries == MAX_TRIES and not message.qos:
+                return  # nobody is there
+        for _ in range(min(len(group), MAX_TRIES)):
+            if group and self._give(group.take_any_turn(), message, made, reach, now):
                 return
 
 

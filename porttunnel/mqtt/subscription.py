@@ -46,39 +46,86 @@ class Interest(msgspec.Struct, Generic[S], frozen=True, eq=False):
 
 
 class SharedGroup(Generic[S]):
-    """The members of one shared subscription; each message is for one of them."""
+    """The members of one shared subscription; each message is for one of them.
 
-    __slots__ = ("_members", "_ring", "_turn")
+    Those that are known to be away stand behind the others, so that however many they are, a
+    message does not cost a look at each.
+    """
+
+    __slots__ = ("_arrivals", "_places", "_ring", "_there", "_turn")
 
     def __init__(self) -> None:
-        self._members: dict[S, Interest[S]] = {}
-        self._ring: tuple[Interest[S], ...] = ()
+        self._ring: list[Interest[S]] = []
+        self._places: dict[S, int] = {}  # where in it whose is
+        self._there = 0  # so many stand before those that are away
+        self._arrivals = 0
         self._turn = 0
 
     def __len__(self) -> int:
         return len(self._ring)
 
-    def take_turn(self) -> tuple[tuple[Interest[S], ...], int]:
-        """All members, and the place of the one whose turn it is; then it is the next one's."""
-        self._turn = turn = (self._turn + 1) % len(self._ring)
-        return self._ring, turn
+    def look(self, arrivals: int) -> None:
+        """Nobody is taken to be away if somebody has come since this was called last.
+
+        :param arrivals: how often anybody has come.
+        """
+        if arrivals != self._arrivals:
+            self._arrivals = arrivals
+            self._there = len(self._ring)
+
+    def take_turn(self) -> Interest[S] | None:
+        """Whose turn it is of those that are not known to be away, or None."""
+        if not self._there:
+            return None
+        self._turn += 1
+        return self._ring[self._turn % self._there]
+
+    def take_any_turn(self) -> Interest[S]:
+        """Whose turn it is of all; there is one at least."""
+        self._turn += 1
+        return self._ring[self._turn % len(self._ring)]
+
+    def put_aside(self, subscriber: S) -> None:
+        """It is away: it has no turn until somebody has come."""
+        self._there -= 1
+        self._swap(self._places[subscriber], self._there)
+        self._turn -= 1  # it was another's
 
     def has(self, subscriber: S) -> bool:
         """Whether it is a member."""
-        return subscriber in self._members
+        return subscriber in self._places
 
     def add(self, interest: Interest[S]) -> bool:
         """Take in a member, or change its options; whether it was one already."""
-        known = interest.subscriber in self._members
-        self._members[interest.subscriber] = interest
-        self._ring = tuple(self._members.values())
-        return known
+        place = self._places.get(interest.subscriber)
+        if place is not None:
+            self._ring[place] = interest
+            return True
+        self._places[interest.subscriber] = last = len(self._ring)
+        self._ring.append(interest)
+        self._swap(last, self._there)
+        self._there += 1
+        return False
 
     def remove(self, subscriber: S) -> bool:
         """Whether it was a member; it is none now."""
-        known = self._members.pop(subscriber, None) is not None
-        self._ring = tuple(self._members.values())
-        return known
+        place = self._places.get(subscriber)
+        if place is None:
+            return False
+        if place < self._there:
+            self._there -= 1
+            self._swap(place, self._there)
+            place = self._there
+        self._swap(place, len(self._ring) - 1)
+        self._ring.pop()
+        del self._places[subscriber]
+        return True
+
+    def _swap(self, one: int, other: int) -> None:
+        ring = self._ring
+        ring[one], ring[other] = ring[other], ring[one]
+        self._places[ring[one].subscriber] = one
+        self._places[ring[other].subscriber] = other
 
 
 class _Node(Generic[S]):
@@ -146,15 +193,17 @@ class SubscriptionTree(Generic[S]):
 
     :param max_bytes: how much memory they may take, about.
     :ivar generation: another number after each change, so that who keeps a match knows.
+    :ivar arrivals: how often a subscriber that was away has come back; whoever knows counts.
     :ivar held_bytes: what they take now.
     """
 
-    __slots__ = ("_max_bytes", "_root", "count", "generation", "held_bytes")
+    __slots__ = ("_max_bytes", "_root", "arrivals", "count", "generation", "held_bytes")
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._root: _Node[S] = _Node()
         self.generation = 0
+        self.arrivals = 0
         self.held_bytes = 0
         self.count = 0
 

@@ -191,6 +191,7 @@ class TestSessions:
         again, present = open_session(exchange, CLIENT, keeping, Profile(max_qos=1), 0.0)
         assert (again, present) == (first, True)
         assert again.profile.max_qos == 1
+        assert exchange.tree.arrivals == 1
         new, present = open_session(exchange, CLIENT, Connect(V5, "c"), Profile(), 0.0)
         assert (new is first, present) == (False, False)
         assert exchange.sessions == {"c": new}

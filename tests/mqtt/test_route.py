@@ -211,6 +211,53 @@ class TestShared:
             assert (reach.taken, reach.dropped > 0) == (1, True)
         assert (away.queued_count, messages(full)) == (2, [])
 
+    def test_who_comes_back_has_its_turn(self, desk: Desk) -> None:
+        gone = desk.subscribe(desk.session("gone"), group="g")
+        desk.subscribe(desk.session("there"), group="g")
+        outbox = gone.outbox
+        gone.detach()
+        assert [desk.deliver(Message("a", b"x")).taken for _ in range(4)] == [1] * 4
+        gone.outbox = outbox
+        desk.tree.arrivals += 1
+        assert [desk.deliver(Message("a", b"x")).taken for _ in range(4)] == [1] * 4
+        assert len(messages(gone)) == 2
+
+    def test_many_who_are_away_are_not_looked_at_each_time(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "MAX_TRIES", 3)
+        asked: list[str] = []
+        for number in range(10):
+            session = desk.session(str(number), None, max_queued_bytes=0)
+            desk.subscribe(session, group="g", qos=1)
+        there = desk.subscribe(desk.session("there", max_inflight=1), group="g", qos=1)
+        assert desk.deliver(Message("a", b"x", 1)) == Reach(1)
+        assert len(messages(there)) == 1
+        # One that is behind, then as many as may be asked, of which none has room.
+        there.deliver(module.deliver_as(Message("b", b"x", 1), 1, False, "b", ()), 0.0)
+        there.deliver(module.deliver_as(Message("b", b"x", 1), 1, False, "b", ()), 0.0)
+        assert there.is_behind
+        monkeypatch.setattr(Session, "deliver", lambda self, *_: asked.append(self.name))
+        desk.deliver(Message("a", b"x", 1))
+        assert len(asked) == 3
+        desk.deliver(Message("a", b"x", 0))
+        assert len(asked) < 3 + 3
+
+    def test_the_last_member_may_leave_meanwhile(self, desk: Desk) -> None:
+        session = desk.session("s", None)
+        desk.subscribe(session, group="g", qos=1)
+        desk.subscribe(desk.session("t", None), group="g", qos=1)
+
+        def leave(client: Client, topic: str) -> str:
+            desk.tree.remove("g", "a", session)
+            for group in desk.tree.match("a")[1]:
+                desk.tree.remove("g", "a", group.take_any_turn().subscriber)
+            return "\0"
+
+        desk.book._view = leave
+        assert desk.deliver(Message("a", b"x", 1)) == Reach()
+        assert desk.tree.count == 0
+
     def test_or_nobody(self, desk: Desk) -> None:
         desk.subscribe(desk.session("away", None), group="g", qos=1)
         assert desk.deliver(Message("a", b"x", 0)) == Reach()

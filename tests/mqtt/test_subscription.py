@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,6 +60,12 @@ GROUPS = st.sampled_from([None, "g"])
 CHANGES = st.tuples(st.booleans(), GROUPS, PATTERNS.filter(bool), st.sampled_from("xyz"))
 
 
+def turns(group: SharedGroup[Any], count: int) -> list[Any]:
+    """Whose turn it is, so often."""
+    taken = [group.take_turn() for _ in range(count)]
+    return [interest.subscriber for interest in taken if interest is not None]
+
+
 @given(st.lists(CHANGES, max_size=30), st.lists(st.sampled_from(["", "a", "b"]), min_size=2))
 def test_is_what_a_list_of_filters_would_be(
     changes: list[tuple[bool, str | None, str, str]], levels: list[str]
@@ -76,7 +84,7 @@ def test_is_what_a_list_of_filters_would_be(
     interests, groups = tree.match(name)
     expected = sorted(w for g, p, w in held if g is None and matches(p, name))
     assert sorted(interest.subscriber for interest in interests) == expected
-    members = sorted(interest.subscriber for group in groups for interest in group.take_turn()[0])
+    members = sorted(who for group in groups for who in turns(group, len(group)))
     assert members == sorted(w for g, p, w in held if g and matches(p, name))
     for group, pattern, who in held:
         assert tree.remove(group, pattern, who)
@@ -120,17 +128,55 @@ def test_members_of_a_group_take_turns() -> None:
         tree.add("g", "a/+", Interest(who))
     (group,) = tree.match("a/b")[1]
     assert len(group) == 3
-    turns = [group.take_turn() for _ in range(6)]
-    first = [ring[turn].subscriber for ring, turn in turns]
-    assert sorted(first) == ["x", "x", "y", "y", "z", "z"]
-    assert first[:3] == first[3:]
+    taken = turns(group, 6)
+    assert sorted(taken) == ["x", "x", "y", "y", "z", "z"]
+    assert taken[:3] == taken[3:]
+
+
+def test_those_who_are_away_have_none_until_somebody_comes() -> None:
+    group: SharedGroup[str] = SharedGroup()
+    for who in "vwxyz":
+        group.add(Interest(who))
+    for who in "yv":
+        group.put_aside(who)
+    assert sorted(turns(group, 6)) == ["w", "w", "x", "x", "z", "z"]
+    assert sorted(group.take_any_turn().subscriber for _ in range(10)) == sorted("vwxyz" * 2)
+    group.add(Interest("new"))
+    assert sorted(turns(group, 4)) == ["new", "w", "x", "z"]
+    assert group.remove("v")
+    assert group.remove("x")
+    assert sorted(turns(group, 3)) == ["new", "w", "z"]
+    group.look(0)
+    assert "y" not in turns(group, 3)
+    group.look(1)
+    assert sorted(turns(group, 4)) == ["new", "w", "y", "z"]
+    for who in ("new", "w", "y", "z"):
+        group.put_aside(who)
+    assert group.take_turn() is None
+    assert group.has("y")
+
+
+def test_members_leave_in_any_order() -> None:
+    group: SharedGroup[int] = SharedGroup()
+    for who in range(100):
+        group.add(Interest(who))
+    for who in range(0, 100, 2):
+        group.put_aside(who)
+    for who in range(0, 100, 3):
+        assert group.remove(who)
+    left = [who for who in range(100) if who % 3]
+    there = [who for who in left if who % 2]
+    assert sorted(turns(group, len(there))) == there
+    assert sorted(group.take_any_turn().subscriber for _ in left) == left
 
 
 def test_a_group_knows_its_members() -> None:
     group: SharedGroup[str] = SharedGroup()
     assert not group.add(Interest("x"))
     assert group.add(Interest("x", qos=1))
-    assert group.take_turn()[0][0].qos == 1
+    found = group.take_turn()
+    assert found is not None
+    assert found.qos == 1
     assert group.has("x")
     assert group.remove("x")
     assert not group.remove("x")
