@@ -13,11 +13,24 @@ from msgspec.structs import replace
 from porttunnel.mqtt.packet import PacketType, Version
 from porttunnel.mqtt.property import EMPTY, Properties
 from porttunnel.mqtt.property_codec import encode_properties
-from porttunnel.mqtt.publish import join_publish, publish_first_byte, publish_parts
+from porttunnel.mqtt.publish import (
+    join_publish,
+    publish_beginning,
+    publish_first_byte,
+    publish_parts,
+)
 
-__all__ = ["MESSAGE_BYTES", "Delivery", "Message", "deliver_as", "make_message"]
+__all__ = [
+    "MESSAGE_BYTES",
+    "SHARED_BYTES",
+    "Delivery",
+    "Message",
+    "deliver_as",
+    "make_message",
+]
 
 MESSAGE_BYTES = 500  # a message in memory besides its topic, payload and properties, about
+SHARED_BYTES = 4_096  # a payload from this size on is not copied; nor kept, what was made of it
 PROPERTY_BYTES = 150  # each user property in memory besides its text, about
 
 _PUBLISH = PacketType.PUBLISH << 4
@@ -66,7 +79,9 @@ class Message:
         self.retain = retain
         self.properties = properties
         self.expires_at = expires_at
-        self.cost = MESSAGE_BYTES + len(topic) + len(payload)
+        size = len(topic) + len(payload)
+        # A small one stands in its packet a second time.
+        self.cost = MESSAGE_BYTES + (size if size >= SHARED_BYTES else 2 * size)
         self._parts: dict[int, tuple[bytes, bytes]] = {}
         self._encoded = encoded
         if properties is not EMPTY:
@@ -80,28 +95,74 @@ class Message:
 
     def remember(self, version: Version, qos: int, parts: tuple[bytes, bytes]) -> None:
         """Take over what :meth:`parts` would make, from the packet that the message came in."""
-        self._parts[version << 8 | qos << 1] = parts
+        if self._is_small:
+            self._parts[version << 8 | qos << 1] = parts
 
     def packet(self, version: Version, *, retain: bool) -> bytes:
-        """The PUBLISH with QoS 0, made once and shared by all who get it as it is."""
+        """The PUBLISH with QoS 0 of a small message, shared by all who get it as it is.
+
+        It is made once, but each time with RETAIN: most of those go to one subscriber only.
+        """
         key = version << 8 | retain
         made = self._parts.get(key)
         if made is None:
             whole = join_publish(
                 _PUBLISH | retain, self.topic.encode(), 0, self._block(version), self.payload
             )
-            made = self._parts[key] = (whole, b"")
+            made = (whole, b"")
+            if not retain and self._is_small:
+                self._parts[key] = made
         return made[0]
 
     def parts(self, version: Version, qos: int, *, retain: bool) -> tuple[bytes, bytes]:
-        """The PUBLISH with QoS 1 or 2, before and behind its packet identifier, made once too."""
+        """The PUBLISH with QoS 1 or 2 of a small message, before and behind its packet identifier.
+
+        It is made as often as :meth:`packet`.
+        """
         flags = qos << 1 | retain
         made = self._parts.get(version << 8 | flags)
         if made is None:
-            made = self._parts[version << 8 | flags] = publish_parts(
+            made = publish_parts(
                 _PUBLISH | flags, self.topic.encode(), self._block(version), self.payload
             )
+            if not retain and self._is_small:
+                self._parts[version << 8 | flags] = made
         return made
+
+    def beginning(self, version: Version, flags: int, packet_id: int) -> bytes:
+        """The PUBLISH without its payload, which stands behind it.
+
+        :param flags: the lower half of its first byte.
+        :param packet_id: 0 with QoS 0.
+        """
+        return publish_beginning(
+            _PUBLISH | flags,
+            self.topic.encode(),
+            packet_id,
+            self._block(version),
+            len(self.payload),
+        )
+
+    def without_packets(self) -> Message:
+        """The same message, as long as it was not sent to anybody: to be kept."""
+        return Message(
+            self.topic,
+            self.payload,
+            self.qos,
+            retain=self.retain,
+            properties=self.properties,
+            encoded=self._encoded,
+            expires_at=self.expires_at,
+        )
+
+    @property
+    def bare_cost(self) -> int:
+        """Likewise, as long as no packet is made of it."""
+        return self.cost - (len(self.topic) + len(self.payload) if self._is_small else 0)
+
+    @property
+    def _is_small(self) -> bool:
+        return len(self.topic) + len(self.payload) < SHARED_BYTES
 
     def _block(self, version: Version) -> bytes | None:
         return None if version == Version.V3_1_1 else self._encoded or b""

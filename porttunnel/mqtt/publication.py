@@ -5,13 +5,11 @@ Source: MQTT 5.0, sections 3.1.2.11.4, 3.3.1 and 3.3.2.3.4.
 
 from __future__ import annotations
 
-from porttunnel.mqtt.message import Delivery
+from porttunnel.mqtt.message import SHARED_BYTES, Delivery
 from porttunnel.mqtt.outbox import Outbox
-from porttunnel.mqtt.publish import FLAG_DUP
+from porttunnel.mqtt.publish import FLAG_DUP, FLAG_RETAIN
 
 __all__ = ["SHARED_BYTES", "send_parts", "send_publication"]
-
-SHARED_BYTES = 4_096  # a payload from this size on is not copied into a packet for each receiver
 
 
 def send_publication(
@@ -27,6 +25,8 @@ def send_publication(
         packet = _encode(outbox, delivery, packet_id, now, dup=dup)
     elif packet_id:
         return send_parts(outbox, delivery, packet_id, dup=dup)
+    elif len(delivery.message.payload) >= SHARED_BYTES:
+        return _send_large(outbox, delivery, packet_id, dup=dup)
     else:
         packet = delivery.message.packet(outbox.version, retain=delivery.retain)
     if len(packet) > outbox.packet_limit:
@@ -42,16 +42,31 @@ def send_parts(outbox: Outbox, delivery: Delivery, packet_id: int, *, dup: bool 
     :param delivery: one that is not special.
     :param packet_id: not 0.
     """
-    head, tail = delivery.message.parts(outbox.version, delivery.qos, retain=delivery.retain)
+    message = delivery.message
+    if len(message.payload) >= SHARED_BYTES:
+        return _send_large(outbox, delivery, packet_id, dup=dup)
+    head, tail = message.parts(outbox.version, delivery.qos, retain=delivery.retain)
     size = len(head) + 2 + len(tail)
     if size > outbox.packet_limit:
         return False
     if dup:
         head = bytes((head[0] | FLAG_DUP,)) + head[1:]
-    if len(tail) < SHARED_BYTES:
-        outbox.pieces.append(b"".join((head, packet_id.to_bytes(2, "big"), tail)))
-    else:
-        outbox.pieces += (head + packet_id.to_bytes(2, "big"), tail)
+    outbox.pieces.append(b"".join((head, packet_id.to_bytes(2, "big"), tail)))
+    outbox.waiting_bytes += size
+    if not outbox.is_ready:
+        outbox.touch()
+    return True
+
+
+def _send_large(outbox: Outbox, delivery: Delivery, packet_id: int, *, dup: bool) -> bool:
+    """One whose payload is not copied."""
+    message = delivery.message
+    flags = delivery.qos << 1 | (FLAG_RETAIN if delivery.retain else 0) | (FLAG_DUP if dup else 0)
+    beginning = message.beginning(outbox.version, flags, packet_id)
+    size = len(beginning) + len(message.payload)
+    if size > outbox.packet_limit:
+        return False
+    outbox.pieces += (beginning, message.payload)
     outbox.waiting_bytes += size
     if not outbox.is_ready:
         outbox.touch()

@@ -39,6 +39,7 @@ __all__ = [
     "PUBREL",
     "join_ack",
     "join_publish",
+    "publish_beginning",
     "publish_first_byte",
     "publish_parts",
     "split_ack",
@@ -145,6 +146,24 @@ def join_publish(
         return b"".join((head, topic, packet_id.to_bytes(2, "big"), block, payload))
     head, block = _head(first_byte, topic, properties, len(payload))
     return b"".join((head, topic, block, payload))
+
+
+def publish_beginning(
+    first_byte: int,
+    topic: bytes,
+    packet_id: int,
+    properties: bytes | memoryview | None,
+    payload_bytes: int,
+) -> bytes:
+    """What stands before the payload of a PUBLISH, for one that is too large to be copied.
+
+    The arguments are those of :func:`join_publish`, of the payload only its size.
+
+    :raises LocalProtocolError: longer than MQTT's lengths can say.
+    """
+    identifier = packet_id.to_bytes(2, "big") if packet_id else b""
+    head, block = _head(first_byte, topic, properties, len(identifier) + payload_bytes)
+    return b"".join((head, topic, identifier, block))
 
 
 def publish_parts(

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from porttunnel.mqtt.decode import decode
-from porttunnel.mqtt.message import MESSAGE_BYTES, Delivery, Message, deliver_as, make_message
+from porttunnel.mqtt.message import (
+    MESSAGE_BYTES,
+    SHARED_BYTES,
+    Delivery,
+    Message,
+    deliver_as,
+    make_message,
+)
 from porttunnel.mqtt.packet import Publish, Version
 from porttunnel.mqtt.property import EMPTY, Properties
 
@@ -29,17 +36,17 @@ def read(packet: bytes, version: Version) -> Publish:
 
 @pytest.mark.parametrize("version", [V3, V5])
 @pytest.mark.parametrize("retain", [False, True])
-def test_a_packet_is_made_once_for_all(version: Version, retain: bool) -> None:
+def test_a_packet_is_made_once_for_all_who_were_there(version: Version, retain: bool) -> None:
     message = make_message("a/ä", b"payload", 2, True, FULL, now=0.0)
     properties = FULL if version == V5 else EMPTY
     first = message.packet(version, retain=retain)
-    assert message.packet(version, retain=retain) is first
+    assert (message.packet(version, retain=retain) is first) is not retain
     found = read(first, version)
     assert (found.topic, bytes(found.payload), found.qos) == ("a/ä", b"payload", 0)
     assert (found.retain, found.dup, found.properties) == (retain, False, properties)
     for qos in (1, 2):
         parts = message.parts(version, qos, retain=retain)
-        assert message.parts(version, qos, retain=retain) is parts
+        assert (message.parts(version, qos, retain=retain) is parts) is not retain
         found = read(parts[0] + b"\1\2" + parts[1], version)
         assert (found.topic, bytes(found.payload), found.qos) == ("a/ä", b"payload", qos)
         assert (found.retain, found.packet_id, found.properties) == (retain, 258, properties)
@@ -54,6 +61,40 @@ def test_parts_of_the_packet_that_came_are_used_again() -> None:
     assert other.parts(V5, 1, retain=False)[0] is head
     assert other.parts(V3, 1, retain=False) == (b"\x32\x06\0\1a", b"x")
     assert other.packet(V5, retain=False) == b"\x30\x05\0\1a\0x"
+
+
+@pytest.mark.parametrize("size", [0, SHARED_BYTES])
+def test_of_a_large_message_no_packets_are_kept(size: int) -> None:
+    message = Message("a", bytes(size), 1)
+    packet, parts = message.packet(V5, retain=False), message.parts(V5, 1, retain=False)
+    is_kept = not size
+    assert (message.packet(V5, retain=False) is packet) is is_kept
+    assert (message.parts(V5, 1, retain=False) is parts) is is_kept
+    other = Message("a", bytes(size), 1)
+    other.remember(V5, 1, parts)
+    assert (other.parts(V5, 1, retain=False) is parts) is is_kept
+    assert message.cost == MESSAGE_BYTES + (2 if is_kept else 1 + size)
+    assert message.bare_cost == MESSAGE_BYTES + 1 + size
+
+
+@pytest.mark.parametrize("version", [V3, V5])
+def test_the_beginning_stands_before_the_payload(version: Version) -> None:
+    message = make_message("a/ä", b"payload", 2, True, FULL, now=0.0)
+    assert message.beginning(version, 1, 0) + b"payload" == message.packet(version, retain=True)
+    for qos in (1, 2):
+        head, tail = message.parts(version, qos, retain=False)
+        whole = head + b"\1\2" + tail
+        assert message.beginning(version, qos << 1, 258) + b"payload" == whole
+
+
+def test_one_without_packets_is_the_same() -> None:
+    message = make_message(
+        "a", b"x", 2, True, Properties(content_type="t", message_expiry_interval=5), now=1.0
+    )
+    other = message.without_packets()
+    for name in ("topic", "payload", "qos", "retain", "properties", "expires_at", "cost"):
+        assert getattr(other, name) == getattr(message, name)
+    assert other.packet(V5, retain=True) == message.packet(V5, retain=True)
 
 
 @pytest.mark.mqtt5(
@@ -126,5 +167,5 @@ def test_who_needs_a_packet_of_its_own() -> None:
 
 def test_properties_cost_memory() -> None:
     plain, full = Message("abc", b"12345"), Message("abc", b"12345", properties=FULL)
-    assert plain.cost == MESSAGE_BYTES + 8
+    assert plain.cost == MESSAGE_BYTES + 2 * 8
     assert full.cost > plain.cost + 450

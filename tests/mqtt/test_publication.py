@@ -55,25 +55,30 @@ def test_says_that_it_is_sent_again(topic: str) -> None:
     assert [packet.dup for packet in read(outbox)] == [True, False]
 
 
-def test_large_payloads_are_shared() -> None:
-    message = Message("a", bytes(SHARED_BYTES), 1)
-    delivery = deliver_as(message, 1, False, "a", ())
-    one, other = outbox_of(), outbox_of()
-    for outbox in (one, other):
-        outbox.is_ready = outbox is other
-        send_publication(outbox, delivery, 7, 0.0)
-    assert one.pieces[1] is other.pieces[1]
-    assert one.is_ready
-    assert read(one)[0].payload == bytes(SHARED_BYTES)
+@pytest.mark.parametrize("qos", [0, 1])
+def test_large_payloads_are_not_copied(qos: int) -> None:
+    message = Message("a", bytes(SHARED_BYTES), qos)
+    for retain in (False, True):
+        delivery = deliver_as(message, qos, retain, "a", ())
+        for dup in (False, True)[: qos + 1]:
+            outbox = outbox_of()
+            outbox.is_ready = dup
+            send_publication(outbox, delivery, 7 * qos, 0.0, dup=dup)
+            assert outbox.pieces[1] is message.payload
+            (packet,) = read(outbox)
+            assert (packet.topic, packet.payload) == ("a", message.payload)
+            assert (packet.qos, packet.retain, packet.dup) == (qos, retain, dup)
+            assert packet.packet_id == (7 if qos else None)
 
 
 @pytest.mark.mqtt5("3.1.2-24", "3.1.2-25")
 @pytest.mark.parametrize("packet_id", [0, 7])
 @pytest.mark.parametrize("topic", ["a", "b"])
-def test_is_not_sent_if_it_is_too_large(packet_id: int, topic: str) -> None:
+@pytest.mark.parametrize("size", [10, SHARED_BYTES])
+def test_is_not_sent_if_it_is_too_large(packet_id: int, topic: str, size: int) -> None:
     outbox = outbox_of()
     qos = 1 if packet_id else 0
-    delivery = deliver_as(Message("a", bytes(10), qos), qos, False, topic, ())
+    delivery = deliver_as(Message("a", bytes(size), qos), qos, False, topic, ())
     assert send_publication(outbox, delivery, packet_id, 0.0)
     outbox.packet_limit = outbox.waiting_bytes
     assert send_publication(outbox, delivery, packet_id, 0.0)
