@@ -210,16 +210,22 @@ class Broker:
 
     def next_deadline(self) -> float | None:
         """When :meth:`handle_timeout` is to be called, besides those of the connections."""
+        exchange = self._exchange
+        if exchange.search.is_waited_for:
+            return exchange.now
         own = self._leaving[0][0] if self._leaving else None
-        other = self._exchange.next_deadline()
+        other = exchange.next_deadline()
         if own is None or other is None:
             return other if own is None else own
         return min(own, other)
 
     def handle_timeout(self, now: float) -> None:
-        """End sessions, publish wills and send clients away whose time has come."""
+        """End sessions, publish wills and send clients away whose time has come; and look on for
+        retained messages.
+        """
         exchange = self._exchange
         exchange.handle_timeout(now)
+        exchange.search.go_on(now)
         draining = exchange.draining
         while self._leaving and self._leaving[0][0] <= now and draining is not None:
             connection = heapq.heappop(self._leaving)[2]

@@ -19,6 +19,7 @@ from porttunnel.mqtt.policy import Client, Policy
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.retained import RetainedStore
 from porttunnel.mqtt.route import Reach, RouteBook
+from porttunnel.mqtt.search import Search
 from porttunnel.mqtt.session import Session
 from porttunnel.mqtt.subscription import SubscriptionTree
 from porttunnel.mqtt.token_bucket import TokenBucket
@@ -82,6 +83,7 @@ class Exchange:
         self.tree: SubscriptionTree[Session] = SubscriptionTree(bounds.max_subscription_bytes)
         self.routes = RouteBook(self.tree, policy.delivery_topic)
         self.retained = RetainedStore(bounds.max_retained_bytes)
+        self.search = Search()
         self.held = HeldBytes(bounds.max_queued_bytes)
         self.sessions: dict[str, Session] = {}
         self.counters = Counters()
@@ -112,7 +114,7 @@ class Exchange:
         :raises MqttError: it is to be kept and there is no room; then nobody gets it.
         """
         if message.retain:
-            self.retained.keep(message)
+            self.retained.keep(message, now)
         reach = Reach()
         self.routes.find(message.topic).deliver(message, session, reach, now)
         self.account(reach, message, client, now)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from enum import Enum, auto
+from math import inf
 
 import msgspec
 
 from porttunnel.errors import MqttError
+from porttunnel.mqtt.keeping import HeldBytes, Outcome
 from porttunnel.mqtt.message import Delivery
 from porttunnel.mqtt.paced_outbox import PacedOutbox
 from porttunnel.mqtt.packet_id import next_id
@@ -25,27 +26,7 @@ from porttunnel.mqtt.reason import ReasonCode
 __all__ = ["HeldBytes", "Outcome", "Outgoing"]
 
 BACKLOG_BYTES = 1_000  # what a subscription's retained messages take before they are looked for
-
-
-class HeldBytes:
-    """What the messages of all sessions take, and may take."""
-
-    __slots__ = ("held", "limit")
-
-    def __init__(self, limit: int) -> None:
-        self.held = 0
-        self.limit = limit
-
-
-class Outcome(Enum):
-    """What became of a message for a session."""
-
-    SENT = auto()
-    QUEUED = auto()
-    DROPPED = auto()
-    """There was no room for it."""
-    ABSENT = auto()
-    """QoS 0 for a client that is away."""
+SWEEP_SECONDS = 5.0  # at least so long between two looks for what has expired in a full queue
 
 
 _SENT = Outcome.SENT
@@ -62,10 +43,10 @@ _NOTHING: deque[Delivery] = deque()  # for those who keep nothing waiting: most,
 
 class _Backlog(msgspec.Struct, eq=False):
     """Retained messages that are sent when there is room, made only then; or one of QoS 0 that
-    came after them.
+    came after them. With None in their place, they go on later by themselves.
     """
 
-    deliveries: Iterator[Delivery]
+    deliveries: Iterator[Delivery | None]
     cost: int
 
 
@@ -87,6 +68,7 @@ class Outgoing:
         "_last_id",
         "_queue",
         "_quota",
+        "_swept_at",
         "dropped",
         "held_bytes",
         "outbox",
@@ -106,6 +88,7 @@ class Outgoing:
         self._again: list[int] = []  # oldest last
         self._last_id = 0
         self._quota = 0
+        self._swept_at = -inf
 
     @property
     def inflight_count(self) -> int:
@@ -163,13 +146,12 @@ class Outgoing:
         outbox = self.outbox
         if delivery.qos == 0 and (outbox is None or not self._backlog):
             return self._deliver_at_most_once(outbox, delivery, now)
-        message = delivery.message
-        cost = message.cost
+        cost = delivery.message.cost
         all_held = self._all_held
         if (
             self.held_bytes + cost > self.profile.max_queued_bytes
             or all_held.held + cost > all_held.limit
-        ):
+        ) and not self._make_room(cost, now):
             self.dropped += 1
             return Outcome.DROPPED
         self.held_bytes += cost
@@ -192,6 +174,24 @@ class Outgoing:
             return Outcome.QUEUED
         self._send_new(outbox, delivery, now)
         return _SENT
+
+    def _make_room(self, cost: int, now: float) -> bool:
+        """Throw out of a full queue what has expired; whether there is room now."""
+        if now < self._swept_at + SWEEP_SECONDS:
+            return False
+        self._swept_at = now
+        kept: deque[Delivery] = deque()
+        for delivery in self._queue:
+            if delivery.message.has_expired(now):
+                self._charge(-delivery.message.cost)
+            else:
+                kept.append(delivery)
+        self._queue = kept or _NOTHING
+        return self._has_room(cost)
+
+    def _has_room(self, cost: int) -> bool:
+        is_free = self.held_bytes + cost <= self.profile.max_queued_bytes
+        return is_free and self._all_held.has_room(cost)
 
     def pass_on(self, delivery: Delivery, version: int, head: bytes, tail: bytes) -> bool:
         """Send a QoS 1 message in the packet that it came in, if nothing stands in its way.
@@ -234,17 +234,14 @@ class Outgoing:
         send_publication(outbox, delivery, 0, now)
         return _SENT
 
-    def deliver_retained(self, deliveries: Iterator[Delivery], now: float) -> None:
+    def deliver_retained(self, deliveries: Iterator[Delivery | None], now: float) -> None:
         """Send retained messages as there is room for them, before anything that comes later.
 
         :param deliveries: made, and looked for, only then: otherwise a client that subscribes to
-            everything again and again would cost more than it can read.
+            everything again and again would cost more than it can read. After each None it sees
+            to it that :meth:`pump` is called.
         """
-        held = self._all_held
-        if (
-            self.held_bytes + BACKLOG_BYTES > self.profile.max_queued_bytes
-            or held.held + BACKLOG_BYTES > held.limit
-        ):
+        if not self._has_room(BACKLOG_BYTES):
             self.dropped += 1
             return
         self._charge(BACKLOG_BYTES)
@@ -265,8 +262,11 @@ class Outgoing:
         while self._backlog and outbox.waiting_bytes < outbox.limit_bytes:
             if self._quota <= 0:
                 return
-            delivery = next(self._backlog[0].deliveries, None)
+            backlog = self._backlog[0]
+            delivery = next(backlog.deliveries, backlog)
             if delivery is None:
+                return
+            if isinstance(delivery, _Backlog):
                 self._charge(-self._backlog.pop(0).cost)
             elif delivery.message.has_expired(now):
                 continue

@@ -67,9 +67,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     :ivar max_outbox_bytes: what may wait for it to be sent.
     :ivar max_queued_bytes: QoS 1 and 2 messages for it: those under way, those that wait, and
         those that are kept while it is away.
-    :ivar max_subscriptions: filters that it may have subscribed to at a time.
-    :ivar messages_per_second: how many it may publish, on average; beyond it, it is read from
-        more slowly. None: as many as it likes.
+    :ivar max_subscriptions: filters that it may have subscribed to at a time, and that may stand
+        in one packet.
+    :ivar messages_per_second: how many it may publish, on average, and filters of SUBSCRIBE and
+        UNSUBSCRIBE as well; beyond it, it is read from more slowly. None: as many as it likes.
     :ivar message_burst: how many it may publish at once before that.
     :ivar slow_consumer: what to do when it doesn't read fast enough.
     :ivar stall_seconds: with PAUSE, how long it may keep its publishers waiting.

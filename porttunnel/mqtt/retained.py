@@ -5,22 +5,105 @@ Source: MQTT 5.0, section 3.3.1.3; MQTT 3.1.1, section 3.3.1.3.
 
 from __future__ import annotations
 
+import heapq
+from bisect import bisect_right
+from collections.abc import Iterator
+from operator import attrgetter
+
 from porttunnel.errors import MqttError
 from porttunnel.mqtt.message import Message
 from porttunnel.mqtt.reason import ReasonCode
 
 __all__ = ["RetainedStore"]
 
-NODE_BYTES = 400  # a level of a topic in memory, about, as measured with CPython 3.11
+NODE_BYTES = 450  # a level of a topic in memory, about, as measured with CPython 3.11
+# Dates of expiry beyond twice as many as there are messages are of messages that are gone: they
+# are thrown out together, but not for a few.
+SPARE_DATES = 64
 
 
 class _Node:
-    __slots__ = ("children", "message", "number")
+    """A level of a topic.
 
-    def __init__(self) -> None:
+    :ivar ordered: the children, oldest first, so that who looks at them one by one can stop for a
+        while. Some may be gone; those have neither message nor children.
+    :ivar place: the order among its siblings.
+    :ivar gone: how many in ``ordered`` are.
+    :ivar cleanings: how often those were thrown out.
+    """
+
+    __slots__ = (
+        "children",
+        "cleanings",
+        "gone",
+        "message",
+        "name",
+        "number",
+        "ordered",
+        "place",
+    )
+
+    def __init__(self, name: str, place: int) -> None:
+        self.name = name
+        self.place = place
         self.children: dict[str, _Node] = {}
+        self.ordered: list[_Node] = []
+        self.gone = 0
+        self.cleanings = 0
         self.message: Message | None = None
         self.number = 0
+
+    def add(self, name: str) -> _Node:
+        """A new child."""
+        place = self.ordered[-1].place + 1 if self.ordered else 0
+        child = self.children[name] = _Node(name, place)
+        self.ordered.append(child)
+        return child
+
+    def remove(self, name: str) -> None:
+        """Remove a child that has neither message nor children."""
+        del self.children[name]
+        self.gone += 1
+        if self.gone * 2 > len(self.ordered):
+            self.ordered = list(self.children.values())
+            self.gone = 0
+            self.cleanings += 1
+
+
+_place = attrgetter("place")
+
+
+class _Cursor:
+    """Goes through the children of a node that fit a level, whatever happens to them meanwhile.
+
+    :ivar depth: which level of the filter.
+    """
+
+    __slots__ = ("_at", "_cleanings", "_place", "depth", "node")
+
+    def __init__(self, node: _Node, depth: int) -> None:
+        self.node = node
+        self.depth = depth
+        self._at = 0
+        self._place = -1
+        self._cleanings = node.cleanings
+
+    def step(self, level: str) -> _Node | None:
+        """The next child, or None."""
+        node = self.node
+        if level not in ("+", "#"):
+            self._at += 1
+            return node.children.get(level) if self._at == 1 else None
+        ordered = node.ordered
+        if self._cleanings != node.cleanings:
+            self._cleanings = node.cleanings
+            self._at = bisect_right(ordered, self._place, key=_place)
+        if self._at == len(ordered):
+            return None
+        child = ordered[self._at]
+        self._at += 1
+        self._place = child.place
+        return child
 
 
 class RetainedStore:
@@ -32,22 +115,28 @@ class RetainedStore:
     :ivar number: of the message that was kept last; each has a higher one than those before.
     """
 
-    __slots__ = ("_max_bytes", "_root", "count", "held_bytes", "number")
+    __slots__ = ("_dates", "_max_bytes", "_root", "count", "held_bytes", "number")
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._root = _Node()
+        self._root = _Node("", 0)
+        # (when it expires, its number, topic); it may be gone by then, or another.
+        self._dates: list[tuple[float, int, str]] = []
         self.held_bytes = 0
         self.count = 0
         self.number = 0
 
-    def keep(self, message: Message) -> None:
+    def keep(self, message: Message, now: float) -> None:
         """Keep a message in place of the one before; one without a payload only removes that.
+
+        What has expired by now is forgotten.
 
         :raises MqttError: there is no room; the one before stays.
         """
+        self._forget_expired(now)
         levels = message.topic.split("/")
-        before = self._find(levels)
+        found = self._find(levels)
+        before = None if found is None else found.message
         if not message.payload:
             if before is not None:
                 self._remove(levels, before)
@@ -60,50 +149,62 @@ class RetainedStore:
             )
         node = self._root
         for level in levels:
-            child = node.children.get(level)
-            if child is None:
-                child = node.children[level] = _Node()
-            node = child
-        node.message = message
+            node = node.children.get(level) or node.add(level)
+        node.message = message.without_packets()
         self.number += 1
         node.number = self.number
         self.held_bytes += cost - freed
         self.count += before is None
+        if message.expires_at is not None:
+            self._note_date(message.expires_at, message.topic)
 
-    def match(self, pattern: str, number: int, now: float) -> list[Message]:
-        """The messages for a subscription; what has expired by now is forgotten.
+    def look_for(self, pattern: str, number: int, now: float) -> Iterator[Message | None]:
+        """The messages for a subscription, looked for one by one as they are asked for.
+
+        Between two of them may lie any time, and any change: what is kept or removed meanwhile is
+        not found.
 
         :param pattern: a valid filter, without ``$share`` and group.
         :param number: as of when the subscription was made: later ones have come to it otherwise.
+        :param now: what has expired by then is passed over.
+        :returns: None for each step that found nothing, so that who asks may make a pause.
         """
         levels = pattern.split("/")
-        nodes = [self._root]
-        for index, level in enumerate(levels):
-            if level == "#":
-                nodes = _with_all_below(nodes, at_root=not index)
-                break
-            nodes = [
-                child for node in nodes for child in _children(node, level, at_root=not index)
-            ]
-        found: list[Message] = []
-        for node in nodes:
-            message = node.message
-            if message is None or node.number > number:
+        cursors = [_Cursor(self._root, 0)]
+        while cursors:
+            cursor = cursors[-1]
+            level = levels[cursor.depth]
+            child = cursor.step(level)
+            if child is None:
+                cursors.pop()
                 continue
-            if message.has_expired(now):
-                self._remove(message.topic.split("/"), message)
+            if cursor.node is self._root and child.name.startswith("$") and level in ("+", "#"):
+                # A wildcard in the first level does not mean the server's own topics.
+                yield None
+                continue
+            depth = cursor.depth if level == "#" else cursor.depth + 1
+            below = levels[depth] if depth < len(levels) else None
+            if below is not None and child.children:
+                cursors.append(_Cursor(child, depth))
+            message = child.message
+            if (
+                message is None
+                or (below is not None and below != "#")
+                or child.number > number
+                or message.has_expired(now)
+            ):
+                yield None
             else:
-                found.append(message)
-        return found
+                yield message
 
-    def _find(self, levels: list[str]) -> Message | None:
+    def _find(self, levels: list[str]) -> _Node | None:
         node = self._root
         for level in levels:
             child = node.children.get(level)
             if child is None:
                 return None
             node = child
-        return node.message
+        return node
 
     def _remove(self, levels: list[str], message: Message) -> None:
         path = [self._root]
@@ -116,28 +217,29 @@ class RetainedStore:
             node = path[index + 1]
             if node.children or node.message is not None:
                 break
-            del path[index].children[levels[index]]
+            path[index].remove(levels[index])
 
+    def _note_date(self, expires_at: float, topic: str) -> None:
+        dates = self._dates
+        heapq.heappush(dates, (expires_at, self.number, topic))
+        if len(dates) > 2 * self.count + SPARE_DATES:
+            self._dates = [date for date in dates if self._dated(date) is not None]
+            heapq.heapify(self._dates)
 
-def _children(node: _Node, level: str, *, at_root: bool) -> list[_Node]:
-    if level != "+":
-        child = node.children.get(level)
-        return [] if child is None else [child]
-    # A wildcard in the first level does not mean the server's own topics.
-    return [
-        child for name, child in node.children.items() if not (at_root and name.startswith("$"))
-    ]
+    def _dated(self, date: tuple[float, int, str]) -> Message | None:
+        """The message that a date is of, if it is still there."""
+        node = self._find(date[2].split("/"))
+        return node.message if node is not None and node.number == date[1] else None
 
-
-def _with_all_below(nodes: list[_Node], *, at_root: bool) -> list[_Node]:
-    found: list[_Node] = []
-    while nodes:
-        found.extend(nodes)
-        nodes = [child for node in nodes for child in _children(node, "+", at_root=at_root)]
-        at_root = False
-    return found
+    def _forget_expired(self, now: float) -> None:
+        dates = self._dates
+        while dates and dates[0][0] <= now:
+            date = heapq.heappop(dates)
+            message = self._dated(date)
+            if message is not None:
+                self._remove(message.topic.split("/"), message)
 
 
 def _cost(message: Message, levels: list[str]) -> int:
     # As if no other topic shared its nodes: it is charged the same when it goes.
-    return message.cost + len(levels) * NODE_BYTES
+    return message.bare_cost + len(levels) * NODE_BYTES

@@ -40,11 +40,18 @@ class RetainedOrder:
         """Let the session send them as there is room."""
         self._interest.subscriber.deliver_retained(self._deliveries(exchange), now)
 
-    def _deliveries(self, exchange: Exchange) -> Iterator[Delivery]:
+    def _deliveries(self, exchange: Exchange) -> Iterator[Delivery | None]:
+        """They; None when too much was looked at for the moment."""
         interest = self._interest
-        client = interest.subscriber.client
+        session = interest.subscriber
+        client = session.client
+        take_step = exchange.search.take_step
         identifiers = () if interest.identifier is None else (interest.identifier,)
-        for message in exchange.retained.match(self._pattern, self._number, exchange.now):
+        for message in exchange.retained.look_for(self._pattern, self._number, exchange.now):
+            while not take_step(session):
+                yield None
+            if message is None:
+                continue
             seen = exchange.routes.seen(client, message.topic)
             if seen is not None:
                 qos = min(message.qos, interest.qos)
@@ -60,11 +67,13 @@ def subscribe(
     :raises MqttError: a filter is none.
     """
     reasons: list[ReasonCode] = []
-    orders: list[RetainedOrder] = []
+    # By the filter: who says the same one several times gets them once.
+    orders: dict[str, RetainedOrder] = {}
     identifiers = packet.properties.subscription_identifiers
     identifier = identifiers[0] if identifiers else None
     outbox = session.outbox
-    for wanted in packet.subscriptions:
+    most = session.profile.max_subscriptions
+    for wanted in packet.subscriptions[:most]:
         group, pattern = split_shared(wanted.filter)
         check_filter(pattern)
         reason = _refusal(session, wanted, group, identifier)
@@ -74,9 +83,11 @@ def subscribe(
                 break
             reason, order = _grant(exchange, session, wanted, granted, identifier)
             if order is not None:
-                orders.append(order)
+                orders[wanted.filter] = order
         reasons.append(reason)
-    return tuple(reasons), orders
+    # No more are looked at than it may have: a packet may hold a hundred thousand.
+    reasons += [ReasonCode.QUOTA_EXCEEDED] * (len(packet.subscriptions) - most)
+    return tuple(reasons), list(orders.values())
 
 
 def unsubscribe(

@@ -14,6 +14,7 @@ from porttunnel.mqtt.policy import AllowAll, Bounds, Client, Profile, SlowConsum
 from porttunnel.mqtt.property import Properties
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.route import Reach
+from porttunnel.mqtt.search import STEPS
 from tests.mqtt.broker_client import BrokerClient, NotingPolicy
 
 ADMINISTRATIVE = ReasonCode.ADMINISTRATIVE_ACTION
@@ -277,3 +278,22 @@ class TestTime:
         assert stranger.core.is_closed
         stranger.send(Connect(Version.V5, "c"))
         assert stranger.read() == []
+
+
+def test_retained_messages_are_looked_for_a_part_at_a_time() -> None:
+    broker = Broker(AllowAll(), 0.0)
+    for number in range(2 * STEPS + 1):
+        broker.publish(f"{number}", b"x", 0.0, retain=True)
+    broker.publish("found/z", b"there", 0.0, retain=True)
+    client = BrokerClient(broker, now=5.0)
+    client.connect()
+    assert broker.next_deadline() is None
+    client.subscribe("+/z")
+    for now in (6.0, 7.0):
+        assert client.payloads() == []
+        deadline = broker.next_deadline()
+        assert deadline is not None
+        assert deadline < now  # that is: at once
+        broker.handle_timeout(now)
+    assert client.payloads() == [b"there"]
+    assert broker.next_deadline() is None

@@ -10,7 +10,13 @@ from porttunnel.errors import MqttError
 from porttunnel.mqtt.decode import decode
 from porttunnel.mqtt.framing import MAX_PACKET_BYTES, FrameReader
 from porttunnel.mqtt.message import Delivery, Message, deliver_as
-from porttunnel.mqtt.outgoing import BACKLOG_BYTES, HeldBytes, Outcome, Outgoing
+from porttunnel.mqtt.outgoing import (
+    BACKLOG_BYTES,
+    SWEEP_SECONDS,
+    HeldBytes,
+    Outcome,
+    Outgoing,
+)
 from porttunnel.mqtt.paced_outbox import PacedOutbox
 from porttunnel.mqtt.packet import Packet, Publish, Pubrel, Version
 from porttunnel.mqtt.policy import Profile
@@ -272,6 +278,30 @@ class TestWaiting:
         other.discard()
         assert held.held == 0
 
+    def test_what_expired_makes_room(self) -> None:
+        cost = text(b"x").message.cost
+        outgoing = outgoing_of(Profile(max_queued_bytes=3 * cost))
+        for payload, expires_at in ((b"a", 5.0), (b"b", 50.0), (b"c", 5.0)):
+            outgoing.deliver(text(payload, 1, expires_at=expires_at), 0.0)
+        assert outgoing.deliver(text(b"full"), 4.0) is Outcome.DROPPED
+        # It was looked a moment ago; a look at a long queue takes time.
+        assert outgoing.deliver(text(b"too soon"), 4.0 + SWEEP_SECONDS - 0.1) is Outcome.DROPPED
+        assert outgoing.queued_count == 3
+        for payload in (b"d", b"e"):
+            assert outgoing.deliver(text(payload), 4.0 + SWEEP_SECONDS) is Outcome.QUEUED
+        assert outgoing.held_bytes == 3 * cost
+        connection = Connection()
+        outgoing.attach(connection, 10, 10.0)
+        assert [payload for _, payload, _ in connection.messages()] == [b"b", b"d", b"e"]
+
+    def test_if_all_expired_nothing_waits(self) -> None:
+        cost = text(b"x").message.cost
+        outgoing = outgoing_of(Profile(max_queued_bytes=cost))
+        outgoing.deliver(text(b"x", 1, expires_at=5.0), 0.0)
+        assert outgoing.deliver(text(b"large"), 5.0) is Outcome.DROPPED
+        assert (outgoing.queued_count, outgoing.held_bytes) == (0, 0)
+        assert outgoing.deliver(text(b"y"), 5.0) is Outcome.QUEUED
+
     @pytest.mark.mqtt5("3.3.2-5")
     def test_what_expired_is_not_sent(self) -> None:
         outgoing = outgoing_of()
@@ -482,6 +512,18 @@ class TestRetained:
         again = Connection()
         outgoing.attach(again, 10, 0.0)
         assert [payload for _, payload, _ in again.messages()] == [b"r0", b"r1", b"r0"]
+
+    def test_make_a_pause_when_it_takes_too_long_to_find_them(self) -> None:
+        outgoing, connection = connected()
+        found = iter([text(b"r0"), None, None, text(b"r1")])
+        outgoing.deliver_retained(found, 0.0)
+        assert outgoing.deliver(text(b"live"), 0.0) is Outcome.QUEUED
+        sent: list[list[bytes]] = []
+        for _ in range(3):
+            sent.append([payload for _, payload, _ in connection.messages()])
+            assert outgoing.is_behind is (len(sent) < 3)
+            outgoing.pump(0.0)
+        assert sent == [[b"r0"], [], [b"r1", b"live"]]
 
     def test_are_bounded(self) -> None:
         outgoing, connection = connected(Profile(max_queued_bytes=BACKLOG_BYTES - 1))

@@ -20,6 +20,7 @@ from porttunnel.mqtt.packet import (
 from porttunnel.mqtt.policy import AllowAll, Bounds, Client, Profile
 from porttunnel.mqtt.property import Properties
 from porttunnel.mqtt.reason import ReasonCode
+from porttunnel.mqtt.search import STEPS
 from tests.mqtt.broker_client import BrokerClient
 
 IDENTIFIED = Properties(subscription_identifiers=(5,))
@@ -99,6 +100,13 @@ class TestSubscribing:
         other.connect()
         assert other.subscribe("a") == 0x97
         assert broker.subscription_count == 0
+
+    def test_of_one_packet_only_so_many_are_looked_at(self) -> None:
+        client = client_of(max_subscriptions=2)
+        wanted = ["a", "b", "a", "no/#/filter"]
+        client.send(Subscribe(1, tuple(Subscription(text) for text in wanted)))
+        assert client.take(Suback).reasons == (0, 0, 0x97, 0x97)
+        assert client.broker.subscription_count == 2
 
     @pytest.mark.mqtt5("4.7.1-1", "4.8.2-1", "4.8.2-2")
     @pytest.mark.mqtt3("4.7.1-2", "4.8.0-1")
@@ -206,6 +214,24 @@ class TestRetained:
         other = self.ready(retain_available=False)
         other.subscribe("#")
         assert self.messages(other) == []
+
+    def test_come_once_for_a_filter_that_is_repeated(self) -> None:
+        client = self.ready()
+        wanted = [Subscription("b", 0), Subscription("a", 0), Subscription("b", 1)]
+        client.send(Subscribe(1, tuple(wanted)))
+        found = [(each.topic, each.qos) for each in self.messages(client)]
+        assert found == [("b", 1), ("a", 0)]
+
+    def test_are_looked_for_a_part_at_a_time(self) -> None:
+        client = client_of()
+        for number in range(STEPS):
+            client.broker.publish(f"{number}", b"x", 0.0, retain=True)
+        for number in range(3):
+            client.broker.publish(f"last/{number}", b"%d" % number, 0.0, retain=True)
+        client.subscribe("+/+")
+        assert client.payloads() == []
+        client.broker.handle_timeout(0.0)
+        assert client.payloads() == [b"0", b"1", b"2"]
 
     def test_are_seen_as_other_topics(self) -> None:
         client = client_of(Picky())

@@ -1,0 +1,32 @@
+"""What becomes of a message for a session, and how much all sessions may keep."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+__all__ = ["HeldBytes", "Outcome"]
+
+
+class Outcome(Enum):
+    """What became of a message for a session."""
+
+    SENT = auto()
+    QUEUED = auto()
+    DROPPED = auto()
+    """There was no room for it."""
+    ABSENT = auto()
+    """QoS 0 for a client that is away."""
+
+
+class HeldBytes:
+    """What the messages of all sessions take, and may take."""
+
+    __slots__ = ("held", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.held = 0
+        self.limit = limit
+
+    def has_room(self, cost: int) -> bool:
+        """Whether one of this size may be kept too."""
+        return self.held + cost <= self.limit

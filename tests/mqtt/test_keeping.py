@@ -1,0 +1,16 @@
+"""How much all sessions may keep."""
+
+from __future__ import annotations
+
+from porttunnel.mqtt.keeping import HeldBytes, Outcome
+
+
+def test_there_is_room_up_to_the_limit() -> None:
+    held = HeldBytes(10)
+    held.held = 4
+    assert held.has_room(6)
+    assert not held.has_room(7)
+
+
+def test_a_message_has_one_of_four_fates() -> None:
+    assert len(Outcome) == 4
