@@ -91,6 +91,15 @@ class Peer:
         """Whether records wait for room, or for their packet to be sealed."""
         return self.streams.has_work or self.pair.has_work
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing waits to be acknowledged, to be sent or for somebody who was told."""
+        return not (
+            self.pair.unacked_bytes
+            or self.streams.control_bytes
+            or self.streams.turns.expects_more
+        )
+
     def take_turn(self) -> None:
         """Bring what waits into packets and onto the path, as far as there is room."""
         self.pair.send_again()

@@ -147,19 +147,22 @@ class PeerBook:
         for member in list(turns):
             if outbox.waiting_bytes >= outbox.limit_bytes:
                 break
-            turns.leave(member)
             peer = self._peers.get(member)
-            if peer is None:
-                continue  # it is gone, and another path than the link's was its own
-            if peer.pair.path is not path:
-                self.want_turn(peer)  # it has moved meanwhile
+            if peer is None or peer.pair.path is not path:
+                turns.leave(member)
+                if peer is not None:
+                    self.want_turn(peer)  # it has moved meanwhile
                 continue
             peer.take_turn()
             self._unsettled[member] = peer
-            if peer.has_work and (outbox.waiting_bytes or path.is_promised):
-                # The path was full, or is somebody else's just now: its turn comes again, behind
-                # the others. If it was the window, the next acknowledgement brings it back.
-                turns.wait(member)
+            refused = path.is_promised and path.told is not peer.streams.turns
+            if not (refused and peer.has_work):
+                # Otherwise the path is somebody else's just now, and it keeps its place.
+                turns.leave(member)
+                if peer.has_work and (outbox.waiting_bytes or path.is_promised):
+                    # Its turn comes again, behind the others. If it is the window that is full,
+                    # the next acknowledgement brings it back.
+                    turns.wait(member)
 
     # Paths
 
@@ -232,7 +235,7 @@ class PeerBook:
         """Whether something of ours waits to be sent or acknowledged."""
         while self._unsettled:
             member, peer = next(iter(self._unsettled.items()))
-            if peer.pair.unacked_bytes or peer.streams.control_bytes:
+            if not peer.is_settled:
                 return True
             del self._unsettled[member]
         return bool(self.link.turns)
@@ -287,11 +290,13 @@ class PeerBook:
         self._look_at = None
         for member, peer in list(self._unsettled.items()):
             pair = peer.pair
+            if peer.streams.turns.give_up_on_told() and pair.path is not None:
+                pair.path.wake()
             if peer.streams.control_bytes > MAX_CONTROL_BYTES:
                 # It reads nothing while the session goes on around it.
                 self._fail(peer, LimitExceeded("more waits for this member than may"))
                 self._unsettled.pop(member, None)
-            elif not pair.unacked_bytes and not peer.streams.control_bytes:
+            elif peer.is_settled:
                 del self._unsettled[member]
             elif pair.acknowledged != peer.acknowledged_before:
                 peer.acknowledged_before = pair.acknowledged

@@ -4,8 +4,8 @@ Source: docs/session-protocol, section 6: waiting streams are served in turn. Wh
 kept is sent when its turn comes. But who fills packets itself, from a socket, can only be told,
 and comes a little later. Were several told at once, who is read first would take all the room
 there is, be back first, and win again each time, while the others starve. So one is told at a time
-on the whole path, and until it has come all others wait. It comes without fail: it had bytes to
-send when it was refused.
+on the whole path, and until it has come all others wait. Only who has bytes to send asks for room,
+so it comes at once; should it not, it is given up after some seconds.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ class StreamTurns:
     :param pair: on whose path others may wait as well.
     """
 
-    __slots__ = ("_pair", "_queue", "_told")
+    __slots__ = ("_pair", "_queue", "_told", "_told_before")
 
     def __init__(self, pair: Pair) -> None:
         self._pair = pair
         self._queue = TurnQueue()
         self._told: int | None = None
+        self._told_before: int | None = None
 
     def __bool__(self) -> bool:
         return bool(self._queue)
@@ -87,6 +88,16 @@ class StreamTurns:
         """It has taken what it wants."""
         if number == self._told:
             self._told = None
+
+    def give_up_on_told(self) -> bool:
+        """To be called every few seconds: who was told before the last call and has not come is
+        not waited for any more. Whether there was one.
+        """
+        is_late = self._told is not None and self._told == self._told_before
+        if is_late:
+            self._told = None
+        self._told_before = self._told
+        return is_late
 
     def leave(self, number: int) -> None:
         """It wants no turn."""

@@ -150,3 +150,16 @@ def test_closing_ends_streams_and_erases_all_keys(link: Path, with_direct: bool)
         peer.pair.resync(link, 0.0)
     with pytest.raises(LocalProtocolError):
         _ = peer.secrets.rejoin
+
+
+def test_is_settled_when_nobody_waits_for_anything(link: Path) -> None:
+    peer = make_peer(2, MASTER, path=link)
+    assert peer.is_settled
+    peer.streams.send_control(b"record")
+    assert not peer.is_settled
+    peer.take_turn()
+    assert not peer.is_settled
+    peer.pair._window.accept(1)
+    assert peer.is_settled
+    peer.streams.turns.tell(1)
+    assert not peer.is_settled

@@ -305,6 +305,59 @@ class TestTurns:
         assert two.master.sent() == []
         assert not two.master.link.turns
 
+    def test_who_is_refused_for_a_promise_keeps_its_place(self, two: Two) -> None:
+        peers = [two.ours, *(two.master.add(member, establish()[1]) for member in (5, 6))]
+        link = two.master.link
+        for peer in peers:
+            for _ in range(2):
+                accept = encode_record(RecordKind.ACCEPT, peer.streams.open("web"), b"\0\1\0\0")
+                two.master.sent()
+                peer.streams.receive(memoryview(accept), lambda _: None)
+        link.outbox.append(bytes(link.outbox.limit_bytes))
+        for peer in peers:
+            for number in list(peer.streams._streams):
+                assert peer.streams.writable_views(number) == ()
+        link.outbox.clear()
+        two.master.events.clear()
+        served = []
+        for _ in range(9):
+            # Whose streams still wait comes behind the others, not before them.
+            for _ in range(3):
+                two.master.book.take_turns(link)
+            (told,) = (event for event in two.master.events if type(event) is StreamWritable)
+            two.master.events.clear()
+            served.append(told.member)
+            streams = two.master.book[told.member].streams
+            assert streams.writable_views(told.stream) != ()
+            streams.written(told.stream, 1)
+            assert streams.writable_views(told.stream) == ()
+            drain(link.outbox)
+        assert served == [CLIENT, 5, 6] * 3
+
+    def test_nobody_waits_for_ever_for_who_was_told(self, two: Two) -> None:
+        other = two.master.add(5, establish()[1])
+        link = two.master.link
+        for peer in (two.ours, other):
+            accept = encode_record(RecordKind.ACCEPT, peer.streams.open("web"), b"\0\1\0\0")
+            two.master.sent()
+            peer.streams.receive(memoryview(accept), lambda _: None)
+        two.settle()
+        link.outbox.append(bytes(link.outbox.limit_bytes))
+        for peer in (two.ours, other):
+            (number,) = peer.streams._streams
+            assert peer.streams.writable_views(number) == ()
+        link.outbox.clear()
+        assert self.turn(two) == {CLIENT}
+        assert self.turn(two) == set()
+        assert two.master.book.is_busy()
+        now = NOW
+        for _ in range(2):
+            two.master.book.next_deadline(now)
+            now += LOOK_SECONDS
+            two.master.book.handle_timeout(now)
+        assert two.master.woken[-1] is link
+        assert self.turn(two) == {5}
+
     def turn(self, two: Two) -> set[int]:
         """Of which members a stream is told that there is room."""
         two.master.book.take_turns(two.master.link)

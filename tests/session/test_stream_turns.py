@@ -72,6 +72,24 @@ def test_who_leaves_is_not_waited_for(turns: StreamTurns) -> None:
     assert turns.expects_more
 
 
+def test_who_does_not_come_for_long_is_given_up(turns: StreamTurns) -> None:
+    assert not turns.give_up_on_told()
+    turns.wait(3)
+    turns.tell(1)
+    assert not turns.give_up_on_told()
+    assert turns.must_yield(3)
+    assert turns.give_up_on_told()
+    assert turns.may_tell()
+    assert not turns.give_up_on_told()
+    # Another one has its own time.
+    turns.tell(3)
+    assert not turns.give_up_on_told()
+    turns.came(3)
+    turns.tell(5)
+    assert not turns.give_up_on_told()
+    assert turns.give_up_on_told()
+
+
 def test_a_path_is_promised_to_one_pair_at_a_time() -> None:
     pairs = [PairOfSides().client.pair for _ in range(2)]
     path = pairs[0].path

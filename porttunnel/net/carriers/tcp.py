@@ -82,6 +82,7 @@ class TCPCarrier:
         self._socket: socket.socket = transport.getHandle()
         self._closed = False
         self._paused = False
+        self._rooms = 1  # that are asked for at once
         self._read_ended = False
         self._broken = False
         transport.stopReading()
@@ -210,10 +211,13 @@ class TCPCarrier:
 
     def _read_into_loans(self) -> None:
         lender: Any = self._lender
-        most = 1
-        for _ in range(READS_PER_TURN):
-            rooms = lender.lend(most)
+        for turn in range(READS_PER_TURN):
+            # Others wait for whoever was refused room: nobody may ask for some in vain.
+            if turn and not self._has_bytes():
+                break
+            rooms = lender.lend(self._rooms)
             if not rooms:
+                self._rooms = MAX_LOANS  # by its turn much will have come
                 break
             count = 0
             try:
@@ -232,10 +236,21 @@ class TCPCarrier:
                 self._end_of_bytes()
                 return
             if count < sum(map(len, rooms)):
+                self._rooms = 1
                 break
             # It is much: from now on for several packets at once.
-            most = MAX_LOANS
+            self._rooms = MAX_LOANS
         lender.reading_done()
+
+    def _has_bytes(self) -> bool:
+        """Whether a read would bring something, be it the end of the bytes."""
+        try:
+            self._socket.recv(1, socket.MSG_PEEK)
+        except OSError as error:
+            if error.errno in _WOULD_BLOCK:
+                return False
+            raise
+        return True
 
     def _end_of_bytes(self) -> None:
         self._read_ended = True
