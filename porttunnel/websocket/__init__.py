@@ -4,6 +4,10 @@ handshake
     the request's head, who is let in on which terms, and the answer
 frame
     frames: cutting a connection's bytes into payloads, and the heads of our own
+frame_limit
+    how much may come at a time
+cut
+    what is sent, cut for frames
 mask
     taking the mask off a payload, where it lies
 text

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 from porttunnel.errors import CutOff, LocalProtocolError, WebSocketError
 from porttunnel.websocket.close import CloseCode, decode_close, encode_close
+from porttunnel.websocket.cut import cut_payload
 from porttunnel.websocket.event import CloseReceived, ConnectionFailed, Event
-from porttunnel.websocket.frame import FrameLimits, FrameReader, Opcode, encode_head
+from porttunnel.websocket.frame import FrameReader, Opcode, encode_head
+from porttunnel.websocket.frame_limit import FrameLimits
 from porttunnel.websocket.mask import Unmask, UnmaskedCopy, unmask
 from porttunnel.websocket.message import MessageGatherer
 from porttunnel.websocket.state import TRANSITIONS, ConnectionState, ConnectionStep
@@ -32,7 +34,8 @@ CLOSE_SECONDS = 10.0  # for the peer's Close after ours; what it has sent before
 # Of a stream nothing is gathered: these only end what can't be meant. Whoever reads the stream has
 # limits of its own; the longest packet of MQTT has a quarter of it.
 STREAM_FRAMES = FrameLimits(1 << 30, 1 << 30, 1 << 24)
-MAX_PINGS_PER_SECOND = 100  # each wants an answer, and goes past what a program counts as messages
+# Pings and pongs: each goes past what a program counts as messages, and a ping wants an answer.
+MAX_PINGS_PER_SECOND = 100
 # Answers to pings that the peer has not taken; 12 KiB. Who pings on and never reads is put out.
 MAX_PONGS_WAITING = 100
 
@@ -119,7 +122,7 @@ class ServerConnection:
         self._events: list[Event] = []
         self._gatherer = None if deliver else MessageGatherer()
         self._pongs_waiting = 0
-        self._pings = 0  # that came in the second that began then
+        self._pings = 0  # and pongs, that came in the second that began then
         self._pings_since = now
         self._heard = now
         self._paused = False
@@ -211,7 +214,7 @@ class ServerConnection:
         if size <= MAX_SENT_FRAME_BYTES:
             return self._send_frame(views, size, send) if size else 0
         taken = 0
-        for part in _cut(views):
+        for part in cut_payload(views, MAX_SENT_FRAME_BYTES):
             size = sum(map(len, part))
             count = self._send_frame(part, size, send)
             taken += count
@@ -305,8 +308,10 @@ class ServerConnection:
             self._last_close = bytes(payload[:2])
             self._step(_E.CLOSED_REMOTELY)
             self._report(CloseReceived(code, reason))
-        elif opcode == _PING and self.state is _S.OPEN:
-            self._count_ping()
+            return
+        self._count_ping()
+        if opcode == _PING and self.state is _S.OPEN:
+            self._count_pong()
             self._queue(_PONG, payload)
 
     def _part(self) -> None:
@@ -320,6 +325,8 @@ class ServerConnection:
         self._pings += 1
         if self._pings > MAX_PINGS_PER_SECOND:
             raise WebSocketError("too many pings in a second", CloseCode.POLICY_VIOLATION)
+
+    def _count_pong(self) -> None:
         if self._pongs_waiting >= MAX_PONGS_WAITING:
             # Some may have gone out while other things kept waiting.
             self._pongs_waiting = sum(view[0] == _PONG_BEGINNING for view in self._waiting)
@@ -385,16 +392,3 @@ class ServerConnection:
 
 def _discard(_payload: memoryview) -> None:
     """Nobody wants it any more."""
-
-
-def _cut(views: Sequence[memoryview]) -> Iterator[list[memoryview]]:
-    """The bytes of ``views`` in parts for one frame each."""
-    part: list[memoryview] = []
-    room = MAX_SENT_FRAME_BYTES
-    for view in views:
-        while len(view) > room:
-            yield [*part, view[:room]]
-            part, view, room = [], view[room:], MAX_SENT_FRAME_BYTES
-        part.append(view)
-        room -= len(view)
-    yield part

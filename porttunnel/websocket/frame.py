@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 
-from porttunnel.errors import ConfigurationError, WebSocketError
+from porttunnel.errors import WebSocketError
 from porttunnel.websocket.close import CloseCode
+from porttunnel.websocket.frame_limit import MAX_CONTROL_BYTES, FrameLimits
 from porttunnel.websocket.mask import MASK_BYTES, Unmask, UnmaskedCopy, unmask
 
-__all__ = ["MAX_CONTROL_BYTES", "FrameLimits", "FrameReader", "Opcode", "encode_head"]
+__all__ = ["FrameReader", "Opcode", "encode_head"]
 
-MAX_CONTROL_BYTES = 125  # of a control frame's payload; the standard's limit
-MAX_PAYLOAD_BYTES = 1 << 20  # of a message and of a frame, unless the program says otherwise
-MAX_FRAGMENTS = 4_096  # of a message: a frame of one byte costs as much to read as one of 100
+# In a row, with more to come after them: each costs as much to read as 100 bytes, and brings
+# nothing that whoever takes the bytes could count.
+MAX_EMPTY_FRAGMENTS = 100
 MAX_HEAD_BYTES = 14  # two bytes, eight of length, four of mask
 # From here on a payload is handed on by itself, where it lies: a copy would cost more.
 LONG_BYTES = 4_096
 WINDOW_BYTES = 65_536  # looked at in one piece; from twice as much on, a copy costs page faults
+# So much if little came of the last piece: then little is looked at twice.
+FIRST_WINDOW_BYTES = 2 * LONG_BYTES
+WINDOW_GROWTH = 4
 
 _FINAL = 0x80
 _RESERVED = 0x70
@@ -69,27 +72,6 @@ _CLOSE = int(Opcode.CLOSE)
 _OPCODES = frozenset(map(int, Opcode))
 
 
-@dataclass(frozen=True, slots=True)
-class FrameLimits:
-    """How much a client may send at a time; more ends the connection with 1009.
-
-    :ivar frame_bytes: of one frame's payload, at least 125.
-    :ivar message_bytes: of all fragments of a message together.
-    :ivar fragments: of one message.
-    :raises ConfigurationError: a limit is so low that nothing would work.
-    """
-
-    frame_bytes: int = MAX_PAYLOAD_BYTES
-    message_bytes: int = MAX_PAYLOAD_BYTES
-    fragments: int = MAX_FRAGMENTS
-
-    def __post_init__(self) -> None:
-        if self.frame_bytes < MAX_CONTROL_BYTES or self.message_bytes < MAX_CONTROL_BYTES:
-            raise ConfigurationError("a limit below 125 bytes forbids control frames: raise it")
-        if self.fragments < 1:
-            raise ConfigurationError("a message has at least one fragment: raise the limit")
-
-
 def encode_head(opcode: int, size: int) -> bytes:
     """The head of an unfragmented, unmasked frame with a payload of ``size`` bytes."""
     if size < _LENGTH_16:
@@ -117,6 +99,7 @@ class FrameReader:
 
     __slots__ = (
         "_control",
+        "_empty",
         "_final",
         "_fragments",
         "_head",
@@ -156,6 +139,7 @@ class FrameReader:
         self._message = _CONTINUATION  # the opcode of the message that has begun, if one has
         self._message_bytes = 0
         self._fragments = 0
+        self._empty = 0  # fragments in a row
 
     def pieces(self, data: memoryview) -> Iterator[tuple[int, bool, memoryview]]:
         """For messages: opcode, whether it ends here, and payload, one piece after the other.
@@ -196,8 +180,11 @@ class FrameReader:
         data = _writable(data)
         end = len(data)
         offset = 0
+        window = FIRST_WINDOW_BYTES
         while True:
-            whole, offset = self.take_whole(data, offset)
+            begun = offset
+            whole, offset = self.take_whole(data, offset, window)
+            window = min(WINDOW_BYTES, FIRST_WINDOW_BYTES + WINDOW_GROWTH * (offset - begun))
             if whole:
                 yield _BINARY, memoryview(whole)
             if offset == end:
@@ -216,20 +203,25 @@ class FrameReader:
             elif not self._gather(payload):
                 yield self._opcode, memoryview(self._control)
 
-    def take_whole(self, data: memoryview, offset: int = 0) -> tuple[bytearray, int]:
+    def take_whole(
+        self, data: memoryview, offset: int = 0, window: int = WINDOW_BYTES
+    ) -> tuple[bytearray, int]:
         """For a stream of bytes: the frames that follow, as long as each is a whole message of
         bytes, and not long.
 
         :param data: as with :meth:`runs`, which goes on with what is left.
         :param offset: where to begin.
+        :param window: bytes to look at, at most.
         :returns: their payloads, and where the frames that are left begin.
         """
         if self._inside or self._message or self._head:
             return bytearray(), offset
-        if len(data) - offset < _SMALL_HEAD_BYTES or data[offset + 1] == _MASKED | _LENGTH_64:
+        if len(data) - offset < _SMALL_HEAD_BYTES or data[offset] != _FINAL | _BINARY:
+            return bytearray(), offset
+        if data[offset + 1] == _MASKED | _LENGTH_64:
             return bytearray(), offset
         # Of bytes every step costs less than of a view.
-        raw = bytes(data[offset : offset + WINDOW_BYTES])
+        raw = bytes(data[offset : offset + window])
         copy = self._unmasked_copy
         end = len(raw)
         size = end - _SMALL_HEAD_BYTES
@@ -366,6 +358,14 @@ class FrameReader:
             self._message_bytes = self._fragments = 0
         self._message_bytes += size
         self._fragments += 1
+        if size:
+            self._empty = 0
+        elif not self._final:
+            self._empty += 1
+            if self._empty > MAX_EMPTY_FRAGMENTS:
+                raise WebSocketError(
+                    "too many empty fragments came in a row", CloseCode.POLICY_VIOLATION
+                )
 
     def _take_payload(self, data: memoryview, offset: int, stop: int) -> memoryview:
         """Unmask what has come of the payload."""

@@ -12,7 +12,7 @@ from porttunnel.websocket.event import (
     ConnectionFailed,
     TextReceived,
 )
-from porttunnel.websocket.frame import FrameLimits
+from porttunnel.websocket.frame_limit import FrameLimits
 from porttunnel.websocket.handshake import Accepted, Request, RequestReader, Terms, negotiate
 from porttunnel.websocket.state import ConnectionState
 from tests.fuzz.consume import FuzzedDataProvider, cut

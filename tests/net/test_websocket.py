@@ -36,7 +36,7 @@ from porttunnel.net.tls import pinned_context, server_context
 from porttunnel.net.websocket import WebSocketFactory, WebSocketResource
 from porttunnel.session.limit import ConnectionLimiter
 from porttunnel.websocket.connection import Limits
-from porttunnel.websocket.frame import FrameLimits
+from porttunnel.websocket.frame_limit import FrameLimits
 from porttunnel.websocket.handshake import Accepted, Refused, Terms
 from tests.websocket.client import Frame, frame, read_frames
 

@@ -23,7 +23,7 @@ from porttunnel.net.native_mask import unmask
 from porttunnel.net.websocket import WebSocketFactory, WebSocketResource
 from porttunnel.websocket.connection import Limits, ServerConnection
 from porttunnel.websocket.event import BytesReceived, CloseReceived, ConnectionFailed, TextReceived
-from porttunnel.websocket.frame import FrameLimits
+from porttunnel.websocket.frame_limit import FrameLimits
 from porttunnel.websocket.handshake import Accepted, Request, RequestReader, Terms, negotiate
 
 TERMS = Terms(subprotocols=("echo",), origins=frozenset({"https://example.org"}))

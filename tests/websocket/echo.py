@@ -10,7 +10,7 @@ from porttunnel.websocket.connection import (
     ServerConnection,
 )
 from porttunnel.websocket.event import BytesReceived, CloseReceived, ConnectionFailed, TextReceived
-from porttunnel.websocket.frame import FrameLimits
+from porttunnel.websocket.frame_limit import FrameLimits
 from porttunnel.websocket.state import ConnectionState
 from tests.websocket.client import Frame, frame, read_frames
 

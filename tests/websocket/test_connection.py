@@ -18,7 +18,8 @@ from porttunnel.websocket.connection import (
     ServerConnection,
 )
 from porttunnel.websocket.event import BytesReceived, CloseReceived, ConnectionFailed, TextReceived
-from porttunnel.websocket.frame import FrameLimits, Opcode
+from porttunnel.websocket.frame import Opcode
+from porttunnel.websocket.frame_limit import FrameLimits
 from porttunnel.websocket.mask import unmask
 from porttunnel.websocket.state import ConnectionState
 from tests.websocket.client import Frame, cuts, frame, read_frames
@@ -304,6 +305,19 @@ class TestPingsOfThePeer:
             assert receive(connection, frame(PING) * MAX_PINGS_PER_SECOND, second) == []
             assert taken(connection) == [Frame(0x8A, b"")] * MAX_PINGS_PER_SECOND
         self.refused(receive(connection, frame(PING), 3.4), "second")
+
+    def test_pongs_that_nobody_asked_for_count_too(self) -> None:
+        for sign in (PING, PONG):
+            connection = messages()
+            assert receive(connection, frame(PONG) * (MAX_PINGS_PER_SECOND - 1)) == []
+            assert receive(connection, frame(sign)) == []
+            self.refused(receive(connection, frame(PONG), 0.9), "second")
+
+    def test_also_after_our_close(self) -> None:
+        connection = messages()
+        connection.end(0.0)
+        assert receive(connection, frame(PING) * MAX_PINGS_PER_SECOND) == []
+        self.refused(receive(connection, frame(PING)), "second")
 
     def test_as_many_as_it_reads_the_answers_of(self) -> None:
         connection = messages()

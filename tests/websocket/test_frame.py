@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from porttunnel.errors import ConfigurationError, WebSocketError
+from porttunnel.errors import WebSocketError
 from porttunnel.websocket.frame import (
     LONG_BYTES,
-    MAX_CONTROL_BYTES,
+    MAX_EMPTY_FRAGMENTS,
     WINDOW_BYTES,
-    FrameLimits,
     FrameReader,
     Opcode,
     encode_head,
 )
+from porttunnel.websocket.frame_limit import FrameLimits
 from porttunnel.websocket.mask import unmask
 from tests.websocket.client import Frame, cuts, frame, read_frames
 
@@ -163,6 +163,25 @@ class TestWhatComesOut:
         assert whole == body(50) * (used // 56)
         assert merged(runs_of(byte_reader(), sent)) == [(BINARY, body(50) * count)]
 
+    def test_what_stands_between_others_is_not_looked_at_often(self) -> None:
+        lengths: list[int] = []
+
+        class Looked(FrameReader):
+            def take_whole(
+                self, data: memoryview, offset: int = 0, window: int = WINDOW_BYTES
+            ) -> tuple[bytearray, int]:
+                lengths.append(window)
+                return super().take_whole(data, offset, window)
+
+        reader = Looked(FrameLimits(), text=False)
+        sent = (frame(BINARY, b"a") + frame(PONG)) * 1_000
+        assert len(runs_of(reader, sent)) == 2_000
+        assert max(lengths) < 3 * LONG_BYTES
+        lengths.clear()
+        reader = Looked(FrameLimits(), text=False)
+        assert merged(runs_of(reader, frame(BINARY, body(50)) * 5_000))
+        assert max(lengths) == WINDOW_BYTES
+
     def test_a_copy_without_the_mask_may_be_made_by_another(self) -> None:
         taken: list[int] = []
 
@@ -256,7 +275,7 @@ def test_any_frames_cut_anywhere(frames: list[tuple[str, int, bytes]], at: list[
     ]
 
 
-PROTOCOL_ERROR, UNSUPPORTED, TOO_BIG = 1002, 1003, 1009
+PROTOCOL_ERROR, UNSUPPORTED, POLICY_VIOLATION, TOO_BIG = 1002, 1003, 1008, 1009
 FAULTS = {
     **{f"reserved bit {bits}": (frame(BINARY, reserved=bits), 1) for bits in range(1, 8)},
     **{f"opcode {code}": (frame(code), 1) for code in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15)},
@@ -365,13 +384,17 @@ class TestLimits:
             runs_of(reader, begin + more + more + end)
         assert raised.value.close_code == TOO_BIG
 
-    @pytest.mark.parametrize("name", ["frame_bytes", "message_bytes"])
-    def test_control_frames_are_always_allowed(self, name: str) -> None:
-        FrameLimits(**{name: MAX_CONTROL_BYTES})
-        with pytest.raises(ConfigurationError, match="125"):
-            FrameLimits(**{name: MAX_CONTROL_BYTES - 1})
-
-    def test_a_message_has_a_fragment(self) -> None:
-        FrameLimits(fragments=1)
-        with pytest.raises(ConfigurationError, match="fragment"):
-            FrameLimits(fragments=0)
+    def test_empty_fragments_in_a_row(self) -> None:
+        begin, more, end = (
+            frame(BINARY, final=False),
+            frame(CONTINUATION, final=False),
+            frame(CONTINUATION),
+        )
+        for fragments in (begin + more * (MAX_EMPTY_FRAGMENTS - 1) + end, (begin + end) * 100):
+            reader = byte_reader()
+            assert runs_of(reader, fragments) == []
+            with pytest.raises(WebSocketError, match="empty") as raised:
+                runs_of(reader, begin)
+            assert raised.value.close_code == POLICY_VIOLATION
+        filled = begin + frame(CONTINUATION, b"a")
+        assert merged(runs_of(byte_reader(), filled * 200)) == [(BINARY, b"a" * 200)]
