@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.task import LoopingCall
 
 from porttunnel import __version__
+from porttunnel.errors import MqttError
 from porttunnel.net.mqtt_broker import MQTTBrokerFactory
 
 __all__ = ["StatusPublisher"]
@@ -41,12 +42,16 @@ class StatusPublisher:
             self._loop.stop()
 
     def publish(self) -> None:
-        """Publish what has changed since the last time."""
+        """Publish what has changed since the last time, or had no room to be retained then."""
         for name, value in self._figures().items():
             text = str(value)
-            if self._told.get(name) != text:
-                self._told[name] = text
+            if self._told.get(name) == text:
+                continue
+            try:
                 self._factory.publish(f"{PREFIX}{name}", text.encode("ascii"), retain=True)
+            except MqttError:
+                continue  # others have filled the store: it is told when there is room
+            self._told[name] = text
 
     def _figures(self) -> dict[str, object]:
         broker = self._factory.broker

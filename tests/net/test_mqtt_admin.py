@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from porttunnel import __version__
+from porttunnel.errors import MqttError
 from porttunnel.mqtt.policy import AllowAll
 from porttunnel.net import mqtt_admin
 from porttunnel.net.mqtt_broker import MQTTBrokerFactory
@@ -74,10 +75,13 @@ class StatusTests(SynchronousTestCase):
         self.clock = Clock()
         self.factory = MQTTBrokerFactory(AllowAll(), reactor=self.clock)
         self.published: list[tuple[str, str]] = []
+        self.has_no_room = False
         publish: Callable[..., Any] = self.factory.publish
 
         def note(topic: str, payload: bytes, **options: Any) -> Any:
             self.assertTrue(options.pop("retain"))
+            if self.has_no_room and topic != f"{PREFIX}uptime":
+                raise MqttError("there is no room", 0x97)
             self.published.append((topic.removeprefix(PREFIX), payload.decode()))
             return publish(topic, payload, retain=True, **options)
 
@@ -100,6 +104,20 @@ class StatusTests(SynchronousTestCase):
         self.assertEqual(second["uptime"], "10 seconds")
         self.assertNotIn("version", second)
         self.assertNotIn("messages/received", second)
+
+    def test_what_there_is_no_room_for_is_told_later(self) -> None:
+        self.take()
+        self.factory.publish("other", b"x", retain=True)
+        self.take()
+        self.has_no_room = True
+        for _ in range(2):
+            self.clock.advance(10)
+            self.assertEqual(list(self.take()), ["uptime"])
+        self.has_no_room = False
+        self.clock.advance(10)
+        told = self.take()
+        self.assertEqual(told["uptime"], "30 seconds")
+        self.assertIn("retained messages/count", told)
 
     def test_says_nothing_once_stopped(self) -> None:
         self.take()
