@@ -2,7 +2,8 @@
 
 A rule is a filter. In it ``%u`` stands for the user name and ``%c`` for the client id, and ``%%``
 for a percent sign. A name that could reach beyond its place (with ``/``, ``+``, ``#``) fits in no
-rule. Source: MQTT 5.0, sections 4.7 and 4.8.2.
+rule, and one that would make topics of the server's own of it (with ``$`` at the beginning of the
+rule) not in that rule. Source: MQTT 5.0, sections 4.7 and 4.8.2.
 """
 
 from __future__ import annotations
@@ -100,8 +101,10 @@ def _filled(rules: tuple[str, ...], names: dict[str, str | None]) -> tuple[str, 
     for rule in rules:
         parts = [names.get(part, part) for part in _PLACE.split(rule)]
         known = [part for part in parts if part is not None]
-        if len(known) == len(parts):
-            filled.append("".join(known))
+        text = "".join(known)
+        is_own = text.startswith("$") and not rule.startswith("$")
+        if len(known) == len(parts) and not is_own:
+            filled.append(text)
     return tuple(filled)
 
 

@@ -62,6 +62,21 @@ def test_a_name_that_reaches_beyond_its_place_fits_in_no_rule(name: str | None) 
     assert client.allow_subscribe("all")
 
 
+def test_no_name_makes_a_topic_of_the_servers_own() -> None:
+    rules = TopicRules(
+        publish=["%u/%c", "a/%c"], subscribe=["%c/#", "%u%c/#", "a/%c/#", "$SYS/%u/#", "%u"]
+    )
+    client = rules.of_client(None, "$SYS")
+    assert not client.allow_subscribe("$SYS/#")
+    assert client.allow_subscribe("a/$SYS/#")
+    assert client.allow_publish("a/$SYS")
+    client = rules.of_client("$S", "YS")
+    assert not client.allow_subscribe("$SYS/#")
+    assert not client.allow_publish("$S/YS")
+    assert client.allow_subscribe("YS/#")
+    assert client.allow_subscribe("$SYS/$S/#")
+
+
 def test_a_name_is_not_looked_into() -> None:
     client = TopicRules(publish=["users/%u"]).of_client("%c", "phone")
     assert client.allow_publish("users/%c")
