@@ -18,7 +18,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from porttunnel.errors import ConfigurationError
-from porttunnel.keys.credentials import SALT_BYTES, hash_password, verify_password
+from porttunnel.keys.credentials import (
+    MAX_PASSWORD_ITERATIONS,
+    SALT_BYTES,
+    hash_password,
+    verify_password,
+)
 from porttunnel.mqtt.packet import Subscription
 from porttunnel.mqtt.policy import (
     Admission,
@@ -42,7 +47,7 @@ WRONG_PER_MINUTE = 20  # from one place: a few people who mistype, or one progra
 WRONG_PER_HOUR = 200
 WRONG_PER_SECOND_OVERALL = 50
 
-_HASH = re.compile(r"pbkdf2-sha256\$[1-9][0-9]{0,7}\$[0-9a-f]{32}\$[0-9a-f]{64}")
+_HASH = re.compile(r"pbkdf2-sha256\$([1-9][0-9]{0,7})\$[0-9a-f]{32}\$[0-9a-f]{64}")
 
 
 class UserPolicy(AllowAll):
@@ -152,7 +157,8 @@ class UserPolicy(AllowAll):
 
 
 def _check_hash(name: str, text: str) -> None:
-    if not _HASH.fullmatch(text):
+    found = _HASH.fullmatch(text)
+    if found is None or int(found[1]) > MAX_PASSWORD_ITERATIONS:
         raise ConfigurationError(
             f"the password of {name!r} is no hash; make one with: "
             "python -m porttunnel.services.broker_password"

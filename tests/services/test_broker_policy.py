@@ -189,13 +189,25 @@ class PolicyTests(SynchronousTestCase):
 
 @pytest.mark.parametrize(
     "text",
-    ["secret", "pbkdf2-sha256$x$y$z", HASH + "0", HASH.replace("$1$", "$0$"), HASH.upper()],
+    [
+        "secret",
+        "pbkdf2-sha256$x$y$z",
+        HASH + "0",
+        HASH.replace("$1$", "$0$"),
+        HASH.replace("$1$", "$10000001$"),
+        HASH.upper(),
+    ],
 )
 def test_a_password_that_is_no_hash_is_not_repeated(text: str) -> None:
     users = (UserSettings("anna", text),)
     with pytest.raises(ConfigurationError, match="broker_password") as caught:
         UserPolicy(BrokerSettings(users=users), maybeDeferred)
     assert text not in str(caught.value)
+
+
+def test_a_password_may_be_as_slow_to_look_at_as_it_can_be() -> None:
+    users = (UserSettings("anna", HASH.replace("$1$", "$10000000$")),)
+    assert UserPolicy(BrokerSettings(users=users), maybeDeferred)
 
 
 def test_a_rule_that_is_none_is_named() -> None:
