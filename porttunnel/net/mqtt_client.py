@@ -103,13 +103,14 @@ class MQTTClient:
     # Life
 
     def start(self) -> None:
-        """Connect, and go on trying until it is stopped or refused for good.
+        """Connect, and go on trying until it is stopped or refused for good; once is enough.
 
         :raises MessagingError: it was.
         """
         if self._stopped is not None:
             raise self._stopped
-        self._reconnector.begin()
+        if self._driver.carrier is None:
+            self._reconnector.begin()
 
     async def stop(self, patience_seconds: float = STOP_SECONDS) -> None:
         """Say goodbye, and fail with ``ClientStopped`` what is not done.
@@ -278,6 +279,8 @@ class MQTTClient:
             asked.callback(Failure(result) if isinstance(result, Exception) else result)
 
     def _give_out(self, message: event.MessageReceived) -> None:
+        if self._stopped is not None:
+            return
         try:
             waits = self._on_message(message)
         except Exception:
@@ -337,13 +340,11 @@ class MQTTClient:
         self._core.disconnect()
         self._core.abandon(error)
         self._driver.close()
-        for waiting in (
-            self._waiting_for_room,
-            self._waiting_for_connection,
-            self._waiting_for_idle,
-            self._waiting_for_end,
-        ):
-            _fire(waiting, Failure(error))
+        # Who stops it wants no more than that it has ended.
+        _fire(self._waiting_for_idle)
+        _fire(self._waiting_for_room, Failure(error))
+        _fire(self._waiting_for_connection, Failure(error))
+        _fire(self._waiting_for_end, Failure(error))
 
 
 class MQTTClientService(Service):

@@ -288,6 +288,19 @@ class ConnectionTests(ClientTestCase):
         self.successResultOf(client.when_connected())
         self.assertEqual(self.events, [Connected(False, "ours", EMPTY)])
 
+    def test_to_start_again_changes_nothing(self) -> None:
+        client = self.make_client()
+        client.start()
+        client.start()
+        self.clock.advance(1)
+        client.start()
+        self.line.accept()
+        client.start()
+        self.clock.advance(MAX_DELAY_SECONDS)
+        self.assertTrue(client.is_connected)
+        self.assertEqual(len(self.connector.lines), 1)
+        self.stop()
+
     def test_tries_until_somebody_is_there(self) -> None:
         self.connector.reachable = False
         self.make_client().start()
@@ -438,6 +451,37 @@ class StoppingTests(ClientTestCase):
         self.assertEqual(self.sent(), [Disconnect()])
         self.line.lose()
         self.successResultOf(stopping)
+
+    def test_a_broker_that_ends_it_for_good_in_between_is_no_fault_of_stopping(self) -> None:
+        client = self.start()
+        undone = client.publish("a", b"", qos=1)
+        stopping = self.run_coroutine(client.stop(5.0))
+        self.line.answer(Disconnect(ReasonCode.SESSION_TAKEN_OVER))
+        self.failureResultOf(undone, BrokerRefused)
+        self.line.lose()
+        self.successResultOf(stopping)
+
+    def test_twice_at_once_ends_with_the_less_patient_one(self) -> None:
+        client = self.start()
+        undone = client.publish("a", b"", qos=1)
+        stopping = [self.run_coroutine(client.stop(seconds)) for seconds in (5.0, 0)]
+        self.failureResultOf(undone, ClientStopped)
+        self.line.lose()
+        for one in stopping:
+            self.successResultOf(one)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_no_message_is_given_out_after_it(self) -> None:
+        def stop_at_the_first(message: MessageReceived) -> None:
+            self.messages.append(message)
+            stopping.append(self.run_coroutine(self.client.stop(0)))
+
+        stopping: list[Deferred[Any]] = []
+        self.start(on_message=stop_at_the_first)
+        self.line.answer(Publish("a", b"1"), Publish("a", b"2", 1, packet_id=7))
+        self.line.lose()
+        self.assertEqual([message.payload for message in self.messages], [b"1"])
+        self.successResultOf(stopping[0])
 
     def test_can_stop_before_there_is_a_connection(self) -> None:
         self.connector.reachable = False
