@@ -150,12 +150,16 @@ class MQTTBrokerFactory(Factory):
         seconds: float = 0.0,
         reason: ReasonCode = ReasonCode.SERVER_SHUTTING_DOWN,
         server_reference: str | None = None,
+        with_wills: bool = True,
     ) -> None:
         """Take nobody any more, send all away, and return when they are gone.
+
+        Those who do not go within 15 seconds are aborted.
 
         :param seconds: over which they are spread.
         :param reason: what they are told: 0x8B, or 0x9C with another server.
         :param server_reference: that one.
+        :param with_wills: whether wills are published; not if the clients go on elsewhere.
         """
         self.draining = True
         self.broker.drain(
@@ -163,6 +167,7 @@ class MQTTBrokerFactory(Factory):
             seconds=seconds,
             reason=reason,
             server_reference=server_reference,
+            with_wills=with_wills,
         )
         for link in tuple(self.links):
             link.abort_if_silent()
@@ -177,6 +182,8 @@ class MQTTBrokerFactory(Factory):
     def _give_up_waiting(self, *_: object) -> None:
         self._all_gone = None
         self._log.warn("{count} connections could not be closed", count=len(self.links))
+        for link in tuple(self.links):
+            link.abort()  # nothing else would: there are no deadlines from now on
 
     # What links need
 

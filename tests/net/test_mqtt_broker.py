@@ -464,8 +464,27 @@ class DrainTests(BrokerTestCase):
         client.lose = lambda: None  # type: ignore[method-assign]  # a transport that hangs
         draining = self.start(self.factory.drain(seconds=1.0))
         self.pass_time(1.0 + LAST_SECONDS)
-        self.assertEqual(client.calls, ["end", "abort"])
+        self.assertEqual(client.calls, ["end", "abort", "abort"])
         self.successResultOf(draining)
+
+    def test_nor_who_came_last(self) -> None:
+        client = self.client()
+        client.lose = lambda: None  # type: ignore[method-assign]  # a transport that hangs
+        draining = self.start(self.factory.drain())
+        self.pass_time(LAST_SECONDS - LOOK_SECONDS + 1)
+        late = self.peer()  # of a listener that is not closed yet
+        self.pass_time(LOOK_SECONDS - 1)
+        self.successResultOf(draining)
+        self.assertEqual(late.calls, ["abort"])
+
+    def test_wills_are_published_unless_somebody_goes_on_elsewhere(self) -> None:
+        for with_wills, expected in ((True, 1), (False, 0)):
+            self.factory = self.make()
+            client = self.client(will=Will("gone", b"x", retain=True))
+            draining = self.start(self.factory.drain(with_wills=with_wills))
+            client.lose()
+            self.successResultOf(draining)
+            self.assertEqual(self.factory.broker.retained_count, expected)
 
     def test_nobody_is_let_in_any_more(self) -> None:
         silent = self.peer()
