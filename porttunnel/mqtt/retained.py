@@ -53,6 +53,13 @@ class _Node:
         self.message: Message | None = None
         self.number = 0
 
+    def current(self, number: int, now: float) -> Message | None:
+        """The message here if it may be passed on; see :meth:`RetainedStore.look_for`."""
+        message = self.message
+        if message is None or self.number > number or message.has_expired(now):
+            return None
+        return message
+
     def add(self, name: str) -> _Node:
         """A new child."""
         place = self.ordered[-1].place + 1 if self.ordered else 0
@@ -162,7 +169,7 @@ class RetainedStore:
         """The messages for a subscription, looked for one by one as they are asked for.
 
         Between two of them may lie any time, and any change: what is kept or removed meanwhile is
-        not found.
+        not found. Meanwhile no message is held.
 
         :param pattern: a valid filter, without ``$share`` and group.
         :param number: as of when the subscription was made: later ones have come to it otherwise.
@@ -186,16 +193,10 @@ class RetainedStore:
             below = levels[depth] if depth < len(levels) else None
             if below is not None and child.children:
                 cursors.append(_Cursor(child, depth))
-            message = child.message
-            if (
-                message is None
-                or (below is not None and below != "#")
-                or child.number > number
-                or message.has_expired(now)
-            ):
-                yield None
+            if below is None or below == "#":
+                yield child.current(number, now)
             else:
-                yield message
+                yield None
 
     def _find(self, levels: list[str]) -> _Node | None:
         node = self._root

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from porttunnel.errors import MqttError
 from porttunnel.mqtt.exchange import Exchange
-from porttunnel.mqtt.message import Delivery, deliver_as
+from porttunnel.mqtt.message import Delivery, Message, deliver_as
 from porttunnel.mqtt.packet import RetainHandling, Subscribe, Subscription, Unsubscribe
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.session import HeldSubscription, Session
@@ -38,24 +38,38 @@ class RetainedOrder:
 
     def send(self, exchange: Exchange, now: float) -> None:
         """Let the session send them as there is room."""
-        self._interest.subscriber.deliver_retained(self._deliveries(exchange), now)
+        steps = exchange.retained.look_for(self._pattern, self._number, now)
+        deliveries = _Deliveries(exchange, self._interest, steps)
+        self._interest.subscriber.deliver_retained(deliveries, now)
 
-    def _deliveries(self, exchange: Exchange) -> Iterator[Delivery | None]:
-        """They; None when too much was looked at for the moment."""
-        interest = self._interest
+
+class _Deliveries(Iterator[Delivery | None]):
+    """Makes deliveries of retained messages as they are found; None: it goes on looking later.
+
+    No generator: that would hold the last message as long as nobody asks for another.
+    """
+
+    __slots__ = ("_exchange", "_interest", "_steps")
+
+    def __init__(
+        self, exchange: Exchange, interest: Interest[Session], steps: Iterator[Message | None]
+    ) -> None:
+        self._exchange = exchange
+        self._interest = interest
+        self._steps = steps
+
+    def __next__(self) -> Delivery | None:
+        exchange, interest = self._exchange, self._interest
         session = interest.subscriber
-        client = session.client
-        take_step = exchange.search.take_step
-        identifiers = () if interest.identifier is None else (interest.identifier,)
-        for message in exchange.retained.look_for(self._pattern, self._number, exchange.now):
-            while not take_step(session):
-                yield None
+        while exchange.search.take_step(session):
+            message = next(self._steps)
             if message is None:
                 continue
-            seen = exchange.routes.seen(client, message.topic)
+            seen = exchange.routes.seen(session.client, message.topic)
             if seen is not None:
-                qos = min(message.qos, interest.qos)
-                yield deliver_as(message, qos, True, seen, identifiers)
+                identifiers = () if interest.identifier is None else (interest.identifier,)
+                return deliver_as(message, min(message.qos, interest.qos), True, seen, identifiers)
+        return None
 
 
 def subscribe(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -232,6 +233,18 @@ class TestRetained:
         assert client.payloads() == []
         client.broker.handle_timeout(0.0)
         assert client.payloads() == [b"0", b"1", b"2"]
+
+    def test_what_is_replaced_while_others_wait_is_gone(self) -> None:
+        client = client_of(max_outbox_bytes=100)
+        payload = bytes(1_000)
+        kept = sys.getrefcount(payload)
+        for topic in "abc":
+            client.broker.publish(topic, payload, 0.0, retain=True)
+        client.send(Subscribe(1, (Subscription("#"),)))
+        for topic in "abc":
+            client.broker.publish(topic, b"new", 0.0, retain=True)
+        client.core.discard()  # what waits to be sent is another matter
+        assert sys.getrefcount(payload) == kept
 
     def test_are_seen_as_other_topics(self) -> None:
         client = client_of(Picky())
