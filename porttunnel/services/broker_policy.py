@@ -45,6 +45,8 @@ MAX_LOOKED_AT = 500  # at a time, in all: five seconds of waiting
 MAX_LOOKED_AT_PER_PREFIX = 50  # at a time, from one place
 WRONG_PER_MINUTE = 20  # from one place: a few people who mistype, or one program that repeats it
 WRONG_PER_HOUR = 200
+# From all places together; beyond it, those wait that have had a wrong one. Others don't: else who
+# guesses from many places would keep everybody out.
 WRONG_PER_SECOND_OVERALL = 50
 
 _HASH = re.compile(r"pbkdf2-sha256\$([1-9][0-9]{0,7})\$[0-9a-f]{32}\$[0-9a-f]{64}")
@@ -108,7 +110,7 @@ class UserPolicy(AllowAll):
         if (
             self._looked_at.total() >= MAX_LOOKED_AT
             or self._looked_at[prefix] >= MAX_LOOKED_AT_PER_PREFIX
-            or not self._wrong.allows(prefix, now)
+            or (self._wrong.knows(prefix, now) and not self._wrong.allows(prefix, now))
         ):
             return Refusal(reason=ReasonCode.SERVER_BUSY)
         self._looked_at[prefix] += 1

@@ -107,6 +107,11 @@ class RateLimiter:
         """Whether it may happen now, for this prefix."""
         return self.wait_seconds(prefix, now) == 0.0
 
+    def knows(self, prefix: str, now: float) -> bool:
+        """Whether it has happened within an hour, for this prefix."""
+        times = self._counted.get(prefix)
+        return times is not None and now - times[-1] < _HOUR
+
     def wait_seconds(self, prefix: str, now: float) -> float:
         """How long it may not happen, for this prefix, if nothing is counted meanwhile; or 0."""
         times = self._counted.get(prefix, ())

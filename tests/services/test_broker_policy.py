@@ -110,6 +110,19 @@ class PolicyTests(SynchronousTestCase):
         self.now += 60
         self.assertIsInstance(self.attempt(policy), Admission)
 
+    def test_who_guesses_from_many_places_keeps_nobody_else_out(self) -> None:
+        policy = self.policy()
+        places = [f"198.51.100.{number}" for number in range(100)]
+        for place in places:
+            self.attempt(policy, password=b"wrong", peer=place)
+        for name in ("anna", "nobody"):
+            again = self.attempt(policy, name, password=b"wrong", peer=places[0])
+            self.assertEqual(again.reason, ReasonCode.SERVER_BUSY)
+        self.assertIsInstance(self.attempt(policy), Admission)
+        self.now += 1
+        again = self.attempt(policy, password=b"wrong", peer=places[0])
+        self.assertEqual(again.reason, ReasonCode.BAD_USER_NAME_OR_PASSWORD)
+
     def test_passwords_that_are_being_looked_at_are_bounded(self) -> None:
         policy = self.policy()
         self.waits = True

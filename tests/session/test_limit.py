@@ -49,6 +49,15 @@ def make(per_minute: int = 5, per_hour: int = 20, **others: int) -> RateLimiter:
     return RateLimiter(per_minute=per_minute, per_hour=per_hour, **settings)
 
 
+def test_a_prefix_is_known_for_an_hour() -> None:
+    limiter = make()
+    assert not limiter.knows("a", 0.0)
+    happen(limiter, "a", 0.0)
+    assert limiter.knows("a", 3_599.0)
+    assert not limiter.knows("a", 3_600.0)
+    assert not limiter.knows("b", 0.0)
+
+
 def test_five_failures_a_minute() -> None:
     limiter = RateLimiter.for_join_failures()
     happen(limiter, "a", 0.0, 10.0, 20.0, 30.0, 40.0)
