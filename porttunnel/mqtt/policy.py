@@ -101,6 +101,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """What the whole broker may take, and what a stranger may, before anybody knows who it is.
 
     :ivar max_connections: at a time, those that have not yet said who they are included.
+    :ivar max_connections_per_prefix: at a time, from one IPv4 address or one IPv6 /64, except this
+        machine's own. For the shell, which knows addresses: the core does not look at it.
     :ivar max_sessions: with and without a connection.
     :ivar max_queued_bytes: QoS 1 and 2 messages of all sessions together.
     :ivar max_retained_bytes: all retained messages.
@@ -114,6 +116,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     max_connections: int = 20_000
+    max_connections_per_prefix: int = 64
     max_sessions: int = 50_000
     max_queued_bytes: int = 256 * _MIB
     max_retained_bytes: int = 64 * _MIB
@@ -232,7 +235,7 @@ class Policy(Protocol):
 
     @property
     def bounds(self) -> Bounds:
-        """What the whole broker may take; asked for once."""
+        """What the whole broker may take; asked for at its beginning."""
 
     def authenticate(self, attempt: Attempt, now: float) -> Decision | None:
         """Who is this? None: :meth:`Attempt.answer` will be called, in time."""

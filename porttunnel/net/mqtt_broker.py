@@ -27,8 +27,10 @@ from porttunnel.net.carriers.protocol import CarrierProtocol
 from porttunnel.net.carriers.watch import watch_for
 from porttunnel.net.deadline import Deadlines
 from porttunnel.net.mqtt_link import MQTTLink
+from porttunnel.net.server_address import is_loopback
 from porttunnel.net.turn_batch import TurnBatch
 from porttunnel.net.websocket import WebSocketFactory, WebSocketResource
+from porttunnel.session.limit import ConnectionLimiter, prefix_of
 from porttunnel.websocket.handshake import Accepted, Refused, Terms
 
 __all__ = ["SUBPROTOCOL", "MQTTBrokerFactory"]
@@ -71,6 +73,11 @@ class MQTTBrokerFactory(Factory):
         self.seconds: Callable[[], float] = reactor.seconds
         self.broker = Broker(policy, reactor.seconds())
         self.links: set[MQTTLink] = set()
+        bounds = policy.bounds
+        self._places = ConnectionLimiter(
+            per_prefix=bounds.max_connections_per_prefix, overall=bounds.max_connections
+        )
+        self._place_of: dict[MQTTLink, str] = {}
         self.draining = False
         self.due = inf  # of the broker's own deadline
         self._deadlines = Deadlines(reactor)
@@ -189,8 +196,15 @@ class MQTTBrokerFactory(Factory):
 
     def accept(self, link: MQTTLink, peer: str) -> ServerConnection:
         spare = f"auto{token_hex(CLIENT_ID_BYTES)}"
-        core = self.broker.accept(self._reactor.seconds(), spare_client_id=spare, peer=peer)
+        now = self._reactor.seconds()
+        core = self.broker.accept(now, spare_client_id=spare, peer=peer)
         core.shell = link
+        place = prefix_of(peer)
+        if not _is_own(peer, place) and not core.is_closed:
+            if self._places.connection_made(place):
+                self._place_of[link] = place
+            else:
+                core.cut(ReasonCode.SERVER_BUSY, now)
         return core
 
     def expect(self, link: MQTTLink, due: float) -> None:
@@ -199,6 +213,9 @@ class MQTTBrokerFactory(Factory):
     def link_gone(self, link: MQTTLink) -> None:
         self.links.discard(link)
         self._deadlines.forget(link)
+        place = self._place_of.pop(link, None)
+        if place is not None:
+            self._places.connection_lost(place)
         if self._all_gone is not None and not self.links:
             gone, self._all_gone = self._all_gone, None
             gone.callback(None)
@@ -235,6 +252,11 @@ class MQTTBrokerFactory(Factory):
         due = broker.next_deadline()
         if due is not None:
             self._deadlines.expect(self, due)
+
+
+def _is_own(peer: str, place: str) -> bool:
+    """Whether somebody comes from this machine, where a proxy may stand or a whole test."""
+    return not peer or is_loopback(peer) or is_loopback(place)
 
 
 def _terms(path: str | None, origins: Iterable[str] | None) -> Terms:

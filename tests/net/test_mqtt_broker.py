@@ -229,6 +229,39 @@ class MessageTests(BrokerTestCase):
 class PeerTests(BrokerTestCase):
     """Who it is that comes."""
 
+    def reasons(self, *hosts: str) -> list[bool]:
+        """Whether each of those who come from there is let in."""
+        peers = [self.peer(peer=IPv4Address("TCP", host, 1)) for host in hosts]
+        self.came = peers
+        for number, peer in enumerate(peers):
+            peer.say(Connect(Version.V5, f"c{number}"))
+        return [any(isinstance(packet, Connack) for packet in peer.heard()) for peer in peers]
+
+    def test_one_place_has_so_many_connections_at_most(self) -> None:
+        self.factory = self.make(AllowAll(None, Bounds(max_connections_per_prefix=2)))
+        one, other = "2001:db8:1:2::1", "2001:db8:1:2:3::4"
+        self.assertEqual(self.reasons(one, other, one, "192.0.2.1"), [True, True, False, True])
+        self.assertEqual(self.came[2].calls, ["end"])
+        self.came[2].lose()
+        self.assertEqual(self.reasons(other), [False])
+        self.came[0].lose()
+        self.factory = self.make(AllowAll(None, Bounds(max_connections_per_prefix=1)))
+        self.assertEqual(self.reasons(one, other), [True, False])
+        self.came[0].lose()
+        self.assertEqual(self.reasons(other, one), [True, False])
+
+    def test_but_not_this_machine(self) -> None:
+        self.factory = self.make(AllowAll(None, Bounds(max_connections_per_prefix=1)))
+        hosts = ("127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1", "")
+        self.assertEqual(self.reasons(*hosts, *hosts), [True] * 10)
+
+    def test_who_is_refused_as_one_of_all_is_not_counted_as_a_places(self) -> None:
+        self.factory = self.make(AllowAll(None, Bounds(max_connections=1)))
+        self.assertEqual(self.reasons("192.0.2.1", "192.0.2.2"), [True, False])
+        self.came[1].lose()
+        self.came[0].lose()
+        self.assertEqual(self.reasons("192.0.2.2"), [True])
+
     policy = LaterPolicy()
 
     def test_the_policy_is_told_where_a_client_comes_from_and_may_answer_later(self) -> None:

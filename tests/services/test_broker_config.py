@@ -68,6 +68,7 @@ def test_the_file_says_everything(tmp_path: Path) -> None:
         retain_available = false
         [limits]
         max_connections = 10
+        max_connections_per_prefix = 5
         """,
     )
     assert settings == BrokerSettings(
@@ -88,7 +89,7 @@ def test_the_file_says_everything(tmp_path: Path) -> None:
             slow_consumer=SlowConsumer.CUT,
             retain_available=False,
         ),
-        limits=Bounds(max_connections=10),
+        limits=Bounds(max_connections=10, max_connections_per_prefix=5),
     )
     assert not settings.has_admin
     assert not settings.is_open
