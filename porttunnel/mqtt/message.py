@@ -30,10 +30,12 @@ __all__ = [
 ]
 
 MESSAGE_BYTES = 500  # a message in memory besides its topic, payload and properties, about
-SHARED_BYTES = 4_096  # a payload from this size on is not copied; nor kept, what was made of it
+SHARED_BYTES = 4_096  # topic and payload; from this size on the payload is not copied
+MAX_KEPT_TOPIC = 1_024  # characters; what stands before a payload is made anew with a longer one
 PROPERTY_BYTES = 150  # each user property in memory besides its text, about
 
 _PUBLISH = PacketType.PUBLISH << 4
+_WITHOUT_PAYLOAD = 1 << 12  # among the keys of what is made once
 
 
 class Message:
@@ -48,6 +50,7 @@ class Message:
     :param encoded: their bytes, if they are known.
     :param expires_at: seconds, monotonic, or None.
     :ivar cost: bytes in memory, about.
+    :ivar is_large: its payload is not copied into packets.
     """
 
     __slots__ = (
@@ -55,6 +58,7 @@ class Message:
         "_parts",
         "cost",
         "expires_at",
+        "is_large",
         "payload",
         "properties",
         "qos",
@@ -80,8 +84,9 @@ class Message:
         self.properties = properties
         self.expires_at = expires_at
         size = len(topic) + len(payload)
+        self.is_large = is_large = size >= SHARED_BYTES
         # A small one stands in its packet a second time.
-        self.cost = MESSAGE_BYTES + (size if size >= SHARED_BYTES else 2 * size)
+        self.cost = MESSAGE_BYTES + (size if is_large else 2 * size)
         self._parts: dict[int, tuple[bytes, bytes]] = {}
         self._encoded = encoded
         if properties is not EMPTY:
@@ -95,13 +100,14 @@ class Message:
 
     def remember(self, version: Version, qos: int, parts: tuple[bytes, bytes]) -> None:
         """Take over what :meth:`parts` would make, from the packet that the message came in."""
-        if self._is_small:
+        if not self.is_large:
             self._parts[version << 8 | qos << 1] = parts
 
     def packet(self, version: Version, *, retain: bool) -> bytes:
-        """The PUBLISH with QoS 0 of a small message, shared by all who get it as it is.
+        """The PUBLISH with QoS 0, shared by all who get it as it is.
 
-        It is made once, but each time with RETAIN: most of those go to one subscriber only.
+        It is made once, but each time with RETAIN, as most of those go to one subscriber only, and
+        for a large message that somebody may keep.
         """
         key = version << 8 | retain
         made = self._parts.get(key)
@@ -110,7 +116,7 @@ class Message:
                 _PUBLISH | retain, self.topic.encode(), 0, self._block(version), self.payload
             )
             made = (whole, b"")
-            if not retain and self._is_small:
+            if not retain and not (self.is_large and self.qos):
                 self._parts[key] = made
         return made[0]
 
@@ -125,23 +131,28 @@ class Message:
             made = publish_parts(
                 _PUBLISH | flags, self.topic.encode(), self._block(version), self.payload
             )
-            if not retain and self._is_small:
+            if not retain and not self.is_large:
                 self._parts[version << 8 | flags] = made
         return made
 
-    def beginning(self, version: Version, flags: int, packet_id: int) -> bytes:
-        """The PUBLISH without its payload, which stands behind it.
+    def beginning(self, version: Version, qos: int, *, retain: bool) -> tuple[bytes, bytes]:
+        """The PUBLISH of a large message, without the payload behind it: before and behind the
+        packet identifier; with QoS 0 all is before it.
 
-        :param flags: the lower half of its first byte.
-        :param packet_id: 0 with QoS 0.
+        It is made as often as :meth:`packet`.
         """
-        return publish_beginning(
-            _PUBLISH | flags,
-            self.topic.encode(),
-            packet_id,
-            self._block(version),
-            len(self.payload),
-        )
+        flags = qos << 1 | retain
+        key = _WITHOUT_PAYLOAD | version << 8 | flags
+        made = self._parts.get(key)
+        if made is None:
+            before, behind = made = publish_beginning(
+                _PUBLISH | flags, self.topic.encode(), self._block(version), len(self.payload)
+            )
+            if not qos:
+                made = (before + behind, b"")
+            if not retain and len(self.topic) <= MAX_KEPT_TOPIC:
+                self._parts[key] = made
+        return made
 
     def without_packets(self) -> Message:
         """The same message, as long as it was not sent to anybody: to be kept."""
@@ -158,11 +169,7 @@ class Message:
     @property
     def bare_cost(self) -> int:
         """Likewise, as long as no packet is made of it."""
-        return self.cost - (len(self.topic) + len(self.payload) if self._is_small else 0)
-
-    @property
-    def _is_small(self) -> bool:
-        return len(self.topic) + len(self.payload) < SHARED_BYTES
+        return self.cost - (0 if self.is_large else len(self.topic) + len(self.payload))
 
     def _block(self, version: Version) -> bytes | None:
         return None if version == Version.V3_1_1 else self._encoded or b""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from porttunnel.mqtt.message import SHARED_BYTES, Delivery
 from porttunnel.mqtt.outbox import Outbox
-from porttunnel.mqtt.publish import FLAG_DUP, FLAG_RETAIN
+from porttunnel.mqtt.publish import FLAG_DUP
 
 __all__ = ["SHARED_BYTES", "send_parts", "send_publication"]
 
@@ -21,14 +21,16 @@ def send_publication(
     :param dup: whether it is sent again.
     :returns: whether the client takes packets that large; if not, nothing was sent.
     """
+    message = delivery.message
     if outbox.aliases is not None or delivery.is_special:
         packet = _encode(outbox, delivery, packet_id, now, dup=dup)
     elif packet_id:
         return send_parts(outbox, delivery, packet_id, dup=dup)
-    elif len(delivery.message.payload) >= SHARED_BYTES:
+    elif message.is_large and (message.qos or delivery.retain):
+        # Others nobody keeps, so their packets may be made whole.
         return _send_large(outbox, delivery, packet_id, dup=dup)
     else:
-        packet = delivery.message.packet(outbox.version, retain=delivery.retain)
+        packet = message.packet(outbox.version, retain=delivery.retain)
     if len(packet) > outbox.packet_limit:
         return False
     outbox.send(packet)
@@ -43,7 +45,7 @@ def send_parts(outbox: Outbox, delivery: Delivery, packet_id: int, *, dup: bool 
     :param packet_id: not 0.
     """
     message = delivery.message
-    if len(message.payload) >= SHARED_BYTES:
+    if message.is_large:
         return _send_large(outbox, delivery, packet_id, dup=dup)
     head, tail = message.parts(outbox.version, delivery.qos, retain=delivery.retain)
     size = len(head) + 2 + len(tail)
@@ -61,8 +63,10 @@ def send_parts(outbox: Outbox, delivery: Delivery, packet_id: int, *, dup: bool 
 def _send_large(outbox: Outbox, delivery: Delivery, packet_id: int, *, dup: bool) -> bool:
     """One whose payload is not copied."""
     message = delivery.message
-    flags = delivery.qos << 1 | (FLAG_RETAIN if delivery.retain else 0) | (FLAG_DUP if dup else 0)
-    beginning = message.beginning(outbox.version, flags, packet_id)
+    head, block = message.beginning(outbox.version, delivery.qos, retain=delivery.retain)
+    if dup:
+        head = bytes((head[0] | FLAG_DUP,)) + head[1:]
+    beginning = head + packet_id.to_bytes(2, "big") + block if packet_id else head
     size = len(beginning) + len(message.payload)
     if size > outbox.packet_limit:
         return False

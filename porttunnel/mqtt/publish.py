@@ -151,19 +151,20 @@ def join_publish(
 def publish_beginning(
     first_byte: int,
     topic: bytes,
-    packet_id: int,
     properties: bytes | memoryview | None,
     payload_bytes: int,
-) -> bytes:
+) -> tuple[bytes, bytes]:
     """What stands before the payload of a PUBLISH, for one that is too large to be copied.
 
     The arguments are those of :func:`join_publish`, of the payload only its size.
 
+    :returns: what comes before the packet identifier, and what behind it; with QoS 0, which has
+        none, both follow each other.
     :raises LocalProtocolError: longer than MQTT's lengths can say.
     """
-    identifier = packet_id.to_bytes(2, "big") if packet_id else b""
-    head, block = _head(first_byte, topic, properties, len(identifier) + payload_bytes)
-    return b"".join((head, topic, identifier, block))
+    rest_bytes = payload_bytes + 2 if first_byte & _QOS_BITS else payload_bytes
+    head, block = _head(first_byte, topic, properties, rest_bytes)
+    return head + topic, block
 
 
 def publish_parts(

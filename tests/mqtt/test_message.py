@@ -6,6 +6,7 @@ import pytest
 
 from porttunnel.mqtt.decode import decode
 from porttunnel.mqtt.message import (
+    MAX_KEPT_TOPIC,
     MESSAGE_BYTES,
     SHARED_BYTES,
     Delivery,
@@ -70,6 +71,8 @@ def test_of_a_large_message_no_packets_are_kept(size: int) -> None:
     is_kept = not size
     assert (message.packet(V5, retain=False) is packet) is is_kept
     assert (message.parts(V5, 1, retain=False) is parts) is is_kept
+    fleeting = Message("a", bytes(size), 0)
+    assert fleeting.packet(V5, retain=False) is fleeting.packet(V5, retain=False)
     other = Message("a", bytes(size), 1)
     other.remember(V5, 1, parts)
     assert (other.parts(V5, 1, retain=False) is parts) is is_kept
@@ -78,13 +81,21 @@ def test_of_a_large_message_no_packets_are_kept(size: int) -> None:
 
 
 @pytest.mark.parametrize("version", [V3, V5])
-def test_the_beginning_stands_before_the_payload(version: Version) -> None:
-    message = make_message("a/ä", b"payload", 2, True, FULL, now=0.0)
-    assert message.beginning(version, 1, 0) + b"payload" == message.packet(version, retain=True)
-    for qos in (1, 2):
-        head, tail = message.parts(version, qos, retain=False)
-        whole = head + b"\1\2" + tail
-        assert message.beginning(version, qos << 1, 258) + b"payload" == whole
+@pytest.mark.parametrize("retain", [False, True])
+@pytest.mark.parametrize("topic", ["a/ä", "a" * (MAX_KEPT_TOPIC + 1)])
+def test_the_beginning_stands_before_the_payload(
+    version: Version, retain: bool, topic: str
+) -> None:
+    message = make_message(topic, b"payload", 2, True, FULL, now=0.0)
+    is_kept = not retain and len(topic) < MAX_KEPT_TOPIC
+    for qos in (0, 1, 2):
+        before, behind = made = message.beginning(version, qos, retain=retain)
+        assert (message.beginning(version, qos, retain=retain) is made) is is_kept
+        if qos:
+            head, tail = message.parts(version, qos, retain=retain)
+            assert (before, behind + b"payload") == (head, tail)
+        else:
+            assert before + b"payload" == message.packet(version, retain=retain)
 
 
 def test_one_without_packets_is_the_same() -> None:

@@ -164,10 +164,9 @@ def test_what_was_put_together_is_taken_apart(
     assert whole[0] == first_byte
     expected = (topic, packet_id if has_id else 0, block or b"", payload)
     assert split(first_byte, whole[start:], version) == expected
-    beginning = publish_beginning(
-        first_byte, topic, packet_id if has_id else 0, block, len(payload)
-    )
-    assert beginning + payload == whole
+    before, behind = publish_beginning(first_byte, topic, block, len(payload))
+    identifier = packet_id.to_bytes(2, "big") if has_id else b""
+    assert before + identifier + behind + payload == whole
     if has_id:
         head, tail = publish_parts(first_byte, topic, block, payload)
         assert head + packet_id.to_bytes(2, "big") + tail == whole
