@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -192,3 +194,31 @@ def test_costs_nothing_once_all_is_gone(changes: list[tuple[str, bool]]) -> None
         store.keep(kept(topic, b""), 0.0)
     assert store.held_bytes == 0
     assert topics(store, "#") == []
+
+
+TOPICS = st.lists(st.sampled_from(["", "a", "b", "c"]), min_size=1, max_size=3).map("/".join)
+CHANGES = st.lists(st.tuples(TOPICS.filter(bool), st.booleans(), st.integers(0, 3)), max_size=40)
+
+
+@given(
+    st.sets(TOPICS.filter(bool)),
+    st.sampled_from(["#", "+", "+/#", "a/#", "+/a", "+/+/b", "a/+/#"]),
+    CHANGES,
+)
+def test_what_nobody_touches_is_found_once_whatever_else_happens(
+    names: set[str], pattern: str, changes: list[tuple[str, bool, int]]
+) -> None:
+    store = RetainedStore(1 << 20)
+    for name in names:
+        store.keep(kept(name), 0.0)
+    steps = store.look_for(pattern, store.number, 0.0)
+    seen: list[str] = []
+    touched: set[str] = set()
+    for topic, keeping, count in changes:
+        seen += [step.topic for step in islice(steps, count) if step is not None]
+        store.keep(kept(topic, b"x" if keeping else b""), 0.0)
+        touched.add(topic)
+    seen += [step.topic for step in steps if step is not None]
+    matching = {name for name in names if matches(pattern, name)}
+    assert len(seen) == len(set(seen))
+    assert matching - touched <= set(seen) <= matching
