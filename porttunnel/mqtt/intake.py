@@ -152,17 +152,17 @@ class Intake:
                         offset += size
                 row = raw[begin:offset]
                 is_same = route.encoded == name
-                self._pass_row(route, row, size, payload - begin, now, is_same=is_same)
+                if not self._pass_row(route, row, size, payload - begin, now, is_same=is_same):
+                    break
             else:
                 is_same = route.encoded == name
                 walked = self._pass_each(
                     route, raw, offset, name_end, stop, is_same=is_same, now=now
                 )
-                if walked == offset:
-                    break
+                stays = walked == offset
                 offset = walked
-            if session.outbox is None:
-                break  # the policy has sent the client away
+                if stays or session.outbox is None:
+                    break
         return offset
 
     def _pass_row(
@@ -174,27 +174,29 @@ class Intake:
         now: float,
         *,
         is_same: bool,
-    ) -> None:
+    ) -> bool:
         """Messages of QoS 0 with one topic, all as large.
 
         :param size: of each packet.
         :param head_bytes: what stands before the payload of each.
         :param is_same: whether their topic is the route's: then they can go on as they are.
+        :returns: False if the policy has sent the client away.
         """
         self.received += len(packets) // size
         others: Sequence[Target] | None = ()
         if is_same and route.is_plain:
             others = route.pass_on(packets, size, self._version, self.reach)
             if others is None:
-                return
+                return True
         for begin in range(0, len(packets), size):
             if self.session.outbox is None:
-                return
+                return False
             message = Message(route.topic, packets[begin + head_bytes : begin + size])
             if others:
                 route.deliver_to(others, message, self.session, self.reach, now)
             else:
                 self._publish(message, now)
+        return self.session.outbox is not None
 
     def _pass_each(
         self,

@@ -223,13 +223,13 @@ class Route:
         self,
         interest: Interest[Session],
         message: Message,
-        made: dict[tuple[int, bool, str, int | None], Delivery],
+        made: dict[tuple[int, bool, str, int | None], Delivery] | None,
         reach: Reach,
         now: float,
     ) -> bool:
         """A message of a shared subscription for one member; whether it has taken it.
 
-        :param made: what was made for others that get it in the same way.
+        :param made: what was made for others that get it in the same way; None: this is the first.
         """
         session = interest.subscriber
         qos = message.qos if message.qos < interest.qos else interest.qos
@@ -240,32 +240,34 @@ class Route:
             return False
         retain = message.retain and interest.retain_as_published
         key = (qos, retain, seen, interest.identifier)
-        delivery = made.get(key)
+        delivery = None if made is None else made.get(key)
         if delivery is None:
             identifiers = () if interest.identifier is None else (interest.identifier,)
-            delivery = made[key] = deliver_as(message, qos, retain, seen, identifiers)
+            delivery = deliver_as(message, qos, retain, seen, identifiers)
+            if made is not None:
+                made[key] = delivery
         return self._count(session, session.deliver(delivery, now), reach)
 
     def _deliver_shared(
         self, group: SharedGroup[Session], message: Message, reach: Reach, now: float
     ) -> None:
         """To one member: the next that is there and not behind, or else the next at all."""
-        made: dict[tuple[int, bool, str, int | None], Delivery] = {}
-        group.look(self._tree.arrivals)
+        arrivals = self._tree.arrivals
         tries = MAX_TRIES
-        while tries and (interest := group.take_turn()) is not None:
+        while tries and (interest := group.take_turn(arrivals)) is not None:
             session = interest.subscriber
             if session.outbox is None:
                 group.put_aside(session)
             elif session.is_behind:
                 tries -= 1
-            elif self._give(interest, message, made, reach, now):
+            elif self._give(interest, message, None, reach, now):
                 return
             else:
                 break
         else:
             if tries == MAX_TRIES and not message.qos:
                 return  # nobody is there
+        made: dict[tuple[int, bool, str, int | None], Delivery] = {}
         for _ in range(min(len(group), MAX_TRIES)):
             if group and self._give(group.take_any_turn(), message, made, reach, now):
                 return
@@ -312,8 +314,11 @@ class RouteBook:
 
     def seen(self, client: Client, topic: str) -> str | None:
         """The topic that a client sees for one inside the broker; None if it can't be sent."""
-        answer = checked_topic(self._view(client, topic), topic)
-        return None if isinstance(answer, ReasonCode) else answer
+        answer = self._view(client, topic)
+        if answer is topic:
+            return topic  # so it is nearly always
+        checked = checked_topic(answer, topic)
+        return None if isinstance(checked, ReasonCode) else checked
 
     def forget(self) -> None:
         """Work out all routes anew: the policy sees something in another way."""

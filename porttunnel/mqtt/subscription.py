@@ -64,26 +64,24 @@ class SharedGroup(Generic[S]):
     def __len__(self) -> int:
         return len(self._ring)
 
-    def look(self, arrivals: int) -> None:
-        """Nobody is taken to be away if somebody has come since this was called last.
+    def take_turn(self, arrivals: int) -> Interest[S] | None:
+        """Whose turn it is of those that are not known to be away, or None.
 
-        :param arrivals: how often anybody has come.
+        :param arrivals: how often anybody has come; once it has changed, nobody is known to be.
         """
         if arrivals != self._arrivals:
             self._arrivals = arrivals
             self._there = len(self._ring)
-
-    def take_turn(self) -> Interest[S] | None:
-        """Whose turn it is of those that are not known to be away, or None."""
-        if not self._there:
+        there = self._there
+        if not there:
             return None
-        self._turn += 1
-        return self._ring[self._turn % self._there]
+        self._turn = turn = (self._turn + 1) % there
+        return self._ring[turn]
 
     def take_any_turn(self) -> Interest[S]:
         """Whose turn it is of all; there is one at least."""
-        self._turn += 1
-        return self._ring[self._turn % len(self._ring)]
+        self._turn = turn = (self._turn + 1) % len(self._ring)
+        return self._ring[turn]
 
     def put_aside(self, subscriber: S) -> None:
         """It is away: it has no turn until somebody has come."""
