@@ -223,12 +223,16 @@ class ServerConnection(Reception):
                 if reach.dropped:
                     counters.messages_dropped += reach.dropped
                     reach.dropped = 0
-                if self._bucket is not None:
-                    self._paid_at = self._bucket.charge(received, now)
+                self._charge(received, now)
         if exchange.routes.pressed:
             exchange.mind_pressed(self, now)
         if self.stalled_at is not None and self.session is not None:
             self._relieve_if_done(self.session)
+
+    def _charge(self, count: int, now: float) -> None:
+        """Messages, or filters, came."""
+        if self._bucket is not None:
+            self._paid_at = self._bucket.charge(count, now)
 
     def _relieve_if_done(self, session: Session) -> None:
         if not session.is_pressed:
@@ -278,6 +282,7 @@ class ServerConnection(Reception):
             case Pubcomp():
                 session.receive_pubcomp(packet.packet_id, now)
             case Subscribe():
+                self._charge(len(packet.subscriptions), now)
                 reasons, orders = subscribe(self._exchange, session, packet)
                 if self.state is not _OPEN:
                     return  # the policy, asked about a filter, has sent the client away
@@ -285,6 +290,7 @@ class ServerConnection(Reception):
                 for order in orders:
                     order.send(self._exchange, now)
             case Unsubscribe():
+                self._charge(len(packet.filters), now)
                 reasons = unsubscribe(self._exchange, session, packet)
                 self._answer(Unsuback(packet.packet_id, reasons))
             case Pingreq():

@@ -367,6 +367,18 @@ class TestTime:
         assert client.broker.take_ready() == [client.core]
         assert client.core.may_receive
 
+    @pytest.mark.parametrize("is_limited", [False, True])
+    def test_so_is_who_subscribes_too_often(self, is_limited: bool) -> None:
+        limit = {"messages_per_second": 10.0, "message_burst": 5} if is_limited else {}
+        client = BrokerClient(broker_of(**limit))
+        client.connect()
+        filters = tuple("abcde")
+        client.send(Subscribe(1, tuple(Subscription(text) for text in filters)))
+        assert client.core.may_receive
+        client.send(Unsubscribe(2, filters), Publish("a", b"x"))
+        assert client.core.may_receive is not is_limited
+        assert client.core.next_deadline() == (0.6 if is_limited else None)
+
 
 class TestWaiting:
     def test_the_policy_answers_later(self) -> None:
