@@ -102,9 +102,14 @@ class _FrameTransport:
         self._protocol.transport.unregisterProducer()
 
     def pauseProducing(self) -> None:
+        self._protocol.paused = True
         self._protocol.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
+        self._protocol.paused = False
+        if self._protocol.autoPingTimeoutCall is not None:
+            # The pong may have come and not been read: the server gets the whole time again.
+            self._protocol._cancelAutoPingTimeoutCall()
         self._protocol.transport.resumeProducing()
 
     def loseConnection(self) -> None:
@@ -120,6 +125,7 @@ class _WebSocketProtocol(WebSocketClientProtocol):
 
     :param receiver: gets it.
     :ivar opened: fires when the server has agreed, and fails if it hasn't.
+    :ivar paused: nothing is read, no pong either: the server's silence means nothing.
     """
 
     transport: Any
@@ -130,6 +136,14 @@ class _WebSocketProtocol(WebSocketClientProtocol):
         self._receiver = receiver
         self._agreed = False
         self._refused: str | None = None  # what we don't put up with
+        self.paused = False
+
+    def onAutoPingTimeout(self) -> None:
+        if self.paused:
+            # Pings go on: what is between us and the server, and itself, want to see us.
+            self._sendAutoPing()
+        else:
+            super().onAutoPingTimeout()
 
     def onOpen(self) -> None:
         if self.websocket_protocol_in_use is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,12 +12,17 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
 from twisted.internet.error import ConnectionDone
 from twisted.internet.error import ConnectionLost as TwistedConnectionLost
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from porttunnel.errors import NotReachable
 from porttunnel.net.carriers.interface import Carrier
-from porttunnel.net.carriers.websocket_client import WebSocketConnector
+from porttunnel.net.carriers.websocket_client import (
+    PING_SECONDS,
+    PONG_SECONDS,
+    WebSocketConnector,
+)
 from porttunnel.net.websocket import WebSocketFactory
 from porttunnel.websocket.handshake import Accepted, Terms
 
@@ -83,6 +89,7 @@ class WebSocketConnectorTests(TestCase):
     """On real sockets."""
 
     timeout = 60.0
+    clock: Clock | None = None  # the client's, if the test has one for it
 
     async def listen(self, factory: Any) -> int:
         port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
@@ -94,9 +101,12 @@ class WebSocketConnectorTests(TestCase):
         self, port: int, path: str = "/", headers: dict[str, str] | None = None
     ) -> WebSocketConnector:
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port)
-        return WebSocketConnector(
+        connector = WebSocketConnector(
             reactor, endpoint, f"ws://127.0.0.1:{port}{path}", "mqtt", headers
         )
+        if self.clock is not None:
+            connector._factory._batched_timer = SimpleNamespace(call_later=self.clock.callLater)
+        return connector
 
     async def pair(self, **headers: str) -> tuple[Receiver, Receiver]:
         """A client and the server's side of its connection."""
@@ -153,6 +163,29 @@ class WebSocketConnectorTests(TestCase):
         client.carrier.resume_receiving()
         await client.bytes_received(8 << 20)
         await self.part(client, server)
+
+    async def test_a_server_that_is_not_read_is_not_silent(self) -> None:
+        self.clock = clock = Clock()
+        client, server = await self.pair()
+        client.carrier.pause_receiving()
+        clock.pump([PING_SECONDS, *([PONG_SECONDS] * 10)])
+        # It gets all the time again, though a ping waits for its pong.
+        client.carrier.resume_receiving()
+        clock.pump([PING_SECONDS, PONG_SECONDS - 1])
+        server.send(b"here")
+        self.assertEqual(await client.bytes_received(4), b"here")
+        await self.part(client, server)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    async def test_who_is_not_read_for_a_moment_is_pinged_as_before(self) -> None:
+        self.clock = clock = Clock()
+        client, server = await self.pair()
+        client.carrier.pause_receiving()
+        client.carrier.resume_receiving()
+        clock.pump([PING_SECONDS, PONG_SECONDS])
+        self.assertIsInstance(await client.lost, TwistedConnectionLost)
+        await server.lost
+        self.assertEqual(clock.getDelayedCalls(), [])
 
     async def test_the_server_may_end_it(self) -> None:
         client, server = await self.pair()
