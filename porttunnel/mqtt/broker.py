@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from porttunnel.mqtt.connection import ServerConnection
 from porttunnel.mqtt.exchange import Counters, Draining, Exchange
 from porttunnel.mqtt.message import make_message
+from porttunnel.mqtt.packet import PacketType
 from porttunnel.mqtt.policy import Client, Policy
 from porttunnel.mqtt.property import EMPTY, Properties
+from porttunnel.mqtt.property_codec import encode_properties
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.route import Reach
 from porttunnel.mqtt.session import Session
@@ -112,8 +114,10 @@ class Broker:
         :param topic: inside the broker.
         :param properties: those of a PUBLISH.
         :raises MqttError: it is no topic, or there is no room to retain it.
+        :raises LocalProtocolError: a PUBLISH can't have these properties; nobody gets it.
         """
         check_name(topic)
+        encode_properties(properties, PacketType.PUBLISH)
         message = make_message(topic, payload, qos, retain, properties, now=now)
         reach = self._exchange.publish(message, None, None, now)
         self._exchange.mind_pressed(None, now)

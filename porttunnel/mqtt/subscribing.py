@@ -66,6 +66,8 @@ class _Deliveries(Iterator[Delivery | None]):
             if message is None:
                 continue
             seen = exchange.routes.seen(session.client, message.topic)
+            if session.outbox is None:
+                break  # the policy, asked about the topic, has sent the client away
             if seen is not None:
                 identifiers = () if interest.identifier is None else (interest.identifier,)
                 return deliver_as(message, min(message.qos, interest.qos), True, seen, identifiers)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from porttunnel.errors import MqttError
+from porttunnel.errors import LocalProtocolError, MqttError
 from porttunnel.mqtt.broker import Broker
 from porttunnel.mqtt.message import Message
 from porttunnel.mqtt.packet import Connect, Disconnect, Publish, Version, Will
@@ -112,6 +112,26 @@ class TestPublishing:
         (puback,) = client.read()
         assert puback.reason is ReasonCode.NO_MATCHING_SUBSCRIBERS
         assert client.payloads() == [b"offline"]
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            Properties(message_expiry_interval=1 << 32),
+            Properties(content_type="x" * 65_536),
+            Properties(response_topic="a/#"),
+        ],
+    )
+    def test_what_no_packet_can_say_reaches_nobody(self, wrong: Properties) -> None:
+        broker = Broker(AllowAll(), 0.0)
+        client = BrokerClient(broker)
+        client.connect()
+        client.subscribe("a", 1)
+        held = broker.held_bytes
+        with pytest.raises(LocalProtocolError):
+            broker.publish("a", b"1", 0.0, qos=1, properties=wrong)
+        assert broker.held_bytes == held
+        broker.publish("a", b"2", 0.0, qos=1)
+        assert client.payloads() == [b"2"]
 
 
 class TestDisconnecting:

@@ -254,6 +254,23 @@ class TestRetained:
         assert client.messages[0].topic == "a"
         assert client.messages[0].properties.subscription_identifiers == ()
 
+    def test_do_not_come_to_whom_the_policy_sends_away(self) -> None:
+        class Strict(AllowAll):
+            def delivery_topic(self, client: Client, topic: str) -> str:
+                broker.disconnect_session("c", ReasonCode.ADMINISTRATIVE_ACTION, 0.0)
+                return topic
+
+        broker = Broker(Strict(), 0.0)
+        for topic in "ab":
+            broker.publish(topic, b"x", 0.0, qos=1, retain=True)
+        held = broker.held_bytes
+        client = BrokerClient(broker)
+        client.connect()
+        client.send(Subscribe(1, (Subscription("#", 1),)))
+        assert [type(packet) for packet in client.read()] == [Suback, Disconnect]
+        assert client.messages == []
+        assert broker.held_bytes == held
+
     def test_but_not_as_one_that_no_packet_can_have(self) -> None:
         policy = Picky()
         client = client_of(policy)
