@@ -5,7 +5,8 @@ Source: MQTT 5.0, sections 3.3 to 3.7 and 4.3; MQTT 3.1.1, sections 3.3 to 3.7 a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from weakref import ref
 
 from msgspec.structs import replace
 
@@ -41,6 +42,7 @@ MAX_ROUTE_TOPIC_BYTES = 128  # longer ones are looked up each time; so all take 
 MIN_BYTES = 4  # a PUBACK; a PUBLISH is not shorter
 _ID_BYTES = 2
 _NO_ID = bytes(_ID_BYTES)
+_NO_ROUTE = type(None)  # in place of one that is not known: to call it makes None
 _PUBACK_BEGINNING = bytes((PUBACK, _ID_BYTES))
 _PUBLISH_QOS_0, _PUBLISH_QOS_1 = 0x30, 0x32
 _PLAIN = frozenset((_PUBLISH_QOS_0, _PUBLISH_QOS_1, PUBACK))
@@ -54,7 +56,8 @@ class Intake:
     :param version: of the connection.
     :ivar session: the client's.
     :ivar routes: by the topic's bytes, of topics that the client may publish on; the policy may
-        have made another topic of it. Each is right as long as its generation is the tree's.
+        have made another topic of it. Each is right as long as its generation is the tree's. It
+        is not held here: a client that falls silent would hold all whom it reached ever.
     :ivar acknowledgements: to be sent, by whoever calls :meth:`walk`, who empties it.
     :ivar received: messages, counted by :meth:`walk` and emptied likewise.
     :ivar reach: whom they have reached; likewise.
@@ -89,7 +92,7 @@ class Intake:
         self._limit = profile.max_packet_bytes
         self._plain = _PLAIN if profile.max_qos else _PLAIN_QOS_0
         self._length_bytes = 1 if version is Version.V5 else 0  # of properties that aren't there
-        self.routes: dict[bytes, Route] = {}
+        self.routes: dict[bytes, Callable[[], Route | None]] = {}
 
     def walk(self, raw: bytes, offset: int, now: float) -> int:
         """Pass on the plain packets that lie here one after the other.
@@ -136,7 +139,7 @@ class Intake:
             if payload > stop or (length_bytes and raw[payload - 1]):
                 break
             name = raw[start + 2 : name_end]
-            route = routes.get(name)
+            route = routes.get(name, _NO_ROUTE)()
             if route is None or route.generation != tree.generation:
                 route = self._learn(name)
                 if route is None:
@@ -279,7 +282,7 @@ class Intake:
         if len(self.routes) >= MAX_ROUTES:
             self.routes.clear()
         if len(encoded) <= MAX_ROUTE_TOPIC_BYTES:
-            self.routes[encoded] = route
+            self.routes[encoded] = ref(route)
         return route
 
     def receive_publish(self, first_byte: int, body: memoryview, now: float) -> bytes:

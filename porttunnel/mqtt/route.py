@@ -65,6 +65,7 @@ class Route:
     """
 
     __slots__ = (
+        "__weakref__",
         "_groups",
         "_pressed",
         "_seen",

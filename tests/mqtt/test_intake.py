@@ -315,6 +315,14 @@ class TestWalking:
         fixture.walk(Publish("long", b"x"))
         assert b"long" not in fixture.intake.routes
 
+    def test_who_falls_silent_holds_nobody_whom_it_reached(self) -> None:
+        fixture = Fixture()
+        fixture.walk(Publish("a", b"x"), Publish("b", b"x"))
+        assert all(route() for route in fixture.intake.routes.values())
+        fixture.exchange.tree.remove(None, "#", fixture.receiver)
+        fixture.exchange.routes.find("somebody/elses")
+        assert not any(route() for route in fixture.intake.routes.values())
+
 
 def module_delivery(message: Message) -> Any:
     from porttunnel.mqtt.message import deliver_as
