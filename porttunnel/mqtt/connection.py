@@ -52,12 +52,13 @@ class ServerConnection(Reception):
     :ivar shell: for whoever carries the bytes; the core does not look at it.
     """
 
-    __slots__ = ("_bucket", "_heard_at", "_intake", "_paid_at", "_reader", "shell")
+    __slots__ = ("_bucket", "_has_sent", "_heard_at", "_intake", "_paid_at", "_reader", "shell")
 
     def __init__(self, exchange: Exchange, peer: str, spare_client_id: str, now: float) -> None:
         super().__init__(exchange, peer, spare_client_id, now)
         self._reader = FrameReader(exchange.bounds.max_connect_bytes)
         self._heard_at = now
+        self._has_sent = False  # since it was looked at why the client is silent
         self._intake: Intake | None = None
         self._bucket: TokenBucket | None = None
         self._paid_at: float | None = None  # when the client may publish again
@@ -107,6 +108,8 @@ class ServerConnection(Reception):
 
     def data_sent(self, count: int) -> None:
         super().data_sent(count)
+        if count:
+            self._has_sent = True
         self._exchange.counters.bytes_sent += count
         session = self.session
         if session is not None and self.waiting_bytes <= self.high_bytes // 2:
@@ -132,10 +135,13 @@ class ServerConnection(Reception):
         elif self._due is not None and self._due <= now:
             self._give_up_waiting(now)
         elif silent_at is not None and silent_at <= now:
-            if self.may_receive:
+            # Who is not read from may have spoken; but who takes nothing either is gone.
+            is_stuck = self.waiting_bytes > self.limit_bytes and not self._has_sent
+            if self.may_receive or is_stuck:
                 self.cut(ReasonCode.KEEP_ALIVE_TIMEOUT, now)
             else:
-                self._heard_at = now  # nobody listened: it may have spoken
+                self._heard_at = now
+                self._has_sent = False
         self._exchange.mind_pressed(None, now)
 
     def begin(self, session: Session, now: float) -> None:

@@ -352,6 +352,25 @@ class TestTime:
         assert not client.core.is_closed
         assert client.core.next_deadline() == 30.0
 
+    def test_but_one_that_takes_nothing_either(self) -> None:
+        broker = broker_of(max_outbox_bytes=1_000)
+        client, publisher = BrokerClient(broker), BrokerClient(broker)
+        client.connect(keep_alive_seconds=10)
+        client.subscribe("a")
+        publisher.connect("p")
+        for _ in range(3):
+            publisher.publish("a", bytes(450))
+        client.core.data_to_send()
+        assert not client.core.may_receive
+        client.core.handle_timeout(15.0)  # it had taken the SUBACK
+        client.core.data_sent(1)
+        client.core.handle_timeout(30.0)
+        client.core.data_sent(0)
+        assert not client.core.is_closed
+        assert client.core.next_deadline() == 45.0
+        client.core.handle_timeout(45.0)
+        assert client.core.is_closed
+
     def test_who_publishes_too_often_is_read_from_later(self) -> None:
         client = BrokerClient(broker_of(messages_per_second=10.0, message_burst=5))
         client.connect()
