@@ -69,7 +69,10 @@ class _Node:
 
     def remove(self, name: str) -> None:
         """Remove a child that has neither message nor children."""
-        del self.children[name]
+        child = self.children.pop(name)
+        # Whoever looks for messages just there may hold it for long: nothing but itself.
+        child.children, child.ordered = {}, []
+        child.cleanings += 1
         self.gone += 1
         if self.gone * 2 > len(self.ordered):
             self.ordered = list(self.children.values())
