@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from porttunnel.errors import CutOff, LocalProtocolError, WebSocketError
 from porttunnel.websocket.close import CloseCode, decode_close, encode_close
-from porttunnel.websocket.cut import cut_payload
+from porttunnel.websocket.cut import MAX_SENT_FRAME_BYTES, cut_payload
 from porttunnel.websocket.event import CloseReceived, ConnectionFailed, Event
 from porttunnel.websocket.frame import FrameReader, Opcode, encode_head
 from porttunnel.websocket.frame_limit import FrameLimits
@@ -22,9 +22,6 @@ from porttunnel.websocket.state import TRANSITIONS, ConnectionState, ConnectionS
 
 __all__ = ["STREAM_FRAMES", "Limits", "ServerConnection"]
 
-# What waits shares a frame up to here. A client that looks at whole frames only waits no longer
-# for a larger one's end, and of a frame that the network took in part the rest has to be kept.
-MAX_SENT_FRAME_BYTES = 65_536
 JOINED_BYTES = 4_096  # below it, a frame's head and payload are joined: one view is sent sooner
 PING_SECONDS = 30.0  # of silence; proxies and NATs forget a connection after a minute or more
 # For anything to come after a ping. A mobile network may take ten to wake up, and what the system
@@ -183,7 +180,10 @@ class ServerConnection:
         if self._deadline is None or now < self._deadline:
             return
         if self.state is _S.CLOSING:
-            self._cut_off("the peer did not answer our Close frame: connect again")
+            if not self._paused:
+                self._cut_off("the peer did not answer our Close frame: connect again")
+            else:
+                self._deadline = now + CLOSE_SECONDS
             return
         due = self._silence_deadline(self._heard)
         if due is None or due > now:
@@ -214,7 +214,7 @@ class ServerConnection:
         if size <= MAX_SENT_FRAME_BYTES:
             return self._send_frame(views, size, send) if size else 0
         taken = 0
-        for part in cut_payload(views, MAX_SENT_FRAME_BYTES):
+        for part in cut_payload(views):
             size = sum(map(len, part))
             count = self._send_frame(part, size, send)
             taken += count
@@ -258,6 +258,10 @@ class ServerConnection:
     def close(self, now: float, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """As :meth:`end`, and what the peer still sends is thrown away."""
         self.end(now, code, reason)
+        self.discard()
+
+    def discard(self) -> None:
+        """What the peer still sends is thrown away, the rest of what came last too."""
         self._gatherer = None
         self._deliver = _discard
 
@@ -269,8 +273,9 @@ class ServerConnection:
         """Undo :meth:`pause`; the peer gets the whole time again."""
         self._paused = False
         self._heard = now
-        if self.state is _S.OPEN:
-            self._deadline = self._silence_deadline(now)
+        if self._listening:
+            closing = self.state is _S.CLOSING
+            self._deadline = now + CLOSE_SECONDS if closing else self._silence_deadline(now)
             self.unsettled = True
 
     def line_moved(self, now: float) -> None:

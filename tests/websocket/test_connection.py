@@ -11,12 +11,12 @@ from porttunnel.websocket.connection import (
     CLOSE_SECONDS,
     MAX_PINGS_PER_SECOND,
     MAX_PONGS_WAITING,
-    MAX_SENT_FRAME_BYTES,
     PING_SECONDS,
     PONG_SECONDS,
     Limits,
     ServerConnection,
 )
+from porttunnel.websocket.cut import MAX_SENT_FRAME_BYTES
 from porttunnel.websocket.event import BytesReceived, CloseReceived, ConnectionFailed, TextReceived
 from porttunnel.websocket.frame import Opcode
 from porttunnel.websocket.frame_limit import FrameLimits
@@ -408,12 +408,21 @@ class TestSilence:
         connection.handle_timeout(1_000.0 + PING_SECONDS)
         assert connection.state is ConnectionState.OPEN
 
-    def test_of_who_has_to_answer_close_counts_also_then(self) -> None:
+    def test_of_who_has_to_answer_close_means_nothing_then_either(self) -> None:
         connection = ServerConnection(0.0)
-        connection.close(0.0)
+        connection.end(0.0)
         connection.pause()
-        connection.resume(CLOSE_SECONDS / 2)
-        assert connection.next_deadline() == CLOSE_SECONDS
+        for time in range(1, 100):
+            connection.handle_timeout(float(time))
+        assert connection.state is ConnectionState.CLOSING
+        connection.unsettled = False
+        connection.resume(100.0)
+        assert connection.unsettled
+        assert connection.next_deadline() == 100.0 + CLOSE_SECONDS
+        connection.handle_timeout(100.0 + CLOSE_SECONDS)
+        assert isinstance(failure(list(connection.events()), "Close"), CutOff)
+        connection.resume(200.0)
+        assert connection.next_deadline() is None
 
 
 class TestTheEnd:
@@ -491,6 +500,15 @@ class TestTheEnd:
         assert stream.received == [b"a"]
         assert taken(connection) == [Frame(0x88, b"\x03\xe8")]
         assert receive(connection, frame(CLOSE, b"\x03\xe8")) == [CloseReceived(1000, "")]
+
+    def test_of_interest(self) -> None:
+        stream = Stream()
+        receive(stream.connection, frame(BINARY, b"a"))
+        stream.connection.discard()
+        assert receive(stream.connection, frame(BINARY, b"b") + frame(CLOSE)) == [
+            CloseReceived(None, "")
+        ]
+        assert stream.received == [b"a"]
 
     def test_messages_are_thrown_away_then_too(self) -> None:
         connection = messages()

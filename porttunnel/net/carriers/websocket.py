@@ -19,10 +19,7 @@ from porttunnel.net.carriers.interface import Carrier, Receiver
 from porttunnel.net.deadline import Deadlines
 from porttunnel.net.native_mask import unmask, unmasked_copy
 from porttunnel.websocket.close import CloseCode
-from porttunnel.websocket.connection import (
-    Limits,
-    ServerConnection,
-)
+from porttunnel.websocket.connection import Limits, ServerConnection
 from porttunnel.websocket.event import CloseReceived, ConnectionFailed
 from porttunnel.websocket.handshake import (
     Accepted,
@@ -177,6 +174,9 @@ class WebSocketCarrier:
             self._settle(self._connection)
 
     def abort(self) -> None:
+        self._closing = True
+        if self._connection is not None:
+            self._connection.discard()
         if self._carrier is not None:
             self._carrier.abort()
 

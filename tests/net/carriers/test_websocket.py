@@ -28,7 +28,7 @@ from porttunnel.websocket.connection import (
 from porttunnel.websocket.handshake import Accepted, Refused, Terms, parse_request
 from tests.websocket.client import Frame, frame, read_frames
 
-BINARY, CLOSE, PING, PONG = 2, 8, 9, 10
+CONTINUATION, BINARY, CLOSE, PING, PONG = 0, 2, 8, 9, 10
 PEER = IPv4Address("TCP", "192.0.2.1", 1_024)
 REQUEST = (
     b"GET /mqtt HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -467,6 +467,35 @@ class ClosingTests(WebSocketCarrierTests):
         self.receive(frame(BINARY, b"a") + frame(PING) + frame(BINARY, b"b"))
         self.assertEqual(self.receiver.received, [b"a"])
         self.assertEqual(self.frames(), [Frame(0x88, NORMALLY)])
+
+    def test_at_once_in_the_middle_of_what_came(self) -> None:
+        self.receiver.upon["received"] = self.carrier.abort
+        begun, more = frame(BINARY, b"a", final=False), frame(CONTINUATION, b"b")
+        self.receive(begun + more + frame(BINARY, b"c") + frame(CLOSE))
+        self.assertEqual((self.receiver.received, self.receiver.calls), ([b"a"], ["received"]))
+        self.assertEqual(self.beneath.calls[0], "abort")
+        self.lose()
+        self.assertEqual(self.receiver.calls, ["received", "lost"])
+
+    def test_at_once_before_anything_came(self) -> None:
+        self.carrier = self.make()
+        self.beneath = Beneath()
+        self.carrier.carrier_made(self.beneath)
+        self.carrier.abort()
+        self.assertEqual(self.beneath.calls, ["abort"])
+
+    def test_by_a_receiver_that_goes_on_reading_later(self) -> None:
+        self.carrier.pause_receiving()
+        self.carrier.end()
+        self.clock.pump([CLOSE_SECONDS] * 5)
+        self.carrier.resume_receiving()
+        self.clock.advance(CLOSE_SECONDS - 1)
+        self.assertEqual(self.beneath.calls, ["pause", "resume"])
+        self.receive(frame(BINARY, b"last") + frame(CLOSE))
+        self.assertEqual(self.receiver.calls, ["received", "ended"])
+        self.assertEqual(self.beneath.calls[-1], "close")
+        self.lose()
+        self.assertIs(self.lost_by(), ConnectionDone)
 
     def test_a_client_that_does_not_answer(self) -> None:
         self.carrier.close()
