@@ -49,16 +49,19 @@ def parse_broker_address(
 
 
 def _parse_url(reactor: Any, text: str, headers: Mapping[str, str] | None) -> Connector:
-    parts = urlsplit(text)
-    scheme = parts.scheme
     try:
-        host, port = parts.hostname, parts.port or DEFAULT_PORTS.get(scheme, 0)
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
     except ValueError:
-        host, port = None, 0
+        raise _unusable() from None
+    scheme = parts.scheme
+    if scheme not in DEFAULT_PORTS:
+        raise _unusable()
+    if port is None:
+        port = DEFAULT_PORTS[scheme]
     has_path = bool(parts.path.strip("/") or parts.query)
     if not host or not port or parts.username is not None or (has_path and scheme not in _WEB):
-        # Not the text: a password may stand in it.
-        raise ConfigurationError(f"The broker's URL is not usable: write {_FORMS}.")
+        raise _unusable()
     pin = parts.fragment or None
     if pin and scheme not in _WITH_TLS:
         raise ConfigurationError("A pin needs TLS: write mqtts:// or wss://.")
@@ -71,3 +74,8 @@ def _parse_url(reactor: Any, text: str, headers: Mapping[str, str] | None) -> Co
         return StreamConnector(reactor, endpoint)
     url = text.partition("#")[0]
     return WebSocketConnector(reactor, endpoint, url, SUBPROTOCOL, headers)
+
+
+def _unusable() -> ConfigurationError:
+    # Not the text: a password may stand in it.
+    return ConfigurationError(f"The broker's URL is not usable: write {_FORMS}.")
