@@ -27,6 +27,7 @@ __all__ = [
     "negotiate",
     "open_session",
     "packet_limit",
+    "shortened",
 ]
 
 MAX_RECEIVE_MAXIMUM = 0xFFFF  # of who says none
@@ -115,7 +116,11 @@ def accepted_will(
         if isinstance(seen, ReasonCode):
             raise MqttError("a will's response topic is not allowed", seen)
         will = replace(will, properties=replace(will.properties, response_topic=seen))
-    return PendingWill(topic, will)
+    pending = PendingWill(topic, will)
+    held = exchange.held
+    if held.held + pending.cost > held.limit:
+        raise MqttError("there is no room to keep a will", ReasonCode.QUOTA_EXCEEDED)
+    return pending
 
 
 def open_session(
@@ -148,6 +153,17 @@ def open_session(
 def packet_limit(asked: Properties) -> int:
     """The largest packet that a client takes, by its CONNECT."""
     return asked.maximum_packet_size or MAX_PACKET_LIMIT
+
+
+def shortened(connect: Connect) -> Connect:
+    """What is needed of a CONNECT once its client was let in: it is kept as long as that stays."""
+    asked = connect.properties
+    kept = Properties(
+        authentication_method=asked.authentication_method,
+        session_expiry_interval=asked.session_expiry_interval,
+        maximum_packet_size=asked.maximum_packet_size,
+    )
+    return replace(connect, password=None, will=None, properties=EMPTY if kept == EMPTY else kept)
 
 
 def encode_connack(connack: Connack, version: Version, limit: int) -> bytes:

@@ -198,7 +198,8 @@ class Attempt:
     """A client wants to come in, or (MQTT 5) to prove again who it is.
 
     :ivar connect: its CONNECT; the client id in it is never empty. If ``is_again``, without
-        password and will, which are not kept.
+        password and will, and of its properties only with the authentication method, the session
+        expiry interval and the maximum packet size: the others are not kept.
     :ivar peer: where it comes from, as the shell said.
     :ivar authentication_data: of the CONNECT or AUTH that this is about, if it has a method.
     :ivar is_again: whether it was let in before, on this connection.

@@ -30,6 +30,7 @@ from porttunnel.mqtt.entrance import (
     negotiate,
     open_session,
     packet_limit,
+    shortened,
 )
 from porttunnel.mqtt.exchange import Exchange
 from porttunnel.mqtt.paced_outbox import PacedOutbox
@@ -282,7 +283,7 @@ class Reception(PacedOutbox):
         except MqttError as error:
             self._refuse(Refusal(reason=ReasonCode(error.reason)), now)
             return
-        self._connect = replace(connect, password=None, will=None)  # they are not needed again
+        self._connect = shortened(connect)
         connack = replace(connack, session_present=present)
         self._open(session, terms, will)
         self.send(encode_connack(connack, connect.version, terms.packet_limit))

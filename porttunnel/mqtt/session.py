@@ -28,6 +28,11 @@ class PendingWill(msgspec.Struct, frozen=True, eq=False):
     topic: str
     will: Will
 
+    @property
+    def cost(self) -> int:
+        """Bytes in memory, about."""
+        return self.made(0.0).cost
+
     def made(self, now: float) -> Message:
         """The message; its time begins to run now."""
         will = self.will
@@ -56,7 +61,6 @@ class Session(Outgoing):
     :ivar expiry_seconds: how long it is kept without a connection.
     :ivar expires_at: when it ends, or None while it has a connection or is kept for ever.
     :ivar timer: when it is to be seen to, and the timer's number; or None.
-    :ivar will: what is published if its connection ends badly, or None.
     :ivar will_delay_seconds: how long after that.
     :ivar will_due: when, once it is known.
     :ivar is_watched: whether something is to happen when it can't keep up.
@@ -64,6 +68,8 @@ class Session(Outgoing):
     """
 
     __slots__ = (
+        "_will",
+        "_will_cost",
         "client",
         "expires_at",
         "expiry_seconds",
@@ -73,7 +79,6 @@ class Session(Outgoing):
         "pauses_publishers",
         "subscriptions",
         "timer",
-        "will",
         "will_delay_seconds",
         "will_due",
     )
@@ -87,9 +92,21 @@ class Session(Outgoing):
         self.expiry_seconds = 0.0
         self.expires_at: float | None = None
         self.timer: tuple[float, int] | None = None
-        self.will: PendingWill | None = None
+        self._will: PendingWill | None = None
+        self._will_cost = 0
         self.will_delay_seconds = 0.0
         self.will_due: float | None = None
+
+    @property
+    def will(self) -> PendingWill | None:
+        """What is published if its connection ends badly, or None; charged to all sessions."""
+        return self._will
+
+    @will.setter
+    def will(self, will: PendingWill | None) -> None:
+        cost = 0 if will is None else will.cost
+        self._all_held.held += cost - self._will_cost
+        self._will, self._will_cost = will, cost
 
     def take_over(self, client: Client, profile: Profile) -> None:
         """Another connection, perhaps with other rights, is the client's from now on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from porttunnel.errors import MqttError
 from porttunnel.mqtt.encode import encode
@@ -16,6 +17,7 @@ from porttunnel.mqtt.entrance import (
     negotiate,
     open_session,
     packet_limit,
+    shortened,
 )
 from porttunnel.mqtt.exchange import Exchange
 from porttunnel.mqtt.paced_outbox import PacedOutbox
@@ -166,6 +168,31 @@ class TestWills:
         with pytest.raises(MqttError) as caught:
             self.accept(will, max_qos=1, retain_available=False)
         assert caught.value.reason == reason
+
+    def test_as_many_as_there_is_room_for(self) -> None:
+        will = Will("a", bytes(1_000))
+        connect = Connect(V5, "c", will=will)
+        found = self.accept(will)
+        policy = AllowAll(bounds=Bounds(max_queued_bytes=2 * found.cost - 1))
+        exchange = Exchange(policy, 0.0)
+        session, _ = open_session(exchange, CLIENT, connect, Profile(), 0.0)
+        session.will = accepted_will(exchange, CLIENT, connect, Profile())
+        with pytest.raises(MqttError) as caught:
+            accepted_will(exchange, CLIENT, connect, Profile())
+        assert caught.value.reason == ReasonCode.QUOTA_EXCEEDED
+        session.will = None
+        assert accepted_will(exchange, CLIENT, connect, Profile()) is not None
+
+
+def test_what_is_kept_of_a_connect() -> None:
+    needed = Properties(
+        authentication_method="m", session_expiry_interval=9, maximum_packet_size=99
+    )
+    asked = replace(needed, user_properties=(("a", "b"),), authentication_data=b"x")
+    whole = Connect(V5, "c", user_name="u", password=b"p", will=Will("a", b""), properties=asked)
+    kept = Connect(V5, "c", user_name="u", properties=needed)
+    assert shortened(whole) == kept
+    assert shortened(Connect(V3, "c")).properties is EMPTY
 
 
 class Connection(PacedOutbox):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from porttunnel.errors import MqttError
 from porttunnel.mqtt.broker import Broker
 from porttunnel.mqtt.message import Message
 from porttunnel.mqtt.packet import (
@@ -555,6 +556,22 @@ class TestGoing:
         client.send_bytes(b"\x30\5\0\1a\0x\x30\5\0\1\xff\0x")
         assert client.take(Disconnect).reason is ReasonCode.ADMINISTRATIVE_ACTION
         assert ended(client).error is None
+
+    def test_nor_what_the_policy_says_of_it(self) -> None:
+        class Strict(Desk):
+            broker: Broker
+
+            def authorise_publish(self, client: Client, topic: str) -> str | ReasonCode:
+                self.broker.disconnect_session("c", ReasonCode.ADMINISTRATIVE_ACTION, 0.0)
+                raise MqttError("no", ReasonCode.NOT_AUTHORIZED)
+
+        policy = Strict(ADMITTED)
+        client = meet(policy, V3)
+        policy.broker = client.broker
+        client.connect()
+        client.send(Publish("a", b"x"))
+        assert ended(client) == ConnectionEnded(ReasonCode.ADMINISTRATIVE_ACTION)
+        assert client.broker.counters.failures == 1
 
     def test_what_comes_after_the_end_is_not_looked_at(self) -> None:
         client, watcher, _ = self.watched()

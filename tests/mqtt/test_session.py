@@ -12,6 +12,7 @@ from porttunnel.mqtt.property import Properties
 from porttunnel.mqtt.session import PendingWill, Session
 
 CLIENT = Client("c", "name", None, Version.V5, "")
+USER_PROPERTIES = Properties(user_properties=(("a", "b"),))
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,18 @@ def test_forgets_all_messages() -> None:
     assert held.held > 0
     session.discard()
     assert (held.held, session.incoming, session.queued_count) == (0, set(), 0)
+
+
+def test_a_will_is_charged_as_long_as_it_is_kept() -> None:
+    held = HeldBytes(10_000)
+    session = Session("name", CLIENT, Profile(), held)
+    small = PendingWill("inner", Will("outer", b"gone"))
+    large = PendingWill("inner", Will("outer", bytes(1_000), properties=USER_PROPERTIES))
+    assert large.cost > small.cost + 1_000
+    for will in (small, large, None):
+        session.will = will
+        assert session.will is will
+        assert held.held == (will.cost if will else 0)
 
 
 def test_a_wills_time_begins_when_it_is_published() -> None:
