@@ -387,7 +387,8 @@ class CertificateTests(OnSocketsTests):
         self.assertIn(event.LinkRestored, map(type, self.told))
 
     async def test_what_is_wrong_is_told_in_the_end(self) -> None:
-        _shared, joined, _server, client = await self.pair_up(give_up_seconds=1.5)
+        # Long enough for the impostor to be there in time also on a busy machine.
+        _shared, joined, _server, client = await self.pair_up(give_up_seconds=6.0)
         await self.start_impostor()
         error: Any = None
         try:
