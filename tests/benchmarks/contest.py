@@ -50,9 +50,13 @@ class Samples:
         return median(self.values[name][figure])
 
     def ratios(self, name: str, peer: str, figure: str) -> list[float]:
-        """Of each round, the smallest first."""
+        """Of each round, the smallest first.
+
+        A round in which the peer's figure is zero has none: CPU is counted in ticks of 10 ms,
+        and a small run may cost less than one.
+        """
         pairs = zip(self.values[name][figure], self.values[peer][figure], strict=True)
-        return sorted(ours / theirs for ours, theirs in pairs)
+        return sorted(ours / theirs for ours, theirs in pairs if theirs)
 
 
 def hold_rounds(contestants: Sequence[Contestant], rounds: int) -> Samples:

@@ -57,6 +57,8 @@ class Row:
     def met(self) -> bool | None:
         if self.goal is None:
             return None
+        if self.peer and self.ratio is None:
+            return None
         return self.goal.met(self.ours if self.ratio is None else self.ratio)
 
 

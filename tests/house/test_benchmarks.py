@@ -119,6 +119,21 @@ class TestTheRounds:
         assert rows_of("part", samples, {"x": "s"}, {})[0].ratio == 0.5
         assert samples.median(OURS, "x") == 3.0
 
+    def test_give_no_ratio_to_nothing(self) -> None:
+        samples = Samples()
+        for ours, theirs in ((0.0, 0.0), (0.01, 0.0), (0.02, 0.01)):
+            samples.add(OURS, {"x": ours})
+            samples.add("peer", {"x": theirs})
+        assert samples.ratios(OURS, "peer", "x") == [2.0]
+
+    def test_show_both_figures_when_no_round_has_a_ratio(self) -> None:
+        samples = Samples()
+        samples.add(OURS, {"x": 0.01})
+        samples.add("peer", {"x": 0.0})
+        rows = rows_of("part", samples, {"x": "s"}, {})
+        assert rows[0].ratio is None
+        assert "0.01" in format_table(rows)
+
     def test_go_on_without_a_peer_that_is_not_installed(self) -> None:
         run = Run(rounds=1, mib=1)
         part = Part(run, "part", Path(), ExitStack())
