@@ -1,0 +1,1 @@
+"""The device: asks a web system behind a firewall through the gateway."""

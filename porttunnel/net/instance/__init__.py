@@ -1,0 +1,1 @@
+"""The instance: an agent beside a web system behind a firewall."""
