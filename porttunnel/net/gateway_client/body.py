@@ -7,15 +7,12 @@ no credit. Each ends once: whole, with its trailers, or broken.
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from twisted.internet.interfaces import IConsumer
-from zope.interface import Interface
+from typing import Any, Protocol
 
 from porttunnel.errors import PorttunnelError
 from porttunnel.gateway.http_head import Fields
 
-__all__ = ["BodyReceiver", "IBodyWriter", "ReceivedBody"]
+__all__ = ["BodyReceiver", "BodyWriter", "ReceivedBody"]
 
 
 class BodyReceiver(Protocol):
@@ -47,11 +44,20 @@ class ReceivedBody(Protocol):
         """Do not want the rest: the other side is told, and the receiver nothing more."""
 
 
-class IBodyWriter(IConsumer, Interface):
-    """A body that goes to the other side."""
+class BodyWriter(Protocol):
+    """A body that goes to the other side. Who implements it provides Twisted's ``IConsumer``."""
 
-    def end(trailers: Fields = ()) -> None:
+    def write(self, data: bytes) -> None:
+        """A piece of it. What can't be sent yet is kept; a producer is paused meanwhile."""
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """See ``IConsumer``."""
+
+    def unregisterProducer(self) -> None:
+        """See ``IConsumer``."""
+
+    def end(self, trailers: Fields = ()) -> None:
         """It is whole."""
 
-    def abort() -> None:
+    def abort(self) -> None:
         """It will not be whole: the other side learns that it is broken off, never ended."""
