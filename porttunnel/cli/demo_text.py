@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ()  # used as a module: demo_text.WIKI_PAGE
+
 WIKI_FRAME = """<!DOCTYPE html>
 <html lang="en">
 <meta charset="utf-8">
