@@ -5,11 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import maybeDeferred
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
-from twisted.python import usage
-
-from porttunnel.errors import ConfigurationError
 from porttunnel.mqtt.policy import AllowAll
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.net.directory_thread import DirectoryThread
@@ -24,19 +19,14 @@ from porttunnel.services.broker_config import (
     load_settings,
 )
 from porttunnel.services.broker_policy import UserPolicy
-from porttunnel.services.listener import (
-    ListeningService,
-    listen_on,
-    print_line,
-    real_endpoint,
-)
+from porttunnel.services.listener import ListeningService, ServiceOptions, print_line
 
 __all__ = ["BrokerService", "Options", "makeService"]
 
 FILES_BESIDE_CONNECTIONS = 100  # logs, listeners, libraries
 
 
-class Options(usage.Options):
+class Options(ServiceOptions[BrokerSettings]):
     """The command line."""
 
     synopsis = "[options]"
@@ -50,10 +40,8 @@ class Options(usage.Options):
         ["admin", "a", None, f"Endpoint of health, metrics, status, or off. [{DEFAULT_ADMIN}]"],
     ]
 
-    settings: BrokerSettings
-
     def __init__(self) -> None:
-        usage.Options.__init__(self)
+        super().__init__()
         self._listen: list[str] = []
         self._websocket: list[str] = []
 
@@ -69,33 +57,19 @@ class Options(usage.Options):
 
     opt_w = opt_websocket
 
-    def postOptions(self) -> None:
-        try:
-            self.settings = load_settings(
-                self["config"], self._listen, self._websocket, self["admin"]
-            )
-        except ConfigurationError as error:
-            raise usage.UsageError(str(error)) from error
+    def _load(self) -> BrokerSettings:
+        return load_settings(self["config"], self._listen, self._websocket, self["admin"])
 
 
-class BrokerService(ListeningService):
-    """The broker of one process.
-
-    :param reactor: the reactor.
-    :param settings: what it is built from.
-    :param announce: gets each line for standard output.
-    """
+class BrokerService(ListeningService[BrokerSettings]):
+    """The broker of one process."""
 
     program = "porttunnel-broker"
 
     def __init__(
         self, reactor: Any, settings: BrokerSettings, announce: Callable[[str], None]
     ) -> None:
-        super().__init__(reactor)
-        self._settings = settings
-        self._announce = announce
-        self._ports: list[IListeningPort] = []
-        self._admin_port: IListeningPort | None = None
+        super().__init__(reactor, settings, announce)
         self._thread = DirectoryThread(reactor)
         self._factory: MQTTBrokerFactory | None = None
         self._status: StatusPublisher | None = None
@@ -105,17 +79,16 @@ class BrokerService(ListeningService):
         allow_open_files(settings.limits.max_connections + FILES_BESIDE_CONNECTIONS)
         factory = self._factory = self._make_factory()
         for description in settings.listen:
-            await self._listen(description, factory)
+            await self._listen(description, factory, DEFAULT_LISTEN)
         for description in settings.websocket:
             websocket = factory.websocket_factory(
                 path=settings.websocket_path or None, origins=settings.websocket_origins
             )
-            await self._listen(description, websocket)
+            await self._listen(description, websocket, DEFAULT_LISTEN)
         if settings.has_admin:
             wanted = len(settings.listen) + len(settings.websocket)
             site = broker_admin_site(self._reactor, factory, lambda: len(self._ports) == wanted)
-            self._admin_port = await listen_on(self._reactor, settings.admin, site, DEFAULT_ADMIN)
-            self._announce(f"admin {real_endpoint(settings.admin, self._admin_port)}")
+            await self._listen_for_operator(settings.admin, site, DEFAULT_ADMIN)
         if settings.status_interval_s:
             self._status = StatusPublisher(self._reactor, factory, settings.status_interval_s)
             self._status.start()
@@ -132,14 +105,8 @@ class BrokerService(ListeningService):
         users.answer = factory.answer
         return factory
 
-    async def _listen(self, description: str, factory: IProtocolFactory) -> None:
-        port = await listen_on(self._reactor, description, factory, DEFAULT_LISTEN)
-        self._ports.append(port)
-        self._announce(f"listening {real_endpoint(description, port)}")
-
     async def _stop(self) -> None:
-        for port in self._ports:
-            await maybeDeferred(port.stopListening)
+        await self._stop_listening()
         if self._status is not None:
             self._status.stop()
         if self._factory is not None:
@@ -154,8 +121,7 @@ class BrokerService(ListeningService):
                 ),
                 server_reference=elsewhere,
             )
-        if self._admin_port is not None:
-            await maybeDeferred(self._admin_port.stopListening)
+        await self._stop_admin()
         self._thread.stop()
 
 

@@ -7,20 +7,29 @@ import os
 import re
 import sys
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
+from twisted.python import usage
 from twisted.python.failure import Failure
 
 from porttunnel.errors import ConfigurationError
 
-__all__ = ["ListeningService", "listen_on", "print_line", "real_endpoint", "with_backlog"]
+__all__ = [
+    "ListeningService",
+    "ServiceOptions",
+    "listen_on",
+    "print_line",
+    "real_endpoint",
+    "with_backlog",
+]
 
 # Connections that wait to be taken. Twisted's 50 fill within a millisecond of a rush; whoever
 # comes then tries again after a whole second.
@@ -29,19 +38,53 @@ _SOCKET_ENDPOINT = re.compile("(haproxy:)?(tcp|tcp6|ssl):", re.IGNORECASE)
 _ZERO_PORT = re.compile(r"(?<=:)(port=)?0(?=:|$)")
 
 
-class ListeningService(Service, ABC):
+_Settings = TypeVar("_Settings")
+
+
+class ServiceOptions(usage.Options, Generic[_Settings]):
+    """A command line that becomes settings, once all of it is read.
+
+    :ivar settings: what the service is built from.
+    """
+
+    settings: _Settings
+
+    def __init__(self) -> None:
+        usage.Options.__init__(self)
+
+    def postOptions(self) -> None:
+        try:
+            self.settings = self._load()
+        except ConfigurationError as error:
+            raise usage.UsageError(str(error)) from error
+
+    @abstractmethod
+    def _load(self) -> _Settings:
+        """Put the settings together.
+
+        :raises ConfigurationError: they can't be used.
+        """
+
+
+class ListeningService(Service, ABC, Generic[_Settings]):
     """Opens everything in ``startService``, and ends in order.
 
     :param reactor: the reactor.
+    :param settings: what it is built from.
+    :param announce: gets each line for standard output.
     :ivar program: how the program is called, for what is said when it can't run.
     """
 
     program: str
     _log = Logger()
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, settings: _Settings, announce: Callable[[str], None]) -> None:
         self._reactor = reactor
+        self._settings = settings
+        self._announce = announce
         self._problem: str | None = None
+        self._ports: list[IListeningPort] = []
+        self._admin_port: IListeningPort | None = None
 
     def startService(self) -> None:
         """Open everything.
@@ -70,6 +113,38 @@ class ListeningService(Service, ABC):
     @abstractmethod
     async def _stop(self) -> None:
         """Close everything, also what was opened in part."""
+
+    async def _listen(
+        self, description: str, factory: IProtocolFactory, example: str
+    ) -> IListeningPort:
+        """Listen for users, and say where.
+
+        :raises ConfigurationError: see :func:`listen_on`.
+        """
+        port = await listen_on(self._reactor, description, factory, example)
+        self._ports.append(port)
+        self._announce(f"listening {real_endpoint(description, port)}")
+        return port
+
+    async def _listen_for_operator(
+        self, description: str, site: IProtocolFactory, example: str
+    ) -> None:
+        """Open the admin pages, and say where.
+
+        :raises ConfigurationError: see :func:`listen_on`.
+        """
+        port = self._admin_port = await listen_on(self._reactor, description, site, example)
+        self._announce(f"admin {real_endpoint(description, port)}")
+
+    async def _stop_listening(self) -> None:
+        """Take no users any more; the admin pages stay."""
+        for port in self._ports:
+            await maybeDeferred(port.stopListening)
+
+    async def _stop_admin(self) -> None:
+        """Close the admin pages, if there are any."""
+        if self._admin_port is not None:
+            await maybeDeferred(self._admin_port.stopListening)
 
     def _give_up(self, failure: Failure) -> None:
         self._problem = failure.getErrorMessage()

@@ -14,11 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import maybeDeferred
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
-from twisted.python import usage
+from twisted.internet.interfaces import IListeningPort
 
-from porttunnel.errors import ConfigurationError
 from porttunnel.net.admin import admin_site
 from porttunnel.net.certificate import load_or_create_identity
 from porttunnel.net.directory_thread import DirectoryThread
@@ -29,12 +26,7 @@ from porttunnel.net.request_desk import DEFAULT_LIMITS
 from porttunnel.net.store.sqlite import SQLiteStore
 from porttunnel.net.tls import server_context
 from porttunnel.net.tunnel_server import TunnelServerFactory
-from porttunnel.services.listener import (
-    ListeningService,
-    listen_on,
-    print_line,
-    real_endpoint,
-)
+from porttunnel.services.listener import ListeningService, ServiceOptions, print_line
 from porttunnel.services.server_config import (
     DEFAULT_ADMIN,
     DEFAULT_LISTEN,
@@ -54,7 +46,7 @@ _SSL_ENDPOINT = re.compile("(haproxy:)?ssl:", re.IGNORECASE)
 _ANY_INTERFACE = ("0.0.0.0", "::")  # noqa: S104  # recognised, not listened on
 
 
-class Options(usage.Options):
+class Options(ServiceOptions[ServerSettings]):
     """The command line."""
 
     synopsis = "[options]"
@@ -69,10 +61,8 @@ class Options(usage.Options):
         ["admin", "a", None, f"Endpoint of health, metrics, status, or off. [{DEFAULT_ADMIN}]"],
     ]
 
-    settings: ServerSettings
-
     def __init__(self) -> None:
-        usage.Options.__init__(self)
+        super().__init__()
         self._listen: list[str] = []
 
     def opt_listen(self, endpoint: str) -> None:
@@ -81,33 +71,19 @@ class Options(usage.Options):
 
     opt_l = opt_listen
 
-    def postOptions(self) -> None:
-        try:
-            self.settings = load_settings(
-                self["config"], self._listen, self["data-dir"], self["admin"]
-            )
-        except ConfigurationError as error:
-            raise usage.UsageError(str(error)) from error
+    def _load(self) -> ServerSettings:
+        return load_settings(self["config"], self._listen, self["data-dir"], self["admin"])
 
 
-class ServerService(ListeningService):
-    """The tunnel server of one process.
-
-    :param reactor: the reactor.
-    :param settings: what it is built from.
-    :param announce: gets each line for standard output.
-    """
+class ServerService(ListeningService[ServerSettings]):
+    """The tunnel server of one process."""
 
     program = "porttunnel-server"
 
     def __init__(
         self, reactor: Any, settings: ServerSettings, announce: Callable[[str], None]
     ) -> None:
-        super().__init__(reactor)
-        self._settings = settings
-        self._announce = announce
-        self._ports: list[IListeningPort] = []
-        self._admin_port: IListeningPort | None = None
+        super().__init__(reactor, settings, announce)
         self._thread = DirectoryThread(reactor)
         self._store: SQLiteStore | None = None
         self._server: TunnelServerFactory | None = None
@@ -137,9 +113,7 @@ class ServerService(ListeningService):
             counters=server.counters,
         )
         for description in settings.listen:
-            port = await self._listen(description, shared)
-            self._ports.append(port)
-            self._announce(f"listening {real_endpoint(description, port)}")
+            port = await self._listen(description, shared, DEFAULT_LISTEN)
             address = public_address(description, port, settings.public_name, identity.pin)
             if address is not None:
                 self._announce(f"address {address}")
@@ -150,8 +124,7 @@ class ServerService(ListeningService):
                 lambda: len(self._ports) == len(settings.listen),
                 lambda: self._thread.run(directory.start, time.time()),
             )
-            self._admin_port = await self._listen(settings.admin, site)
-            self._announce(f"admin {real_endpoint(settings.admin, self._admin_port)}")
+            await self._listen_for_operator(settings.admin, site, DEFAULT_ADMIN)
         # Last, so that a failure above leaves no thread that would keep the process alive.
         self._thread.start()
 
@@ -176,16 +149,11 @@ class ServerService(ListeningService):
             max_waiting_bytes=limits.waiting_bytes,
         )
 
-    async def _listen(self, description: str, factory: IProtocolFactory) -> IListeningPort:
-        return await listen_on(self._reactor, description, factory, DEFAULT_LISTEN)
-
     async def _stop(self) -> None:
-        for port in self._ports:
-            await maybeDeferred(port.stopListening)
+        await self._stop_listening()
         if self._server is not None:
             await self._server.drain()
-        if self._admin_port is not None:
-            await maybeDeferred(self._admin_port.stopListening)
+        await self._stop_admin()
         self._thread.stop()
         if self._store is not None:
             self._store.close()
