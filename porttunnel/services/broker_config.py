@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -11,6 +9,7 @@ from msgspec import Meta
 
 from porttunnel.errors import ConfigurationError
 from porttunnel.mqtt.policy import Bounds, Profile, SlowConsumer
+from porttunnel.services.config_file import ADMIN_OFF, read_config
 
 __all__ = [
     "DEFAULT_ADMIN",
@@ -24,7 +23,6 @@ __all__ = [
 
 DEFAULT_LISTEN = "tcp:1883:interface=127.0.0.1"  # others may come once somebody says so
 DEFAULT_ADMIN = "tcp:9464:interface=127.0.0.1"
-ADMIN_OFF = ("", "off")
 STATUS_SECONDS = 10  # what other brokers have
 DRAIN_SECONDS = 5.0  # so that not all clients come back at the same moment
 
@@ -126,7 +124,7 @@ def load_settings(
     :param websocket: likewise.
     :raises ConfigurationError: the file can't be read, or says something that is no setting.
     """
-    said: dict[str, Any] = {} if config is None else _read(Path(config))
+    said = read_config(config)
     if listen:
         said["listen"] = listen
     if websocket:
@@ -167,15 +165,3 @@ def _convert(table: Any, kind: type[_Table]) -> _Table:
             raise msgspec.ValidationError("slow_consumer is drop, pause or cut")
         fields["slow_consumer"] = SlowConsumer[name.upper()].value
     return msgspec.convert(fields, kind)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path} can't be read ({error.strerror}); name the right file with --config"
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path} is not TOML: {error}; correct the file") from error

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
-from platformdirs import user_data_path
 
 from porttunnel.errors import ConfigurationError
 from porttunnel.net.tunnel_server import MAX_WAITING_BYTES
+from porttunnel.services.config_file import ADMIN_OFF, find_data_path, read_config
 from porttunnel.session.directory import CLIENT_GRACE_SECONDS, MASTER_GRACE_SECONDS
 from porttunnel.session.limit import (
     CREATES_PER_HOUR,
@@ -27,8 +25,6 @@ __all__ = ["DEFAULT_ADMIN", "DEFAULT_LISTEN", "LimitSettings", "ServerSettings",
 
 DEFAULT_LISTEN = "tcp:4663"
 DEFAULT_ADMIN = "tcp:9463:interface=127.0.0.1"
-ADMIN_OFF = ("", "off")
-DATA_DIR_VARIABLE = "PORTTUNNEL_DATA"
 
 _Positive = Annotated[int, Meta(ge=1)]
 
@@ -78,10 +74,7 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     @property
     def data_path(self) -> Path:
         """The data folder: as set, from ``$PORTTUNNEL_DATA``, or the platform's."""
-        chosen = self.data_dir or os.environ.get(DATA_DIR_VARIABLE)
-        if chosen:
-            return Path(chosen).expanduser()
-        return user_data_path("porttunnel", appauthor=False)
+        return find_data_path(self.data_dir)
 
     @property
     def has_admin(self) -> bool:
@@ -98,7 +91,7 @@ def load_settings(
     :param listen: replaces all of the file's listeners.
     :raises ConfigurationError: the file can't be read, or says something that is no setting.
     """
-    said: dict[str, object] = {} if config is None else _read(Path(config))
+    said = read_config(config)
     if listen:
         said["listen"] = listen
     if data_dir is not None:
@@ -109,15 +102,3 @@ def load_settings(
         return msgspec.convert(said, ServerSettings)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"{config}: {error}; correct the file") from error
-
-
-def _read(path: Path) -> dict[str, object]:
-    try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path} can't be read ({error.strerror}); name the right file with --config"
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path} is not TOML: {error}; correct the file") from error
