@@ -28,6 +28,15 @@
     │   ├── QueueFull                   too much waits already: slow down
     │   ├── OutcomeUnknown              done or not, nobody can tell any more
     │   └── ClientStopped               the client was stopped before it was done
+    ├── GatewayError                    what was asked of a gateway, or through it, was not done
+    │   ├── GatewayUnreachable          no connection, or no answer that is one
+    │   ├── GatewayRefused              it says no (has a status and a code)
+    │   ├── DeviceRevoked               it does not know the device any more: pair again
+    │   └── RequestFailed               a request to the web system (has a code)
+    │       ├── RequestNotExecuted      nothing happened there
+    │       └── RequestUncertain        it may have been carried out
+    ├── GatewayBusy                     not now; it says when to come again
+    │   └── TooManyAttempts             of this address
     ├── PairingError
     └── ConfigurationError              a setting, an address or a file is wrong
 
@@ -46,7 +55,12 @@ __all__ = [
     "ConfigurationError",
     "ConsentRefused",
     "CutOff",
+    "DeviceRevoked",
     "ErrorCode",
+    "GatewayBusy",
+    "GatewayError",
+    "GatewayRefused",
+    "GatewayUnreachable",
     "LimitExceeded",
     "LinkBroken",
     "LocalProtocolError",
@@ -62,12 +76,17 @@ __all__ = [
     "ProtocolError",
     "QueueFull",
     "RemoteProtocolError",
+    "RequestFailed",
+    "RequestFailureCode",
+    "RequestNotExecuted",
+    "RequestUncertain",
     "SessionEnded",
     "SessionError",
     "StreamCode",
     "StreamError",
     "StreamRefused",
     "StreamReset",
+    "TooManyAttempts",
     "WebSocketError",
 ]
 
@@ -99,6 +118,22 @@ class StreamCode(StrEnum):
     TOO_MANY_STREAMS = "too-many-streams"
     ABORTED = "aborted"
     INTERNAL = "internal"
+
+
+class RequestFailureCode(StrEnum):
+    """Why a request to a web system behind a gateway has no response, or no whole one."""
+
+    NOT_CONNECTED = "not-connected"  # the device has no connection to the gateway
+    CONNECTION_LOST = "connection-lost"  # it had one
+    INSTANCE_OFFLINE = "instance-offline"  # the gateway says so
+    BUSY = "busy"  # the instance or the gateway: too much is going on
+    BROKEN = "broken"  # what came was not what the instance sent, or it says so of ours
+    REVOKED = "revoked"  # the gateway: this device is none any more
+    REFUSED = "refused"  # the instance can't just now
+    WAITING = "waiting"  # the device's digits have to be typed at the instance first
+    TIMED_OUT = "timed-out"  # nothing came for too long
+    CANCELLED = "cancelled"  # by our own program
+    TOO_LONG = "too-long"  # more came than our own program wants
 
 
 class PorttunnelError(Exception):
@@ -258,6 +293,75 @@ class OutcomeUnknown(MessagingError):
 
 class ClientStopped(MessagingError):
     """The client was stopped, or its connection closed for good, before this was done."""
+
+
+class GatewayError(PorttunnelError):
+    """What was asked of a gateway, or through it, was not done."""
+
+
+class GatewayUnreachable(GatewayError):
+    """The gateway could not be reached, or gave no answer that is one. It may have been done."""
+
+
+class GatewayRefused(GatewayError):
+    """The gateway answered and says no.
+
+    :param text: what happened and what to do.
+    :param status: of HTTP.
+    :param code: the reason in a form for programs; empty if it gave none.
+    :param retry_after_seconds: when it may be otherwise, if it said so.
+    """
+
+    def __init__(
+        self, text: str, status: int, code: str = "", retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(text)
+        self.status = status
+        self.code = code
+        self.retry_after_seconds = retry_after_seconds
+
+
+class DeviceRevoked(GatewayError):
+    """The gateway does not know the device any more."""
+
+
+class RequestFailed(GatewayError):
+    """A request to the web system has no response, or no whole one.
+
+    :param text: what happened and what to do.
+    :param code: the reason in a form for programs.
+    """
+
+    def __init__(self, text: str, code: RequestFailureCode) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class RequestNotExecuted(RequestFailed):
+    """It never left this machine, or the instance itself says that it did nothing."""
+
+
+class RequestUncertain(RequestFailed):
+    """It may have been carried out: look before you ask for it again."""
+
+
+class GatewayBusy(PorttunnelError):
+    """The gateway didn't look at it, because too much is going on.
+
+    :param retry_seconds: when it may be otherwise.
+    """
+
+    TEXT = "The gateway is busy. Try again in a while."
+
+    def __init__(self, retry_seconds: float) -> None:
+        super().__init__(self.TEXT)
+        self.retry_seconds = retry_seconds
+
+
+class TooManyAttempts(GatewayBusy):
+    """The gateway didn't look at it, because too much went wrong for this address before."""
+
+    TEXT = "There were too many attempts from your address. Try again in a while."
 
 
 class PairingError(PorttunnelError):

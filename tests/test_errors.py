@@ -51,7 +51,11 @@ def test_the_picture_shows_every_error_where_it_is() -> None:
 
 
 def test_everything_is_offered() -> None:
-    assert set(errors.__all__) == set(defined_tree()) | {"ErrorCode", "StreamCode"}
+    assert set(errors.__all__) == set(defined_tree()) | {
+        "ErrorCode",
+        "RequestFailureCode",
+        "StreamCode",
+    }
 
 
 def test_a_broken_websocket_has_a_close_code() -> None:

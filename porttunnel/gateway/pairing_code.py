@@ -19,6 +19,7 @@ __all__ = [
     "SPKI_PIN_BYTES",
     "WEB_PKI",
     "PairingCode",
+    "is_gateway_address",
     "make_spki_pin",
 ]
 
@@ -38,6 +39,11 @@ _UNREADABLE = (
     "This is no pairing code. Scan it again or copy the whole text, to its last character; if "
     "that does not help ask for a new code."
 )
+
+
+def is_gateway_address(text: str) -> bool:
+    """Whether a code can say that the gateway is there."""
+    return _ADDRESS_FORM.fullmatch(text) is not None
 
 
 def make_spki_pin(spki: bytes) -> bytes:
@@ -69,7 +75,7 @@ class PairingCode(SecretHolder):
         lengths = (len(setup_key), len(setup_secret), len(spki_pin))
         if lengths != (SETUP_KEY_BYTES, KEY_BYTES, SPKI_PIN_BYTES):
             raise ValueError("a setup key has 16 bytes, a setup secret 32, a pin 16")
-        if _ADDRESS_FORM.fullmatch(gateway) is None:
+        if not is_gateway_address(gateway):
             raise ConfigurationError(
                 f"{gateway} is no address of a gateway. Write https://, its name in lower case, "
                 "and no slash at the end; http:// is for this machine only."

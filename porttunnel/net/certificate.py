@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from porttunnel.errors import ConfigurationError
 
-__all__ = ["Certificate", "Identity", "load_or_create_identity", "spki_pin"]
+__all__ = ["Certificate", "Identity", "load_or_create_identity", "spki_digest", "spki_pin"]
 
 FILE_NAME = "server-identity.pem"
 FILE_MODE = 0o600
@@ -62,9 +62,14 @@ def spki_pin(certificate: Certificate) -> str:
 
     Of the key, not of the certificate: a renewed certificate keeps its pin.
     """
-    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    digest = base64.urlsafe_b64encode(hashlib.sha256(spki).digest())
+    digest = base64.urlsafe_b64encode(spki_digest(certificate))
     return PIN_PREFIX + digest.rstrip(b"=").decode("ascii")
+
+
+def spki_digest(certificate: Certificate) -> bytes:
+    """SHA-256 over the DER public key, 32 bytes."""
+    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(spki).digest()
 
 
 def load_or_create_identity(data_dir: str | os.PathLike[str]) -> Identity:

@@ -6,6 +6,7 @@ rest on it (docs/security).
 
 from __future__ import annotations
 
+import base64
 import hmac
 import re
 from abc import ABC, abstractmethod
@@ -30,11 +31,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from porttunnel.errors import ConfigurationError, NotReachable
-from porttunnel.net.certificate import Certificate, Identity, spki_pin
+from porttunnel.net.certificate import Certificate, Identity, spki_digest
 
 __all__ = [
     "ALPN_PROTOCOL",
     "client_context",
+    "digest_context",
     "pinned_context",
     "server_context",
     "tls_endpoint",
@@ -42,6 +44,7 @@ __all__ = [
 
 MINIMUM_VERSION = TLSVersion.TLSv1_2  # 1.0 and 1.1 are broken; 1.2 is what old proxies speak
 ALPN_PROTOCOL = b"http/1.1"  # the only one with a name that our port speaks
+MIN_DIGEST_BYTES = 16  # what a pairing's code has room for
 
 _PIN = re.compile(r"sha256-[A-Za-z0-9_-]{43}")
 
@@ -139,14 +142,15 @@ class _TrustedConnections(_CheckedConnections):
 
 
 class _PinnedConnections(_CheckedConnections):
-    def __init__(self, pin: str, hostname: str | None) -> None:
-        self._pin = pin
+    def __init__(self, digest: bytes, hostname: str | None) -> None:
+        self._digest = digest
         super().__init__(hostname, CertificateOptions(raiseMinimumTo=MINIMUM_VERSION))
 
     def _check(self, certificate: Certificate, depth: int, trusted: bool) -> None:
         # Only the key of the server's own certificate counts: who signed it, for which name and
         # until when says nothing beside the pin.
-        if depth > 0 or hmac.compare_digest(spki_pin(certificate).encode(), self._pin.encode()):
+        shown = spki_digest(certificate)[: len(self._digest)]
+        if depth > 0 or hmac.compare_digest(shown, self._digest):
             return
         raise NotReachable(
             "The server that answered is not the one that the address names: its key is another. "
@@ -183,7 +187,18 @@ def pinned_context(pin: str, hostname: str | None = None) -> IOpenSSLClientConne
             "the address has no complete pin: it begins with sha256- and 43 characters follow; "
             "copy the whole address"
         )
-    return _PinnedConnections(pin, hostname)
+    return _PinnedConnections(base64.urlsafe_b64decode(pin.partition("-")[2] + "="), hostname)
+
+
+def digest_context(digest: bytes, hostname: str | None = None) -> IOpenSSLClientConnectionCreator:
+    """As :func:`pinned_context`, by the beginning of the key's digest.
+
+    :param digest: of :func:`porttunnel.net.certificate.spki_digest` 16 bytes or more: a second
+        key with the same takes 2^128 tries.
+    """
+    if len(digest) < MIN_DIGEST_BYTES:
+        raise ValueError(f"of a key's digest {MIN_DIGEST_BYTES} bytes are needed at least")
+    return _PinnedConnections(digest, hostname)
 
 
 def tls_endpoint(

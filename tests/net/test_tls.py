@@ -380,7 +380,7 @@ class TLSTests(TestCase):
         def broken(_: object) -> str:
             raise ArithmeticError("on purpose")
 
-        self.patch(tls, "spki_pin", broken)
+        self.patch(tls, "spki_digest", broken)
         conversation = await self.converse(port, "localhost", identity.pin)
         (reason,) = await conversation.ended
         self.assertIsInstance(reason.value, ArithmeticError)
