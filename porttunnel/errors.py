@@ -32,6 +32,7 @@
     │   ├── GatewayUnreachable          no connection, or no answer that is one
     │   ├── GatewayRefused              it says no (has a status and a code)
     │   ├── DeviceRevoked               it does not know the device any more: pair again
+    │   ├── RequestBroken               the instance: a device's request won't become whole
     │   └── RequestFailed               a request to the web system (has a code)
     │       ├── RequestNotExecuted      nothing happened there
     │       └── RequestUncertain        it may have been carried out
@@ -76,6 +77,7 @@ __all__ = [
     "ProtocolError",
     "QueueFull",
     "RemoteProtocolError",
+    "RequestBroken",
     "RequestFailed",
     "RequestFailureCode",
     "RequestNotExecuted",
@@ -323,6 +325,10 @@ class GatewayRefused(GatewayError):
 
 class DeviceRevoked(GatewayError):
     """The gateway does not know the device any more."""
+
+
+class RequestBroken(GatewayError):
+    """What an instance got of a device's request is not the whole of it and never will be."""
 
 
 class RequestFailed(GatewayError):

@@ -1,0 +1,189 @@
+"""Who has which password: looked up in the store, and known again for an hour.
+
+Source: docs/gateway-protocol, section 5. To look at a password costs 11 ms of CPU on purpose.
+So the limits come first, few wait, other threads do it, and what was right once is known again at
+once: after a restart of a proxy or a network all instances and devices come back together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from porttunnel.gateway.topic import is_id
+from porttunnel.keys.credentials import SALT_BYTES, hash_password, verify_password
+from porttunnel.net.gateway.account import Account
+from porttunnel.net.gateway.attempt_limit import AttemptLimit
+from porttunnel.net.gateway.store import Credential, GatewayStore
+from porttunnel.session.limit import RateLimiter
+
+__all__ = ["PasswordDesk"]
+
+MAX_WAITING = 64  # 0.7 s of CPU; who comes then is told to come again
+WRONG_PER_MINUTE = 20  # from one place: somebody who repairs a setting, or a program that repeats
+WRONG_PER_HOUR = 200
+# From all places together; beyond it those wait that have had a wrong one.
+WRONG_PER_SECOND_OVERALL = 50
+KNOWN_SECONDS = 3_600.0  # so long at most a password is good that another process has revoked
+MAX_KNOWN = 100_000  # 40 MB at worst
+MAX_PASSWORD_BYTES = 128  # ours have 32
+
+Run = Callable[..., Deferred[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Proof:
+    digest: bytes
+    account: Account
+    until: float
+
+
+class _Look:
+    """Somebody's password is being looked at.
+
+    :ivar is_void: nothing was read from the store yet, or it is not so any more.
+    """
+
+    def __init__(self) -> None:
+        self.is_void = True
+
+
+class PasswordDesk:
+    """See the module. Used on the reactor's thread.
+
+    :param store: of accounts.
+    :param run_store: calls a function in the thread of the store.
+    :param run_hash: calls a function in one of the threads that look at passwords.
+    :param on_promoted: called with an instance's id when its new password has logged in.
+    """
+
+    def __init__(
+        self,
+        store: GatewayStore,
+        run_store: Run,
+        run_hash: Run,
+        *,
+        on_promoted: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._run_store = run_store
+        self._run_hash = run_hash
+        self._on_promoted = on_promoted
+        self._limit = AttemptLimit(
+            RateLimiter(
+                per_minute=WRONG_PER_MINUTE,
+                per_hour=WRONG_PER_HOUR,
+                per_second_overall=WRONG_PER_SECOND_OVERALL,
+            ),
+            max_under_way=MAX_WAITING,
+        )
+        # For users that there are not: a guesser shall not know them by an answer that comes soon.
+        self._no_hash = hash_password(secrets.token_bytes(16), secrets.token_bytes(SALT_BYTES))
+        self._proof_key = secrets.token_bytes(32)
+        self._proofs: OrderedDict[str, _Proof] = OrderedDict()  # the oldest first
+        self._looks: dict[str, set[_Look]] = {}
+
+    def known(self, user_name: str, password: bytes, now: float) -> Account | None:
+        """The account, if this password was right within the hour before; costs next to nothing.
+
+        :param password: as it was sent: 32 hex digits.
+        :param now: seconds of a clock that does not go back.
+        """
+        proof = self._proofs.get(user_name)
+        if proof is None or now >= proof.until:
+            return None
+        return proof.account if hmac.compare_digest(proof.digest, self._digest(password)) else None
+
+    def check(
+        self, user_name: str, password: bytes, prefix: str, now: float
+    ) -> Deferred[Account | None]:
+        """The account, if the password is right.
+
+        :param prefix: whose attempt it is: :func:`~porttunnel.session.limit.prefix_of`.
+        :param now: seconds of a clock that does not go back.
+        :raises GatewayBusy: nobody looked at it; come again in ``retry_seconds``.
+        :raises ConfigurationError: the store can't be used.
+        """
+        return Deferred.fromCoroutine(self._check(user_name, password, prefix, now))
+
+    def forget(self, user_name: str) -> None:
+        """What the store says of this user has changed: nothing is known of it any more.
+
+        To be called when the store has it; then no password that is void is let in from now on.
+        """
+        self._proofs.pop(user_name, None)
+        for look in self._looks.get(user_name, ()):
+            look.is_void = True
+
+    async def hash(self, password: bytes) -> str:
+        """What is to be stored of a password; it takes its turn among those that are looked at."""
+        salt = secrets.token_bytes(SALT_BYTES)
+        text: str = await self._run_hash(hash_password, password, salt)
+        return text
+
+    async def _check(
+        self, user_name: str, password: bytes, prefix: str, now: float
+    ) -> Account | None:
+        account = self.known(user_name, password, now)
+        if account is not None:
+            return account
+        self._limit.enter(prefix, now)
+        is_wrong = False
+        try:
+            account = await self._look_up(user_name, password, now)
+            is_wrong = account is None
+        finally:
+            self._limit.leave(prefix, now, counts=is_wrong)
+        return account
+
+    async def _look_up(self, user_name: str, password: bytes, now: float) -> Account | None:
+        if not is_id(user_name) or len(password) > MAX_PASSWORD_BYTES:
+            return None  # nobody has such: there is nothing to find out by the time it takes
+        looks = self._looks.setdefault(user_name, set())
+        look = _Look()
+        looks.add(look)
+        try:
+            while look.is_void:
+                look.is_void = False
+                account = await self._look(user_name, password, look)
+        finally:
+            looks.discard(look)
+            if not looks:
+                del self._looks[user_name]
+        if account is not None:
+            self._keep(account, password, now)
+        return account
+
+    async def _look(self, user_name: str, password: bytes, look: _Look) -> Account | None:
+        credential: Credential | None = await self._run_store(self._store.credential, user_name)
+        if credential is None:
+            await self._run_hash(verify_password, password, self._no_hash)
+            return None
+        account = Account(user_name, credential.instance_id)
+        if await self._run_hash(verify_password, password, credential.password_hash):
+            return account
+        following = credential.next_password_hash
+        if following is None or not await self._run_hash(verify_password, password, following):
+            return None
+        if await self._run_store(self._store.promote_password, user_name, following):
+            self.forget(user_name)
+            self._on_promoted(user_name)
+        look.is_void = True  # what was read is not so any more: the same password, once more
+        return account
+
+    def _keep(self, account: Account, password: bytes, now: float) -> None:
+        proof = _Proof(self._digest(password), account, now + KNOWN_SECONDS)
+        self._proofs[account.user_name] = proof
+        self._proofs.move_to_end(account.user_name)
+        while len(self._proofs) > MAX_KNOWN or next(iter(self._proofs.values())).until <= now:
+            self._proofs.popitem(last=False)
+
+    def _digest(self, password: bytes) -> bytes:
+        return hmac.digest(self._proof_key, password, hashlib.sha256)
