@@ -1,7 +1,8 @@
 """One port for all: the first bytes of a connection tell what it speaks.
 
-``PT`` and the version are packets, 0x16 is TLS (inside it the first bytes tell once more), a
-letter is HTTP. Whatever else comes is not for us. Source: docs/session-protocol, section 1.
+``PT`` and the version are packets, 0x16 is TLS (inside it the first bytes tell once more), 0x10 is
+MQTT, a letter is HTTP. Whatever else comes is not for us. A proxy says before that who its client
+is. Source: docs/session-protocol, section 1; docs/gateway-protocol, section 1.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from twisted.internet.interfaces import (
     IProtocol,
     IProtocolFactory,
     IProtocolNegotiationFactory,
+    ISSLTransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.policies import ProtocolWrapper
@@ -26,7 +28,10 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer, noLongerProvides
 
+from porttunnel.errors import RemoteProtocolError
 from porttunnel.net.counters import ServerCounters
+from porttunnel.net.proxied_address import ProxiedClient, TrustedProxies, read_header
+from porttunnel.net.server_address import is_loopback
 from porttunnel.net.tls import ALPN_PROTOCOL
 from porttunnel.session.limit import ConnectionLimiter, prefix_of
 
@@ -37,6 +42,8 @@ HANDSHAKE_SECONDS = 10.0  # TLS, a few round trips
 
 _PACKET_PREFIX = b"PT\x01"
 _TLS_HANDSHAKE = 0x16
+_MQTT_CONNECT = 0x10
+_NO_PROXIES = TrustedProxies()
 
 
 class Branch(Enum):
@@ -45,6 +52,9 @@ class Branch(Enum):
     PACKETS = "packets"
     TLS = "tls"
     HTTP = "http"
+    MQTT = "mqtt"
+    """In TLS, or within this machine."""
+    PLAIN_MQTT = "mqtt, and others on the way can read it"
 
 
 def branch_of(first: bytes) -> Branch | None:
@@ -55,6 +65,8 @@ def branch_of(first: bytes) -> Branch | None:
     """
     if first[0] == _TLS_HANDSHAKE:
         return Branch.TLS
+    if first[0] == _MQTT_CONNECT:
+        return Branch.MQTT
     beginning = first[: len(_PACKET_PREFIX)]
     if beginning == _PACKET_PREFIX:
         return Branch.PACKETS
@@ -79,9 +91,13 @@ class _Place:
         self._taken = False
         self._prefix: str | None = None
 
-    def take(self, transport: Any) -> bool:
-        """Begin; False if the connection is refused."""
-        prefix = None if _tells_peer_later(transport) else _prefix_of_peer(transport)
+    def take(self, transport: Any, *, tells_peer_later: bool) -> bool:
+        """Begin; False if the connection is refused.
+
+        :param tells_peer_later: bytes come first that tell who the peer is. Until then the proxy
+            would seem to be it, and all its clients would share one prefix.
+        """
+        prefix = None if tells_peer_later else _prefix_of_peer(transport)
         self._taken = self._limiter.connection_made(prefix)
         return self._note(prefix, self._taken)
 
@@ -117,6 +133,7 @@ class SharedPortProtocol(Protocol):
     :param reactor: for the deadlines.
     :param branches: who takes what.
     :param place: what it takes of the limits, or None if it doesn't count.
+    :param proxies: who says first who its client is.
     """
 
     def __init__(
@@ -124,17 +141,24 @@ class SharedPortProtocol(Protocol):
         reactor: Any,
         branches: Mapping[Branch, IProtocolFactory],
         place: _Place | None,
+        proxies: TrustedProxies = _NO_PROXIES,
     ) -> None:
         self._reactor = reactor
         self._branches = branches
         self._place = place
+        self._proxies = proxies
+        self._awaits_header = False
+        self._client: ProxiedClient | None = None
         self._first = b""
         self._found: IProtocol | None = None
         self._timer: Any = None
 
     def connectionMade(self) -> None:
         # Not in the factory, which doesn't see what is between us and the socket.
-        if self._place is not None and not self._place.take(self.transport):
+        transport: Any = self.transport
+        self._awaits_header = self._proxies.trusts(transport.getPeer())
+        later = self._awaits_header or _is_wrapped_for_proxy(transport)
+        if self._place is not None and not self._place.take(transport, tells_peer_later=later):
             self._refuse()
             return
         inside_tls = INegotiated.providedBy(self.transport)
@@ -155,15 +179,21 @@ class SharedPortProtocol(Protocol):
         if self._found is not None:
             self._found.dataReceived(data)
             return
+        self._first += data
+        try:
+            if self._awaits_header:
+                self._read_header()
+            if self._awaits_header or not self._first:
+                return
+            branch = branch_of(self._first)
+        except (ValueError, RemoteProtocolError):
+            self._refuse()
+            return
         if self._place is not None and not self._place.receive(self.transport):
             self._refuse()
             return
-        self._first += data
-        try:
-            branch = branch_of(self._first)
-        except ValueError:
-            self._refuse()
-            return
+        if branch is Branch.MQTT and not self._is_private():
+            branch = Branch.PLAIN_MQTT
         if branch is not None:
             self._pass_on(self._branches.get(branch))
 
@@ -198,6 +228,35 @@ class SharedPortProtocol(Protocol):
             alsoProvides(self, IHalfCloseableProtocol)
         protocol.makeConnection(transport)
         protocol.dataReceived(first)
+
+    def _read_header(self) -> None:
+        """Look for the proxy's header, and take it for the truth.
+
+        :raises RemoteProtocolError: there is none.
+        """
+        read = read_header(self._first)
+        if read is None:
+            return
+        self._awaits_header = False
+        self._client, count = read
+        self._first = self._first[count:]
+        client = self._client.address
+        if client is not None:
+            # Whoever takes the connection, or its socket, shall learn of the client from it. A
+            # wrapper would do as well, and keep the socket from being taken over.
+            transport: Any = self.transport
+            transport.getPeer = lambda: client
+
+    def _is_private(self) -> bool:
+        """Whether nobody on the way to this machine can read along."""
+        transport: Any = self.transport
+        if INegotiated.providedBy(transport) or ISSLTransport.providedBy(transport):
+            return True
+        if self._client is not None:
+            return self._client.used_tls
+        # Of a UNIX socket's peer no host is known.
+        host = getattr(transport.getPeer(), "host", "")
+        return not host or is_loopback(host) or is_loopback(prefix_of(host))
 
     def _pass_on(self, factory: IProtocolFactory | None) -> None:
         transport: Any = self.transport
@@ -249,6 +308,7 @@ class SharedPortFactory(_SniffingFactory):
     :param tls: what TLS clients are shown, or None for a port without TLS.
     :param limiter: how many connections there may be, in all and from one place.
     :param counters: those above it are counted here.
+    :param proxies: whose connections have to begin with a PROXY header; nobody else's may.
     """
 
     def __init__(
@@ -259,8 +319,10 @@ class SharedPortFactory(_SniffingFactory):
         tls: IOpenSSLServerConnectionCreator | None,
         limiter: ConnectionLimiter,
         counters: ServerCounters,
+        proxies: TrustedProxies = _NO_PROXIES,
     ) -> None:
         super().__init__(reactor, branches)
+        self._proxies = proxies
         self._parts = list(self._branches.values())
         self._limiter = limiter
         self._counters = counters
@@ -278,14 +340,11 @@ class SharedPortFactory(_SniffingFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> SharedPortProtocol | None:
         place = _Place(self._limiter, self._counters)
-        return SharedPortProtocol(self._reactor, self._branches, place)
+        return SharedPortProtocol(self._reactor, self._branches, place, self._proxies)
 
 
-def _tells_peer_later(transport: Any) -> bool:
-    """Whether bytes come first that tell who the peer is, as the PROXY line of `haproxy:` does.
-
-    Until then the proxy would seem to be it, and all its clients would share one prefix.
-    """
+def _is_wrapped_for_proxy(transport: Any) -> bool:
+    """Whether it is one of `haproxy:`, which learns of the client from the first bytes."""
     while isinstance(transport, TLSMemoryBIOProtocol):
         transport = transport.transport
     return isinstance(transport, ProtocolWrapper)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from socket import inet_aton
 from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolNegotiationFactory
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    INegotiated,
+    IProtocolNegotiationFactory,
+    ISSLTransport,
+)
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import AccumulatingProtocol, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
 from porttunnel.net.counters import ServerCounters
 from porttunnel.net.http_notice import HTTPNoticeFactory
 from porttunnel.net.port_sharing import Branch, SharedPortFactory, branch_of
+from porttunnel.net.proxied_address import TrustedProxies
 from porttunnel.session.limit import ConnectionLimiter
 
 PEER = IPv4Address("TCP", "192.0.2.7", 1_024)
@@ -37,6 +44,8 @@ PEER = IPv4Address("TCP", "192.0.2.7", 1_024)
         (b"PO", Branch.HTTP),
         (b"PUT / HTTP/1.1", Branch.HTTP),
         (b"M-SEARCH * HTTP/1.1", Branch.HTTP),
+        (b"\x10", Branch.MQTT),
+        (b"\x10\x0c\x00\x04MQTT", Branch.MQTT),
     ],
 )
 def test_branches(first: bytes, branch: Branch | None) -> None:
@@ -44,7 +53,7 @@ def test_branches(first: bytes, branch: Branch | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "first", [b"\x00", b"\x80\x2e", b"PT\x02", b"PTD1", b"PTX", b" GET", b"\xff\xfd", b"\x10\x00"]
+    "first", [b"\x00", b"\x80\x2e", b"PT\x02", b"PTD1", b"PTX", b" GET", b"\xff\xfd", b"\x20\x00"]
 )
 def test_nothing_for_us(first: bytes) -> None:
     with pytest.raises(ValueError, match="nothing that this port speaks"):
@@ -213,6 +222,135 @@ class SharedPortTests(SynchronousTestCase):
         self.factory.doStop()
         self.factory.doStop()
         self.assertEqual((self.packets.running, self.http.running), (0, 0))
+
+
+CONNECT = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x0a\x00\x00"
+PROXY = IPv4Address("TCP", "10.0.0.7", 1_024)
+LOOPBACK = IPv4Address("TCP", "127.0.0.1", 1_024)
+
+
+def line(client: str) -> bytes:
+    return f"PROXY TCP4 {client} 192.0.2.254 40000 4663\r\n".encode()
+
+
+def binary(client: str, *fields: bytes) -> bytes:
+    body = inet_aton(client) + inet_aton("192.0.2.254") + bytes(4) + b"".join(fields)
+    return b"\r\n\r\n\x00\r\nQUIT\n\x21\x11" + len(body).to_bytes(2, "big") + body
+
+
+class MQTTTests(SynchronousTestCase):
+    """MQTT is spoken in TLS or within this machine; who comes otherwise is told so."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.mqtt = BranchFactory(AccumulatingProtocol)
+        self.plain = BranchFactory(AccumulatingProtocol)
+        self.factory = SharedPortFactory(
+            self.clock,
+            {Branch.MQTT: self.mqtt, Branch.PLAIN_MQTT: self.plain},
+            tls=None,
+            limiter=ConnectionLimiter(),
+            counters=ServerCounters(),
+            proxies=TrustedProxies(["10.0.0.7"]),
+        )
+
+    def built(self, address: Any, *pieces: bytes, interface: Any = None) -> tuple[int, int]:
+        """How many speak MQTT and how many are sent away, after one that says this."""
+        protocol: Any = self.factory.buildProtocol(address)
+        transport = StringTransport(peerAddress=address)
+        if interface is not None:
+            alsoProvides(transport, interface)
+        protocol.makeConnection(transport)
+        for piece in pieces:
+            protocol.dataReceived(piece)
+        return len(self.mqtt.built), len(self.plain.built)
+
+    def test_from_outside_it_is_refused(self) -> None:
+        self.assertEqual(self.built(PEER, CONNECT), (0, 1))
+        self.assertEqual(self.plain.built[0].data, CONNECT)
+
+    def test_from_this_machine_it_is_not(self) -> None:
+        self.assertEqual(self.built(LOOPBACK, CONNECT), (1, 0))
+        self.assertEqual(self.built(IPv6Address("TCP", "::1", 1), CONNECT), (2, 0))
+        self.assertEqual(self.built(IPv6Address("TCP", "::ffff:127.0.0.1", 1), CONNECT), (3, 0))
+        self.assertEqual(self.built(UNIXAddress(b"/socket"), CONNECT), (4, 0))
+
+    def test_nor_in_tls(self) -> None:
+        self.assertEqual(self.built(PEER, CONNECT, interface=ISSLTransport), (1, 0))
+        self.assertEqual(self.built(PEER, CONNECT, interface=INegotiated), (2, 0))
+
+    def test_a_proxy_may_say_that_it_was_in_tls(self) -> None:
+        self.assertEqual(self.built(PROXY, line("192.0.2.9"), CONNECT), (0, 1))
+        self.assertEqual(self.built(PROXY, line("127.0.0.1"), CONNECT), (0, 2))
+        tls = b"\x20\x00\x05\x01" + bytes(4)
+        self.assertEqual(self.built(PROXY, binary("192.0.2.9", tls) + CONNECT), (1, 2))
+
+
+class ProxyTests(SynchronousTestCase):
+    """A proxy says first who its client is, and nobody else may."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.packets = BranchFactory(HalfCloseable)
+        self.http = BranchFactory(AccumulatingProtocol)
+        self.counters = ServerCounters()
+        self.factory = SharedPortFactory(
+            self.clock,
+            {Branch.PACKETS: self.packets, Branch.HTTP: self.http},
+            tls=None,
+            limiter=ConnectionLimiter(per_prefix=1, overall=3),
+            counters=self.counters,
+            proxies=TrustedProxies(["10.0.0.0/8"]),
+        )
+
+    def connect(self, address: Any, *pieces: bytes) -> tuple[Any, StringTransport]:
+        protocol: Any = self.factory.buildProtocol(address)
+        transport = StringTransport(peerAddress=address)
+        protocol.makeConnection(transport)
+        for piece in pieces:
+            protocol.dataReceived(piece)
+        return protocol, transport
+
+    def test_the_client_is_who_the_header_says(self) -> None:
+        said = line("192.0.2.9") + b"PT\x01"
+        for pieces in ([said], [bytes([byte]) for byte in said], [said[:-3], said[-3:]]):
+            protocol, _ = self.connect(PROXY, *pieces)
+            found = self.packets.built[-1]
+            self.assertEqual(found.data, b"PT\x01")
+            self.assertEqual(found.transport.getPeer(), IPv4Address("TCP", "192.0.2.9", 40_000))
+            protocol.connectionLost(Failure(ConnectionDone()))
+
+    def test_limits_count_the_clients(self) -> None:
+        ends = [
+            self.connect(PROXY, header + b"PT\x01")[1].disconnected
+            for header in (line("192.0.2.1"), binary("192.0.2.2"), line("192.0.2.1"))
+        ]
+        self.assertEqual(ends, [False, False, True])
+        self.assertEqual(self.counters.refused_connections, 1)
+
+    def test_a_header_is_required(self) -> None:
+        _, transport = self.connect(PROXY, b"PT\x01")
+        self.assertTrue(transport.disconnected)
+        _, transport = self.connect(PROXY)
+        self.clock.advance(15.0)
+        self.assertTrue(transport.disconnected)
+        self.assertEqual(self.packets.built, [])
+
+    def test_one_header_is_all(self) -> None:
+        self.connect(PROXY, line("192.0.2.1") + line("192.0.2.2"))
+        self.assertEqual(self.http.built[0].data, line("192.0.2.2"))
+
+    def test_nobody_else_may_send_one(self) -> None:
+        protocol, transport = self.connect(PEER, binary("192.0.2.2") + b"PT\x01")
+        self.assertTrue(transport.disconnected)
+        protocol.connectionLost(Failure(ConnectionDone()))
+        self.connect(PEER, line("192.0.2.2") + b"PT\x01")
+        (found,) = self.http.built  # which knows no such request
+        self.assertEqual(found.transport.getPeer(), PEER)
+
+    def test_a_proxy_that_comes_for_itself(self) -> None:
+        self.connect(PROXY, b"PROXY UNKNOWN\r\nGET / HTTP/1.0\r\n\r\n")
+        self.assertEqual(self.http.built[0].transport.getPeer(), PROXY)
 
 
 class HTTPNoticeTests(SynchronousTestCase):
