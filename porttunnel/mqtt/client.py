@@ -52,8 +52,7 @@ from porttunnel.mqtt.topic import check_filter, split_shared
 __all__ = ["Client", "ClientState"]
 
 AHEAD_BYTES = 64 * 1024  # encoded and not sent, unless the driver says otherwise
-# Acknowledgements for a broker that reads none of them: then it is not read from either.
-MAX_UNSENT_BYTES = 4 << 20
+MAX_UNSENT_BYTES = 4 << 20  # acknowledgements that the broker does not read: then nor do we
 
 
 class ClientState(Enum):
@@ -81,7 +80,8 @@ class Client:
         self._version = settings.version
         self._budget = QueueBudget(settings.max_queued_bytes)
         ids = PacketIds()
-        self._outgoing = OutgoingMessages(self._version, ids, self._budget)
+        keep = settings.keep_messages
+        self._outgoing = OutgoingMessages(self._version, ids, self._budget, keep=keep)
         self._subscriptions = Subscriptions(self._version, ids, self._budget)
         self._incoming = IncomingMessages(self._version, settings.receive_maximum)
         self._authentication = Authentication(settings.authentication_method)
@@ -246,7 +246,7 @@ class Client:
         self.state = ClientState.OFFLINE
         self._link = ClientLink(self._settings, now)
         self._subscriptions.lose_connection()
-        self._outgoing.lose_connection()
+        self._events += self._outgoing.lose_connection()
         self._incoming.lose_connection()
 
     def events(self) -> Iterator[Any]:

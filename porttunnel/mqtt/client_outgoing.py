@@ -1,7 +1,8 @@
 """A client's own messages: those that wait, and those that the broker has not acknowledged.
 
-They outlive connections: a message under way when one was lost goes out again on the next, with
-its old packet id, if the broker kept the session. Source: MQTT 5.0, sections 4.3, 4.4, 4.6, 4.9.
+They outlive connections, unless that is not wanted: a message under way when one was lost goes out
+again on the next, with its old packet id, if the broker kept the session. Source: MQTT 5.0,
+sections 4.3, 4.4, 4.6, 4.9.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ _TOPIC_ALIAS_NUMBER = 0x23  # of the property
 _FORGOTTEN = (
     "The broker lost the session while it took this message, which may have arrived or not. "
     "Publish it again if twice is better than never."
+)
+_LOST = (
+    "The connection to the broker was lost before it acknowledged this message, which may have "
+    "arrived or not."
 )
 
 
@@ -100,12 +105,16 @@ class OutgoingMessages:
     :param version: of all connections.
     :param ids: shared with the subscriptions of the same client.
     :param budget: shared likewise.
+    :param keep: whether they outlive connections.
     """
 
-    def __init__(self, version: Version, ids: PacketIds, budget: QueueBudget) -> None:
+    def __init__(
+        self, version: Version, ids: PacketIds, budget: QueueBudget, *, keep: bool = True
+    ) -> None:
         self._version = version
         self._ids = ids
         self._budget = budget
+        self._keep = keep
         self._waiting: deque[_Message] = deque()
         self._under_way: dict[int, _Message] = {}
         self._again: deque[_Message] = deque()  # under way, not yet sent on this connection
@@ -146,12 +155,15 @@ class OutgoingMessages:
         error = OutcomeUnknown(_FORGOTTEN)
         return [self._fail(entry, error) for entry in forgotten if entry.qos == 2]
 
-    def lose_connection(self) -> None:
-        """The connection is gone."""
+    def lose_connection(self) -> list[RequestFailed]:
+        """The connection is gone; what fails by that."""
         self._limits = None
+        if not self._keep:
+            return self.abandon(OutcomeUnknown(_LOST))
         self._again.clear()
         for entry in self._under_way.values():
             entry.counted = False
+        return []
 
     def next_step(self) -> tuple[bytes, Outcome | None] | None:
         """The next packet that can be sent now, and what that makes known; the packet is empty

@@ -42,6 +42,8 @@ class ClientSettings:
     :ivar topic_alias_maximum: how many aliases the broker may use.
     :ivar max_queued_bytes: how much of what was asked for may be unfinished.
     :ivar max_unfinished_bytes: how much received may be unfinished before nothing more is read.
+    :ivar keep_messages: whether messages that are not done when a connection is lost go out on the
+        next one. If not they fail with ``OutcomeUnknown``.
     :ivar authentication_method: of an enhanced authentication; its data is ``properties``'s.
     :ivar properties: more of CONNECT's: user properties, request response information,
         authentication data.
@@ -61,6 +63,7 @@ class ClientSettings:
     topic_alias_maximum: int = TOPIC_ALIAS_MAXIMUM
     max_queued_bytes: int = MAX_QUEUED_BYTES
     max_unfinished_bytes: int = MAX_UNFINISHED_BYTES
+    keep_messages: bool = True
     authentication_method: str | None = None
     properties: Properties = EMPTY
 

@@ -603,3 +603,16 @@ def test_who_gives_up_is_told_what_was_not_done() -> None:
     broker.client.abandon(error)
     assert list(broker.client.events()) == [RequestFailed(token, error) for token in tokens]
     assert broker.client.is_idle
+
+
+def test_messages_that_are_not_kept_fail_with_their_connection() -> None:
+    broker = ScriptedBroker(keep_messages=False)
+    broker.accept()
+    token = broker.client.publish("a", b"", qos=1)
+    assert len(broker.sent()) == 1
+    broker.events.clear()
+    broker.cut()
+    lost, failed = broker.events
+    assert lost == ConnectionLost()
+    assert failed.token == token
+    assert broker.accept() == []

@@ -43,10 +43,12 @@ def limits(**said: Any) -> BrokerLimits:
 class Sender:
     """Outgoing messages, and what they lead to."""
 
-    def __init__(self, version: Version = Version.V5, max_bytes: int = 1 << 20) -> None:
+    def __init__(
+        self, version: Version = Version.V5, max_bytes: int = 1 << 20, *, keep: bool = True
+    ) -> None:
         self.budget = QueueBudget(max_bytes)
         self.ids = PacketIds()
-        self.messages = OutgoingMessages(version, self.ids, self.budget)
+        self.messages = OutgoingMessages(version, self.ids, self.budget, keep=keep)
         self.version = version
         self.outcomes: list[Any] = []
         self.token = 0
@@ -408,3 +410,17 @@ def test_who_gives_up_fails_all_and_frees_all() -> None:
     assert sender.budget.used == 0
     with pytest.raises(KeyError):
         sender.ids.release(1)
+
+
+def test_messages_that_are_not_to_outlive_a_connection() -> None:
+    sender = Sender(keep=False)
+    sender.publish(1)
+    sender.begin(receive_maximum=1)
+    assert len(sender.send()) == 1
+    sender.publish(1)
+    lost = sender.messages.lose_connection()
+    assert [failed.token for failed in lost] == [1, 2]
+    assert all(isinstance(failed.error, OutcomeUnknown) for failed in lost)
+    assert not sender.budget.used
+    assert sender.begin() == []
+    assert sender.send() == []

@@ -51,6 +51,8 @@ def open_mqtt(
             max_packet_bytes=MAX_PACKET_BYTES,
             max_queued_bytes=max_queued_bytes,
             max_unfinished_bytes=MAX_UNFINISHED_BYTES,
+            # The other end has given up what was under way; a late part would be of no use to it.
+            keep_messages=False,
             **settings,
         ),
         on_message=on_message,
