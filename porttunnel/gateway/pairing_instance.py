@@ -51,13 +51,13 @@ class Invited(SecretHolder):
     :param setup: generation 0, the secret in the QR.
     """
 
-    __slots__ = ("_ends", "_policy", "setup")
-    OPEN_SLOTS = frozenset({"_ends", "_policy"})
+    __slots__ = ("_ends", "policy", "setup")
+    OPEN_SLOTS = frozenset({"_ends", "policy"})
     serving_generation = None
 
     def __init__(self, ends: Ends, policy: PairingPolicy, setup: DeviceSecret) -> None:
         self._ends = ends
-        self._policy = policy
+        self.policy = policy
         self.setup = setup
 
     @property
@@ -76,7 +76,7 @@ class Invited(SecretHolder):
         """
         demand_generation(generation, self.setup)
         pending = Pending.make(self._ends, self.setup, counter, request, answering)
-        return Step(Exchanged(self._ends, self._policy, self.setup, pending), pending.answer)
+        return Step(Exchanged(self._ends, self.policy, self.setup, pending), pending.answer)
 
     def receive_confirm(self, generation: int, confirm: Confirm) -> Step:
         """Nothing was exchanged that could be confirmed."""
@@ -90,15 +90,15 @@ class Exchanged(SecretHolder):
     :param pending: generation 1.
     """
 
-    __slots__ = ("_ends", "_policy", "pending", "setup")
-    OPEN_SLOTS = frozenset({"_ends", "_policy"})
+    __slots__ = ("_ends", "policy", "pending", "setup")
+    OPEN_SLOTS = frozenset({"_ends", "policy"})
     serving_generation = None
 
     def __init__(
         self, ends: Ends, policy: PairingPolicy, setup: DeviceSecret, pending: Pending
     ) -> None:
         self._ends = ends
-        self._policy = policy
+        self.policy = policy
         self.setup = setup
         self.pending = pending
 
@@ -124,7 +124,7 @@ class Exchanged(SecretHolder):
         demand_generation(generation, self.pending.secret)
         if not self.pending.is_confirmed_by(confirm):
             return Step(PairingEnded(EndReason.FALSE_CONFIRMATION), _NOT_EXECUTED)
-        if self._policy is PairingPolicy.IMMEDIATE:
+        if self.policy is PairingPolicy.IMMEDIATE:
             return Step(Paired(self._ends, self.pending.secret), CONFIRMED)
         digits = self.pending.digits(self._ends, confirm)
         return Step(Waiting(self._ends, self, digits), _WAITING)
@@ -134,11 +134,12 @@ class Waiting(SecretHolder):
     """A device has confirmed; whether it is the user's is for the user to say.
 
     :param exchanged: how it came to this.
-    :param digits: what the user's device shows, if it is this one. Shown nowhere here.
+    :param digits: what the user's device shows, if it is this one. Written down with the secrets
+        and shown nowhere here.
     :ivar tries_left: before the pairing ends.
     """
 
-    __slots__ = ("_digits", "_ends", "exchanged", "tries_left")
+    __slots__ = ("_ends", "digits", "exchanged", "tries_left")
     OPEN_SLOTS = frozenset({"_ends", "tries_left"})
     serving_generation = None
 
@@ -146,7 +147,7 @@ class Waiting(SecretHolder):
         self, ends: Ends, exchanged: Exchanged, digits: str, tries_left: int = MAX_DIGIT_TRIES
     ) -> None:
         self._ends = ends
-        self._digits = digits
+        self.digits = digits
         self.exchanged = exchanged
         self.tries_left = tries_left
 
@@ -174,10 +175,10 @@ class Waiting(SecretHolder):
         typed = text.translate(_IGNORED)
         if len(typed) != DIGITS or not (typed.isascii() and typed.isdigit()):
             raise PairingError(f"Type the {DIGITS} digits that the device shows.")
-        if constant_time_equal(typed.encode(), self._digits.encode()):
+        if constant_time_equal(typed.encode(), self.digits.encode()):
             return Paired(self._ends, self.exchanged.pending.secret)
         if self.tries_left > 1:
-            return Waiting(self._ends, self.exchanged, self._digits, self.tries_left - 1)
+            return Waiting(self._ends, self.exchanged, self.digits, self.tries_left - 1)
         return PairingEnded(EndReason.WRONG_DIGITS)
 
     def _stay(self, step: Step) -> Step:
