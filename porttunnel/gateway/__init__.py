@@ -1,7 +1,7 @@
 """The gateway's rules, and what device and instance say through it. Pure: no input or output.
 
-topic, policy
-    the gateway's topics, and who may use which
+topic, policy, event
+    the gateway's topics, who may use which, and what it says itself
 http_head
     the heads of requests and responses, and which bytes may stand in them
 binary_http, binary_http_reader

@@ -23,7 +23,13 @@ from porttunnel.gateway.topic import (
     parse_routed_topic,
 )
 
-__all__ = ["DeviceRules", "GatewayAnswer", "InstanceRules", "make_unreached_answer"]
+__all__ = [
+    "DeviceRules",
+    "GatewayAnswer",
+    "InstanceRules",
+    "make_answer",
+    "make_unreached_answer",
+]
 
 _ANY = "+"
 
@@ -113,9 +119,12 @@ def make_unreached_answer(
     :param topic: inside the broker, as :meth:`DeviceRules.route_publish` made it.
     """
     parsed = parse_routed_topic(topic)
-    if parsed is None:
-        return None
+    return None if parsed is None else make_answer(parsed.device_id, parsed.request_id, code)
+
+
+def make_answer(device_id: str, request_id: str, code: FailureCode) -> GatewayAnswer:
+    """What a device is told of a request by the gateway itself."""
     return GatewayAnswer(
-        format_response_topic(parsed.device_id, parsed.request_id),
+        format_response_topic(device_id, request_id),
         Failure(code, from_gateway=True).encode(),
     )
