@@ -22,7 +22,7 @@ from porttunnel.gateway.message_event import (
 from porttunnel.gateway.message_head import MessageHead
 from porttunnel.gateway.message_key import DeviceKeys, Ends, bind_request, bind_response
 from porttunnel.gateway.part import Cancel, Credit, Failure, Part, SegmentPart, decode_part
-from porttunnel.gateway.part_stream import Opening, PartReceiver, PartSender
+from porttunnel.gateway.part_stream import WINDOW_PARTS, Opening, PartReceiver, PartSender
 from porttunnel.gateway.refusal import REFUSAL_MARK, Refusal
 from porttunnel.keys.envelope import SegmentOpener, SegmentSealer
 from porttunnel.keys.primitives import Buffer
@@ -90,6 +90,15 @@ class DeviceExchange(SecretHolder):
         """Break off; the part that tells the instance."""
         self.state = ExchangeState.ENDED
         return Cancel().encode()
+
+    def probe(self) -> bytes:
+        """A part that says nothing new: whoever has given up the request answers that it is broken.
+
+        :raises LocalProtocolError: the exchange is over.
+        """
+        demand_state(self.state, *LIVE_STATES)
+        receiver = self._receiver
+        return (Credit(WINDOW_PARTS) if receiver is None else receiver.credit).encode()
 
     def consume(self, parts: int = 1) -> bytes | None:
         """So many pieces of the response were taken; a part to be sent, if any."""

@@ -136,6 +136,11 @@ class PartReceiver(SecretHolder):
         """Whether the last part has come."""
         return self._opener.finished
 
+    @property
+    def credit(self) -> Credit:
+        """What was told last."""
+        return Credit(self._limit)
+
     def open_first(self, opening: Opening) -> memoryview:
         """The plaintext of part 0; errors as :meth:`receive`'s."""
         return self._opener.open(opening.segment, last_expected=opening.last)

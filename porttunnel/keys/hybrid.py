@@ -24,6 +24,8 @@ __all__ = ["SHARED_BYTES", "Encapsulation", "HybridPrivateKey", "encapsulate"]
 
 SHARED_BYTES = 2 * (2 + KEY_BYTES)  # two secrets, each as a vec
 
+_MLKEM_SEED_BYTES = 64  # FIPS 203: d and z
+
 
 class HybridPrivateKey(SecretHolder):
     """A client's key pair for one join.
@@ -45,6 +47,18 @@ class HybridPrivateKey(SecretHolder):
     def generate(cls) -> HybridPrivateKey:
         """A fresh key pair. Takes about 33 ms: call it in a thread while the user types."""
         return cls(RsaPrivateKey.generate(), MlkemPrivateKey.generate())
+
+    @classmethod
+    def load(cls, exported: bytes) -> HybridPrivateKey:
+        """A key pair that :meth:`export` gave."""
+        seed, rsa = exported[:_MLKEM_SEED_BYTES], exported[_MLKEM_SEED_BYTES:]
+        return cls(RsaPrivateKey.load(rsa), MlkemPrivateKey.load(seed))
+
+    def export(self) -> bytes:
+        """The private keys themselves, for a file that only their owner can read: an exchange of
+        keys may have to go on after its program was started anew.
+        """
+        return self._mlkem.export() + self._rsa.export()
 
     def decapsulate(
         self, rsa_ciphertext: bytes, mlkem_ciphertext: bytes, fallback: bytes

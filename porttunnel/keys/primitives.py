@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import Protocol
+from typing import Any, Protocol
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
@@ -254,6 +254,17 @@ class RsaPrivateKey(SecretHolder):
         """A fresh key. Takes about 33 ms: call it in a thread."""
         return cls(rsa.generate_private_key(public_exponent=RSA_EXPONENT, key_size=RSA_BITS))
 
+    @classmethod
+    def load(cls, exported: bytes) -> RsaPrivateKey:
+        """A key that :meth:`export` gave, read from where only its owner can write."""
+        private: Any = serialization.load_der_private_key(exported, None)
+        return cls(private)
+
+    def export(self) -> bytes:
+        """The key itself, PKCS #8 in DER: for a file that only its owner can read."""
+        encoding, form = serialization.Encoding.DER, serialization.PrivateFormat.PKCS8
+        return self._private.private_bytes(encoding, form, serialization.NoEncryption())
+
     def decapsulate(self, ciphertext: bytes, fallback: bytes) -> bytes:
         """The 32-byte secret in ``ciphertext``, or ``fallback`` when there is none.
 
@@ -306,6 +317,15 @@ class MlkemPrivateKey(SecretHolder):
     def generate(cls) -> MlkemPrivateKey:
         """A fresh key."""
         return cls(mlkem.MLKEM768PrivateKey.generate())
+
+    @classmethod
+    def load(cls, exported: bytes) -> MlkemPrivateKey:
+        """A key that :meth:`export` gave."""
+        return cls(mlkem.MLKEM768PrivateKey.from_seed_bytes(exported))
+
+    def export(self) -> bytes:
+        """The key itself, the 64 bytes of its seed: as :meth:`RsaPrivateKey.export`."""
+        return self._private.private_bytes_raw()
 
     def decapsulate(self, ciphertext: bytes) -> bytes:
         """The 32-byte secret in ``ciphertext`` (1088 bytes).

@@ -205,6 +205,21 @@ def test_what_is_consumed_lets_more_come() -> None:
     assert device.consume() == Credit(24).encode()
 
 
+def test_a_probe_says_nothing_new() -> None:
+    device, instance = asked()
+    assert device.probe() == Credit(16).encode()
+    for _ in range(8):
+        device.receive(instance.send(b"x"))
+    assert device.probe() == Credit(16).encode()
+    credit = device.consume(8)
+    assert credit == device.probe() == Credit(24).encode()
+    assert instance.receive(credit) is not None
+    assert instance.receive(device.probe()) is None
+    device.cancel()
+    with pytest.raises(LocalProtocolError, match="not the turn"):
+        device.probe()
+
+
 def test_secrets_stay_inside() -> None:
     device = make_device()
     assert repr(device) == "<DeviceExchange (secret)>"

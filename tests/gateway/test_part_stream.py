@@ -156,6 +156,7 @@ class TestCredit:
             credit = receiver.consume()
             if credit is not None:
                 given.append(credit.limit)
+                assert receiver.credit == credit
                 assert sender.take_credit(credit)
             receiver.receive(segment_of(sender.send(b"x")))
         steps = range(WINDOW_PARTS + CREDIT_STEP_PARTS, 117, CREDIT_STEP_PARTS)

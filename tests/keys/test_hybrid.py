@@ -90,3 +90,11 @@ def test_erasing_leaves_only_the_public_halves() -> None:
     assert (len(key.rsa_public), len(key.mlkem_public)) == (294, 1184)
     with pytest.raises(LocalProtocolError):
         key.decapsulate(bytes(256), bytes(1088), FALLBACK)
+
+
+def test_an_exported_key_is_the_same(key: HybridPrivateKey) -> None:
+    again = HybridPrivateKey.load(key.export())
+    assert (again.rsa_public, again.mlkem_public) == (key.rsa_public, key.mlkem_public)
+    sent = encapsulate(key.rsa_public, key.mlkem_public)
+    assert again.decapsulate(sent.rsa_ciphertext, sent.mlkem_ciphertext, FALLBACK) == sent.shared
+    assert again.export() == key.export()

@@ -426,3 +426,10 @@ def test_no_key_shows_itself() -> None:
     )
     for holder in holders:
         assert repr(holder) == f"<{type(holder).__name__} (secret)>"
+
+
+def test_exported_keys_are_the_same(rsa_key: RsaPrivateKey) -> None:
+    assert RsaPrivateKey.load(rsa_key.export()).public == rsa_key.public
+    mlkem_key = MlkemPrivateKey.generate()
+    assert len(mlkem_key.export()) == 64
+    assert MlkemPrivateKey.load(mlkem_key.export()).public == mlkem_key.public
