@@ -22,6 +22,10 @@ pairing_device; pairing_instance, pairing_rotation, pairing_step
     each side's phases
 setup_claim
     what the gateway makes of a device with a setup key
+forward, forward_path, forward_field, forward_origin, forward_identity
+    what the instance passes on to the web system, and what of the response
+cookie, cookie_jar
+    the web system's cookies, kept for each device
 replay
     counters and clocks, so that nothing is carried out twice or too late
 """

@@ -18,6 +18,7 @@ __all__ = [
     "MAX_METHOD_BYTES",
     "MAX_PATH_BYTES",
     "MAX_SCHEME_BYTES",
+    "PROTOCOL",
     "Fields",
     "RequestHead",
     "ResponseHead",
