@@ -39,6 +39,7 @@
     ├── GatewayBusy                     not now; it says when to come again
     │   └── TooManyAttempts             of this address
     ├── PairingError
+    ├── AgentError                      a running agent did not do a command (has a code)
     └── ConfigurationError              a setting, an address or a file is wrong
 
 No message carries a secret, and each says what to do next.
@@ -49,6 +50,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 __all__ = [
+    "AgentError",
     "AuthenticationFailed",
     "BrokerRefused",
     "ClientStopped",
@@ -372,6 +374,18 @@ class TooManyAttempts(GatewayBusy):
 
 class PairingError(PorttunnelError):
     """A device could not be paired."""
+
+
+class AgentError(PorttunnelError):
+    """A running agent did not do what a command told it to.
+
+    :param text: what happened and what to do, as the agent says.
+    :param code: the reason in a form for programs.
+    """
+
+    def __init__(self, text: str, code: str) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class ConfigurationError(PorttunnelError):

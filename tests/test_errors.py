@@ -9,6 +9,7 @@ import pytest
 
 from porttunnel import errors
 from porttunnel.errors import (
+    AgentError,
     AuthenticationFailed,
     BrokerRefused,
     ErrorCode,
@@ -105,3 +106,8 @@ def test_a_broker_that_refuses_gives_its_reason() -> None:
 def test_codes_travel_as_words(codes: type[ErrorCode] | type[StreamCode]) -> None:
     assert [code for code in codes if not re.fullmatch(r"[a-z]+(-[a-z]+)*", code)] == []
     assert [code for code in codes if code != code.name.lower().replace("_", "-")] == []
+
+
+def test_an_agent_that_says_no_gives_its_reason() -> None:
+    error = AgentError("there is no such device", "pairing")
+    assert (str(error), error.code) == ("there is no such device", "pairing")

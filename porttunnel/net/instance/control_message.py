@@ -42,7 +42,7 @@ MAX_ANSWER_BYTES = 4 << 20  # the list of 10,000 devices; whatever else is a few
 MAX_INVITATION_SECONDS = 86_400  # as the gateway has it
 DEFAULT_INVITATION_SECONDS = 600
 
-DeviceId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+DeviceId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 UserName = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
@@ -54,7 +54,7 @@ class _Answer(msgspec.Struct, tag_field="answer", frozen=True):
     pass
 
 
-class Login(_Command, tag="login"):
+class Login(_Command, tag="login", frozen=True):
     """First of all where the socket can't tell who comes.
 
     :ivar token: of the file that only the agent's user can read.
@@ -66,7 +66,7 @@ class Login(_Command, tag="login"):
         return "Login(<secret>)"
 
 
-class Invite(_Command, tag="invite"):
+class Invite(_Command, tag="invite", frozen=True):
     """Make a code for a device.
 
     :ivar user: whose it will be.
@@ -81,7 +81,7 @@ class Invite(_Command, tag="invite"):
     )
 
 
-class EnterDigits(_Command, tag="digits"):
+class EnterDigits(_Command, tag="digits", frozen=True):
     """What a user has read on a device."""
 
     device_id: DeviceId
@@ -91,23 +91,23 @@ class EnterDigits(_Command, tag="digits"):
         return f"EnterDigits({self.device_id}, <secret>)"
 
 
-class ListDevices(_Command, tag="devices"):
+class ListDevices(_Command, tag="devices", frozen=True):
     """Which devices there are."""
 
 
-class Revoke(_Command, tag="revoke"):
+class Revoke(_Command, tag="revoke", frozen=True):
     """Put a device out for good."""
 
     device_id: DeviceId
 
 
-class Watch(_Command, tag="watch"):
+class Watch(_Command, tag="watch", frozen=True):
     """Tell how a pairing goes."""
 
     device_id: DeviceId
 
 
-class Invitation(_Answer, tag="invitation"):
+class Invitation(_Answer, tag="invitation", frozen=True):
     """A code was made.
 
     :ivar code: its text: whoever has it can become the device.
@@ -125,7 +125,7 @@ class Invitation(_Answer, tag="invitation"):
 Outcome = Literal["paired", "wrong", "ended"]
 
 
-class DigitsChecked(_Answer, tag="digits"):
+class DigitsChecked(_Answer, tag="digits", frozen=True):
     """What comes of digits.
 
     :ivar tries_left: after wrong ones.
@@ -140,7 +140,7 @@ class DigitsChecked(_Answer, tag="digits"):
 class DeviceEntry(msgspec.Struct, frozen=True):
     """One of the devices.
 
-    :ivar state: ``invited``, ``waiting`` (for its digits) or ``paired``.
+    :ivar state: of :class:`~porttunnel.net.instance.device_record.DeviceState`.
     :ivar invited: seconds since 1970, as are the next two.
     :ivar paired: None if it isn't yet.
     :ivar last_seen: None if it never came.
@@ -150,13 +150,13 @@ class DeviceEntry(msgspec.Struct, frozen=True):
     device_id: DeviceId
     user: str
     state: str
-    invited: float
-    paired: float | None = None
-    last_seen: float | None = None
+    invited: int
+    paired: int | None = None
+    last_seen: int | None = None
     online: bool = False
 
 
-class DeviceList(_Answer, tag="devices"):
+class DeviceList(_Answer, tag="devices", frozen=True):
     """All devices.
 
     :ivar instance_id: of the agent; empty before it has registered.
@@ -168,18 +168,20 @@ class DeviceList(_Answer, tag="devices"):
     devices: tuple[DeviceEntry, ...]
 
 
-class Done(_Answer, tag="done"):
+class Done(_Answer, tag="done", frozen=True):
     """It was done."""
 
 
-class Progress(_Answer, tag="progress"):
+class Progress(_Answer, tag="progress", frozen=True):
     """How a pairing goes.
 
     :ivar state: ``invited``, ``waiting`` (for digits), ``paired`` or ``ended``.
+    :ivar tries_left: wrong digits that end it, where that is known.
     :ivar reason: why it has ended, if it has.
     """
 
     state: Literal["invited", "waiting", "paired", "ended"]
+    tries_left: int | None = None
     reason: str = ""
 
     @property
@@ -188,7 +190,7 @@ class Progress(_Answer, tag="progress"):
         return self.state in ("paired", "ended")
 
 
-class Refused(_Answer, tag="error"):
+class Refused(_Answer, tag="error", frozen=True):
     """It was not done.
 
     :ivar code: for programs.
@@ -207,8 +209,8 @@ _ANSWERS: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
 
 
 def encode_line(message: Command | Answer) -> bytes:
-    """The line, without its end."""
-    return msgspec.json.encode(message)
+    """The line, with its end."""
+    return msgspec.json.encode(message) + b"\n"
 
 
 def decode_command(line: bytes) -> Command:

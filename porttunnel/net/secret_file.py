@@ -1,0 +1,30 @@
+"""Files that only their owner can read, replaced as a whole."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+__all__ = ["write_secret_file"]
+
+
+def write_secret_file(path: Path, content: bytes) -> None:
+    """Write a file with mode 0600: a reader sees what was there before, or all of this.
+
+    :raises OSError: it can't be written; then nothing has changed.
+    """
+    # mkstemp makes files with mode 0600; in the same folder, so that a rename will do.
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            # Power may fail as well as processes do.
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise
