@@ -79,7 +79,10 @@ class OfferRow:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What came of a setup key that was shown: the outcome is carried out already."""
+    """What came of a setup key that was shown.
+
+    The outcome is carried out already, but for EXPIRED: the sweep does that.
+    """
 
     outcome: ClaimOutcome
     device_id: str

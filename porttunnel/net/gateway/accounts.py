@@ -1,0 +1,126 @@
+"""The accounts of one gateway: opened, swept and closed here; what is asked of them goes to desks.
+
+Source: docs/gateway-protocol, section 5.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from porttunnel.net.directory_thread import DirectoryThread
+from porttunnel.net.gateway.account import Account, AccountListener
+from porttunnel.net.gateway.account_book import AccountBook
+from porttunnel.net.gateway.account_setting import AccountSettings
+from porttunnel.net.gateway.audit_log import Record
+from porttunnel.net.gateway.device_desk import DeviceDesk
+from porttunnel.net.gateway.hash_pool import HashPool
+from porttunnel.net.gateway.instance_desk import InstanceDesk
+from porttunnel.net.gateway.password_desk import PasswordDesk
+from porttunnel.net.gateway.store import Counts, GatewayStore
+
+__all__ = ["GatewayAccounts"]
+
+SWEEP_SECONDS = 60.0  # so long at most a setup key outlives its end
+SWEEP_ROWS = 1_000  # at a time: others wait for the store meanwhile
+
+
+class GatewayAccounts:
+    """See the module. Used on the reactor's thread.
+
+    :param reactor: time, and a place for the answers of threads.
+    :param store: is closed by :meth:`stop`.
+    :param record: is told what happened (:meth:`~.audit_log.AuditLog.record`).
+    :param unix_time: seconds since 1970.
+    :ivar desk: who has which password.
+    :ivar instances: what instances may ask about themselves.
+    :ivar devices: what instances and devices may ask about devices.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        store: GatewayStore,
+        settings: AccountSettings | None = None,
+        *,
+        record: Record | None = None,
+        unix_time: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings or AccountSettings()
+        self._reactor = reactor
+        self._store = store
+        self._unix_time = unix_time
+        self._thread = DirectoryThread(reactor)
+        self._pool = HashPool(reactor)
+        self._book = AccountBook(store, self._thread.run, self._pool.run, record)
+        self.desk: PasswordDesk = self._book.desk
+        self.instances = InstanceDesk(self._book, self.settings, reactor.seconds)
+        self.devices = DeviceDesk(self._book, self.settings, reactor.seconds, unix_time)
+        self._sweeper = LoopingCall(self._sweep)
+        self._sweeper.clock = reactor
+        self._swept: Deferred[None] | None = None
+
+    @property
+    def listener(self) -> AccountListener | None:
+        """Who is told of changes; to be set before anybody comes."""
+        return self._book.listener
+
+    @listener.setter
+    def listener(self, listener: AccountListener | None) -> None:
+        self._book.listener = listener
+
+    def start(self) -> None:
+        """Work in threads from now on, and remove what has expired."""
+        self._thread.start()
+        self._pool.start()
+        self._sweeper.start(SWEEP_SECONDS)
+
+    async def stop(self) -> None:
+        """To be called when nobody comes any more. The store is closed."""
+        if self._sweeper.running:
+            self._sweeper.stop()
+        if self._swept is not None:
+            await self._swept
+        self._pool.stop()
+        self._thread.stop()
+        self._store.close()
+
+    def authenticate(
+        self, user_name: str, password: bytes, prefix: str
+    ) -> Deferred[Account | None]:
+        """See :meth:`~.password_desk.PasswordDesk.check`."""
+        return self.desk.check(user_name, password, prefix, self._reactor.seconds())
+
+    def counts(self) -> Deferred[Counts]:
+        """How much there is."""
+        return self._thread.run(self._store.counts)
+
+    async def device_ids(self, instance_id: str) -> frozenset[str]:
+        """All devices of an instance, also those that are only invited."""
+        rows = await self._thread.run(self._store.devices, instance_id)
+        return frozenset(row.device_id for row in rows)
+
+    async def probe(self) -> None:
+        """Nothing, if the store can be used.
+
+        :raises ConfigurationError: it can't.
+        """
+        await self._thread.run(self._store.counts)
+
+    def _sweep(self) -> Deferred[None]:
+        self._swept = Deferred.fromCoroutine(self._remove_late())
+        # The next time may be better; nobody else is told.
+        self._swept.addErrback(lambda failure: self._log.failure("sweeping failed", failure))
+        return self._swept
+
+    async def _remove_late(self) -> None:
+        while late := await self._thread.run(self._store.sweep, self._unix_time(), SWEEP_ROWS):
+            for instance_id, device_id in late:
+                self._book.device_removed(instance_id, device_id)
