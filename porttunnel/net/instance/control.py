@@ -7,7 +7,6 @@ a port as well, but begins with a line of HTTP, which is no command.
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -16,13 +15,12 @@ from typing import Any, Protocol
 
 import msgspec
 from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
-from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXServerEndpoint
+from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
     IListeningPort,
-    IReactorUNIX,
 )
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
@@ -42,6 +40,7 @@ from porttunnel.net.instance.control_message import (
     decode_command,
     encode_line,
 )
+from porttunnel.net.local_socket import can_listen, listen_locally
 from porttunnel.net.secret_file import write_secret_file
 
 __all__ = ["PORT_FILE_NAME", "SOCKET_NAME", "ControlFactory", "ControlPort", "Desk", "PortFile"]
@@ -50,7 +49,6 @@ SOCKET_NAME = "agent.sock"
 PORT_FILE_NAME = "agent-control.json"
 
 MAX_CONNECTIONS = 16  # people at their terminals, and a script
-MAX_SOCKET_PATH_BYTES = 100  # macOS has room for 103 and a zero, Linux for 107
 FIRST_COMMAND_SECONDS = 10.0  # from a program of this machine, which knows what it wants
 IDLE_SECONDS = 300.0  # between commands: somebody goes and looks for a phone
 COMMAND_SECONDS = 60.0  # the gateway is asked, which may be slow
@@ -298,45 +296,33 @@ class ControlPort:
         for left in (self._socket, self._port_file):
             with suppress(OSError):
                 left.unlink()
-        path = os.fsencode(self._socket)
-        try:
-            if IReactorUNIX.providedBy(self._reactor) and len(path) <= MAX_SOCKET_PATH_BYTES:
-                await self._open_socket()
-            else:
-                await self._open_port()
-        except (CannotListenError, OSError) as error:
-            raise ConfigurationError(
-                f"commands can't be received at {self._socket} ({error}); give this user the "
-                "right to write there, or name another data folder"
-            ) from error
+        if can_listen(self._reactor, self._socket):
+            self._factory = ControlFactory(self._reactor, self._desk, None)
+            self._port = await listen_locally(self._reactor, self._socket, self._factory)
+        else:
+            await self._open_port()
 
     async def close(self) -> None:
         """End, with all connections."""
         if self._port is not None:
             await maybeDeferred(self._port.stopListening)
             self._port = None
-            for path in (self._socket, self._port_file):
-                with suppress(OSError):
-                    path.unlink()
+            with suppress(OSError):
+                self._port_file.unlink()
         if self._factory is not None:
             self._factory.end()
-
-    async def _open_socket(self) -> None:
-        self._factory = ControlFactory(self._reactor, self._desk, None)
-        endpoint = UNIXServerEndpoint(self._reactor, str(self._socket), mode=0o600, wantPID=False)
-        # Between being made and getting its mode it must not be open to others either.
-        former = os.umask(0o177)
-        try:
-            listening = endpoint.listen(self._factory)
-        finally:
-            os.umask(former)
-        self._port = await listening
 
     async def _open_port(self) -> None:
         token = secrets.token_hex(_TOKEN_BYTES)
         self._factory = ControlFactory(self._reactor, self._desk, token)
         endpoint = TCP4ServerEndpoint(self._reactor, 0, interface="127.0.0.1")
-        port: Any = await endpoint.listen(self._factory)
-        self._port = port
-        content = PortFile(port.getHost().port, token)
-        write_secret_file(self._port_file, msgspec.json.encode(content))
+        try:
+            port: Any = await endpoint.listen(self._factory)
+            self._port = port
+            content = PortFile(port.getHost().port, token)
+            write_secret_file(self._port_file, msgspec.json.encode(content))
+        except (CannotListenError, OSError) as error:
+            raise ConfigurationError(
+                f"commands can't be received ({error}); give this user the right to write to "
+                f"{self._port_file}, or name another data folder"
+            ) from error

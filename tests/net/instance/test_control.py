@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import socket
 import stat
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from porttunnel.errors import AgentError, ConfigurationError, NotReachable, PairingError
+from porttunnel.net import local_socket
 from porttunnel.net.instance import control, control_client
 from porttunnel.net.instance.control import (
     COMMAND_SECONDS,
@@ -57,10 +56,10 @@ class BothEnds:
     """On real sockets."""
 
     timeout = 20
-    socket_bytes = control.MAX_SOCKET_PATH_BYTES
+    socket_bytes = local_socket.MAX_PATH_BYTES
 
     async def setUp(self) -> None:
-        self.patch(control, "MAX_SOCKET_PATH_BYTES", self.socket_bytes)
+        self.patch(local_socket, "MAX_PATH_BYTES", self.socket_bytes)
         # Not trial's own: its path may be too long for a socket.
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
@@ -237,15 +236,12 @@ class FolderTests(TestCase):
                 await open_control(reactor, Path(name))
 
     async def test_a_folder_that_can_not_be_written(self) -> None:
+        self.patch(local_socket, "MAX_PATH_BYTES", 0)
         with tempfile.TemporaryDirectory() as name:
             port = ControlPort(reactor, Path(name) / "none", ControlDesk(FakeInstance()))
             with self.assertRaisesRegex(ConfigurationError, "commands can't be received"):
                 await port.open()
             await port.close()
-        with warnings.catch_warnings():
-            # Twisted leaves a socket that could not be bound to the garbage collection.
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
 
     async def test_a_reactor_without_unix_sockets(self) -> None:
         with tempfile.TemporaryDirectory() as name:
