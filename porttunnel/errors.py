@@ -38,6 +38,7 @@
     │       └── RequestUncertain        it may have been carried out
     ├── GatewayBusy                     not now; it says when to come again
     │   └── TooManyAttempts             of this address
+    ├── UpstreamError                   the web system did not answer (has a status)
     ├── PairingError
     ├── AgentError                      a running agent did not do a command (has a code)
     └── ConfigurationError              a setting, an address or a file is wrong
@@ -91,6 +92,7 @@ __all__ = [
     "StreamRefused",
     "StreamReset",
     "TooManyAttempts",
+    "UpstreamError",
     "WebSocketError",
 ]
 
@@ -370,6 +372,18 @@ class TooManyAttempts(GatewayBusy):
     """The gateway didn't look at it, because too much went wrong for this address before."""
 
     TEXT = "There were too many attempts from your address. Try again in a while."
+
+
+class UpstreamError(PorttunnelError):
+    """The web system behind an instance did not answer.
+
+    :param text: what happened, for the log of who runs the instance.
+    :param status: of the answer that a device gets: 502, 503 or 504.
+    """
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class PairingError(PorttunnelError):

@@ -22,6 +22,7 @@ from porttunnel.errors import (
     StreamError,
     StreamRefused,
     StreamReset,
+    UpstreamError,
     WebSocketError,
 )
 
@@ -75,6 +76,11 @@ def test_a_broken_mqtt_has_a_reason_code() -> None:
     error = MqttError("a string is not UTF-8", 0x81)
     assert (str(error), error.reason) == ("a string is not UTF-8", 0x81)
     assert error.code is ErrorCode.MALFORMED
+
+
+def test_a_silent_web_system_has_a_status() -> None:
+    error = UpstreamError("it takes no connection", 502)
+    assert (str(error), error.status) == ("it takes no connection", 502)
 
 
 def test_an_exceeded_limit_is_a_broken_protocol() -> None:
