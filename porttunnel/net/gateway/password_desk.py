@@ -27,6 +27,7 @@ from porttunnel.session.limit import RateLimiter
 __all__ = ["PasswordDesk"]
 
 MAX_WAITING = 64  # 0.7 s of CPU; who comes then is told to come again
+MAX_WAITING_PER_PREFIX = 32  # so that an office that comes back doesn't fill all places
 WRONG_PER_MINUTE = 20  # from one place: somebody who repairs a setting, or a program that repeats
 WRONG_PER_HOUR = 200
 # From all places together; beyond it those wait that have had a wrong one.
@@ -83,6 +84,7 @@ class PasswordDesk:
                 per_second_overall=WRONG_PER_SECOND_OVERALL,
             ),
             max_under_way=MAX_WAITING,
+            max_under_way_per_prefix=MAX_WAITING_PER_PREFIX,
         )
         # For users that there are not: a guesser shall not know them by an answer that comes soon.
         self._no_hash = hash_password(secrets.token_bytes(16), secrets.token_bytes(SALT_BYTES))
