@@ -10,14 +10,20 @@ from porttunnel.errors import (
     ConfigurationError,
     ConsentRefused,
     CutOff,
+    DeviceRevoked,
+    GatewayRefused,
+    GatewayUnreachable,
     LinkBroken,
     LocalProtocolError,
     MistypedCode,
     NoSuchNumber,
     NotReachable,
     NotTakenBack,
+    PairingError,
     PorttunnelError,
     RemoteProtocolError,
+    RequestFailed,
+    RequestFailureCode,
     SessionEnded,
     StreamError,
 )
@@ -39,8 +45,11 @@ _EXIT_CODES: dict[type[PorttunnelError], ExitCode] = {
     ConfigurationError: ExitCode.USAGE,
     MistypedCode: ExitCode.USAGE,
     ConsentRefused: ExitCode.REFUSED,
+    DeviceRevoked: ExitCode.REFUSED,
+    GatewayUnreachable: ExitCode.NOT_REACHABLE,
     NotReachable: ExitCode.NOT_REACHABLE,
 }
+_AWAY = (RequestFailureCode.NOT_CONNECTED, RequestFailureCode.INSTANCE_OFFLINE)
 
 _WORDS: dict[type[PorttunnelError], str] = {
     AuthenticationFailed: "authentication-failed",
@@ -48,23 +57,29 @@ _WORDS: dict[type[PorttunnelError], str] = {
     ConfigurationError: "configuration",
     ConsentRefused: "consent-refused",
     CutOff: "cut-off",
+    DeviceRevoked: "revoked",
+    GatewayRefused: "gateway-refused",
+    GatewayUnreachable: "not-reachable",
     LinkBroken: "cut-off",
     LocalProtocolError: "internal",
     MistypedCode: "mistyped-code",
     NoSuchNumber: "no-such-number",
     NotReachable: "not-reachable",
     NotTakenBack: "not-taken-back",
+    PairingError: "pairing-failed",
     SessionEnded: "session-ended",
 }
 
 
 def exit_code_of(error: PorttunnelError) -> ExitCode:
     """What a command that ends with this error tells its shell."""
+    if isinstance(error, RequestFailed) and error.code in _AWAY:
+        return ExitCode.NOT_REACHABLE
     return _EXIT_CODES.get(type(error), ExitCode.FAILED)
 
 
 def word_of(error: PorttunnelError) -> str:
     """The ``code`` of an ``error`` event in JSON."""
-    if isinstance(error, StreamError | RemoteProtocolError):
+    if isinstance(error, StreamError | RemoteProtocolError | RequestFailed):
         return error.code.value
     return _WORDS.get(type(error), "failed")
