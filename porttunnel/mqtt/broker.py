@@ -123,6 +123,12 @@ class Broker:
         self._exchange.mind_pressed(None, now)
         return reach
 
+    def connection(self, session_name: str) -> ServerConnection | None:
+        """The connection that a session has now, if it has one."""
+        session = self._exchange.sessions.get(session_name)
+        outbox = None if session is None else session.outbox
+        return outbox if isinstance(outbox, ServerConnection) else None
+
     def clients(self) -> Iterator[Client]:
         """Who is connected now."""
         for session in self._exchange.sessions.values():

@@ -16,13 +16,14 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from porttunnel.net.admin_page import NO_METRICS, format_page, make_site, prepare
+from porttunnel.net.gateway.gateway import Gateway
 from porttunnel.net.tunnel_server import TunnelServerFactory
 
 __all__ = ["admin_site"]
 
 PROBE_SECONDS = 5.0  # a store that takes longer is not one to send users to
 
-format_metrics: Callable[[TunnelServerFactory], bytes] | None
+format_metrics: Callable[[TunnelServerFactory, Gateway | None], bytes] | None
 try:
     from porttunnel.net.metrics import format_metrics
 except ImportError:
@@ -83,6 +84,7 @@ def admin_site(
     server: TunnelServerFactory,
     is_listening: Callable[[], bool],
     probe: Callable[[], Deferred[Any]],
+    gateway: Gateway | None = None,
 ) -> Site:
     """The pages, for any stream endpoint.
 
@@ -90,22 +92,23 @@ def admin_site(
     :param server: whose numbers are shown.
     :param is_listening: whether all listeners are up.
     :param probe: writes to the store, or fails.
+    :param gateway: in the same process, if there is one.
     """
     return make_site(
         reactor,
-        page=lambda: _format_page(server),
+        page=lambda: _format_page(server, gateway),
         ready=_ReadyResource(reactor, server, is_listening, probe),
-        metrics=lambda: _metrics(server),
+        metrics=lambda: _metrics(server, gateway),
     )
 
 
-def _metrics(server: TunnelServerFactory) -> tuple[int, str]:
+def _metrics(server: TunnelServerFactory, gateway: Gateway | None) -> tuple[int, str]:
     if format_metrics is None:
         return 501, NO_METRICS
-    return 200, format_metrics(server).decode("utf-8")
+    return 200, format_metrics(server, gateway).decode("utf-8")
 
 
-def _format_page(server: TunnelServerFactory) -> str:
+def _format_page(server: TunnelServerFactory, gateway: Gateway | None) -> str:
     counters = server.counters
     numbers = {
         "links": len(server.links),
@@ -117,5 +120,13 @@ def _format_page(server: TunnelServerFactory) -> str:
         "links that broke a rule": sum(counters.failed_links.values()),
         "connections refused": counters.refused_connections,
     }
+    if gateway is not None:
+        broker = gateway.broker.broker
+        numbers |= {
+            "instances connected": gateway.presence.instance_count,
+            "devices connected": gateway.presence.device_count,
+            "messages of instances and devices": broker.counters.messages_received,
+            "bytes waiting for instances and devices": broker.held_bytes,
+        }
     state = "draining" if server.draining else "in service"
     return format_page("porttunnel server", state, numbers)

@@ -1,4 +1,4 @@
-"""The tunnel server's counters as Prometheus reads them. Needs the extra ``metrics``.
+"""The server's counters as Prometheus reads them. Needs the extra ``metrics``.
 
 No label names a session or an address: who uses the server is nobody's matter.
 """
@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from porttunnel.net.gateway.gateway import Gateway
+from porttunnel.net.gateway.metrics import GatewayCollector
 from porttunnel.net.tunnel_server import TunnelServerFactory
 
 __all__ = ["format_metrics"]
@@ -60,11 +62,15 @@ class _ServerCollector:
         yield failed
 
 
-def format_metrics(server: TunnelServerFactory) -> bytes:
+def format_metrics(server: TunnelServerFactory, gateway: Gateway | None) -> bytes:
     """All counters in Prometheus's text format.
 
     A registry of its own: this process may have others, which are not ours to show.
+
+    :param gateway: in the same process, if there is one.
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_ServerCollector(server))
+    if gateway is not None:
+        registry.register(GatewayCollector(gateway))
     return generate_latest(registry)

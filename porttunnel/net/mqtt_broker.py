@@ -26,7 +26,7 @@ from porttunnel.mqtt.route import Reach
 from porttunnel.net.carriers.protocol import CarrierProtocol
 from porttunnel.net.carriers.watch import watch_for
 from porttunnel.net.deadline import Deadlines
-from porttunnel.net.mqtt_link import MQTTLink
+from porttunnel.net.mqtt_link import GOODBYE_SECONDS, MQTTLink
 from porttunnel.net.server_address import is_loopback
 from porttunnel.net.turn_batch import TurnBatch
 from porttunnel.net.websocket import WebSocketFactory, WebSocketResource
@@ -142,9 +142,21 @@ class MQTTBrokerFactory(Factory):
         return count
 
     def disconnect_session(
-        self, session_name: str, reason: ReasonCode, *, forget: bool = False
+        self,
+        session_name: str,
+        reason: ReasonCode,
+        *,
+        forget: bool = False,
+        goodbye_seconds: float = GOODBYE_SECONDS,
     ) -> bool:
-        """Disconnect one client; see :meth:`Broker.disconnect_session`."""
+        """Disconnect one client; see :meth:`Broker.disconnect_session`.
+
+        :param goodbye_seconds: how long it has to close its end; then its socket is cut off.
+        """
+        connection = self.broker.connection(session_name)
+        if connection is not None:
+            link: MQTTLink = connection.shell
+            link.goodbye_seconds = goodbye_seconds
         found = self.broker.disconnect_session(
             session_name, reason, self._reactor.seconds(), forget=forget
         )

@@ -13,7 +13,9 @@ from twisted.python.failure import Failure
 
 from porttunnel.mqtt.connection import ServerConnection
 from porttunnel.net.carriers.interface import Carrier
+from porttunnel.net.carriers.websocket import WebSocketCarrier
 from porttunnel.net.turn_batch import TurnBatch
+from porttunnel.websocket.close import CloseCode
 
 __all__ = ["LinkOwner", "MQTTLink"]
 
@@ -26,9 +28,11 @@ class LinkOwner(Protocol):
     """What a link needs of its broker.
 
     :ivar batch: looks after the links that are ready; told when something has moved.
+    :ivar draining: everybody is sent away, to come back elsewhere or later.
     """
 
     batch: TurnBatch
+    draining: bool
 
     def accept(self, link: MQTTLink, peer: str) -> ServerConnection:
         """A core for a new connection; its ``shell`` is the link."""
@@ -53,6 +57,7 @@ class MQTTLink:
     """A receiver of a carrier; see :class:`porttunnel.net.carriers.interface.Receiver`.
 
     :param owner: its broker.
+    :ivar goodbye_seconds: for the last bytes to go out, and for the peer to close.
     :ivar due: see :class:`porttunnel.net.deadline.Waiter`.
     """
 
@@ -67,6 +72,7 @@ class MQTTLink:
         "_silence_seconds",
         "_state",
         "due",
+        "goodbye_seconds",
     )
 
     def __init__(self, owner: LinkOwner) -> None:
@@ -80,6 +86,7 @@ class MQTTLink:
         self._state = _State.OPEN
         self._goodbye_due = inf
         self._silence_seconds = 0.0
+        self.goodbye_seconds = GOODBYE_SECONDS
 
     def carrier_made(self, carrier: Carrier) -> None:
         self._carrier = carrier
@@ -185,7 +192,7 @@ class MQTTLink:
     def _end(self, core: ServerConnection, carrier: Carrier) -> None:
         if self._state is _State.OPEN:
             self._state = _State.ENDING
-            self._goodbye_due = self._owner.seconds() + GOODBYE_SECONDS
+            self._goodbye_due = self._owner.seconds() + self.goodbye_seconds
             self._owner.expect(self, self._goodbye_due)
             if self._paused:
                 # Closed with bytes of the peer unread, the kernel would reset the connection, and
@@ -194,7 +201,9 @@ class MQTTLink:
                 carrier.resume_receiving()
         if self._state is _State.ENDING and not core.waiting_bytes:
             self._state = _State.ENDED
-            if self._peer_ended:
+            if isinstance(carrier, WebSocketCarrier) and self._owner.draining:
+                carrier.close(CloseCode.SERVICE_RESTART)
+            elif self._peer_ended:
                 carrier.close()
             else:
                 carrier.end()

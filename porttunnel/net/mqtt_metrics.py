@@ -12,11 +12,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from porttunnel.net.mqtt_broker import MQTTBrokerFactory
 
-__all__ = ["format_metrics"]
+__all__ = ["BrokerCollector", "format_metrics"]
 
 
-class _BrokerCollector:
-    """Reads the numbers when asked, so that counting costs nothing but an addition."""
+class BrokerCollector:
+    """Reads the numbers when asked, so that counting costs nothing but an addition.
+
+    :param factory: whose.
+    """
 
     def __init__(self, factory: MQTTBrokerFactory) -> None:
         self._factory = factory
@@ -65,5 +68,5 @@ def format_metrics(factory: MQTTBrokerFactory) -> bytes:
     A registry of its own: this process may have others, which are not ours to show.
     """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_BrokerCollector(factory))
+    registry.register(BrokerCollector(factory))
     return generate_latest(registry)

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
 from porttunnel.net.admin import admin_site
 from porttunnel.net.certificate import load_or_create_identity
@@ -22,6 +23,7 @@ from porttunnel.net.directory_thread import DirectoryThread
 from porttunnel.net.http_notice import HTTPNoticeFactory
 from porttunnel.net.open_files import allow_open_files
 from porttunnel.net.port_sharing import Branch, SharedPortFactory
+from porttunnel.net.proxied_address import TrustedProxies
 from porttunnel.net.request_desk import DEFAULT_LIMITS
 from porttunnel.net.store.sqlite import SQLiteStore
 from porttunnel.net.tls import server_context
@@ -33,6 +35,7 @@ from porttunnel.services.server_config import (
     ServerSettings,
     load_settings,
 )
+from porttunnel.services.server_gateway import ServerGateway
 from porttunnel.session.directory import Directory
 from porttunnel.session.limit import ConnectionLimiter, RateLimiter
 from porttunnel.session.request import Limits
@@ -51,12 +54,13 @@ class Options(ServiceOptions[ServerSettings]):
 
     synopsis = "[options]"
     longdesc = (
-        "Carries sealed packets between people behind firewalls; it can't read them. One port "
-        "takes packets, with or without TLS. Prints where it listens, and the address to give "
-        "to others. A TOML file may hold the same settings, and limits; what stands here wins."
+        "Carries sealed packets between people behind firewalls, and is the gateway between "
+        "devices and web systems; it can't read what they say. One port takes all of it, with or "
+        "without TLS. Prints where it listens, and the addresses to give to others. A TOML file "
+        "may hold the same settings, limits and more; what stands here wins."
     )
     optParameters = [
-        ["config", "c", None, "A TOML file with listen, data_dir, admin, public_name, [limits]."],
+        ["config", "c", None, "A TOML file with these settings and more; see docs/running."],
         ["data-dir", "d", None, "Where sessions and the server's key are kept."],
         ["admin", "a", None, f"Endpoint of health, metrics, status, or off. [{DEFAULT_ADMIN}]"],
     ]
@@ -87,6 +91,7 @@ class ServerService(ListeningService[ServerSettings]):
         self._thread = DirectoryThread(reactor)
         self._store: SQLiteStore | None = None
         self._server: TunnelServerFactory | None = None
+        self._gateway: ServerGateway | None = None
 
     async def _open(self) -> None:
         settings, limits = self._settings, self._settings.limits
@@ -101,32 +106,50 @@ class ServerService(ListeningService[ServerSettings]):
             client_grace_seconds=limits.client_grace_s,
         )
         server = self._server = self._make_server(directory)
+        branches: dict[Branch, IProtocolFactory] = {
+            Branch.PACKETS: server,
+            Branch.HTTP: HTTPNoticeFactory(self._reactor),
+        }
+        if settings.gateway.enabled:
+            self._gateway = ServerGateway(self._reactor, settings)
+            branches |= self._gateway.branches
         # Before anybody can come, or is told that he can.
         await server.start()
         shared = SharedPortFactory(
             self._reactor,
-            {Branch.PACKETS: server, Branch.HTTP: HTTPNoticeFactory(self._reactor)},
+            branches,
             tls=server_context(identity),
             limiter=ConnectionLimiter(
                 per_prefix=limits.connections_per_prefix, overall=limits.connections
             ),
             counters=server.counters,
+            proxies=TrustedProxies(settings.proxy.trusted),
         )
         for description in settings.listen:
             port = await self._listen(description, shared, DEFAULT_LISTEN)
             address = public_address(description, port, settings.public_name, identity.pin)
             if address is not None:
                 self._announce(f"address {address}")
+                if self._gateway is not None:
+                    self._announce(f"gateway {address.replace('ptuns:', 'https:', 1)}")
         if settings.has_admin:
             site = admin_site(
                 self._reactor,
                 server,
                 lambda: len(self._ports) == len(settings.listen),
-                lambda: self._thread.run(directory.start, time.time()),
+                lambda: Deferred.fromCoroutine(self._probe(directory)),
+                None if self._gateway is None else self._gateway.gateway,
             )
             await self._listen_for_operator(settings.admin, site, DEFAULT_ADMIN)
         # Last, so that a failure above leaves no thread that would keep the process alive.
         self._thread.start()
+        if self._gateway is not None:
+            self._gateway.start()
+
+    async def _probe(self, directory: Directory) -> None:
+        await self._thread.run(directory.start, time.time())
+        if self._gateway is not None:
+            await self._gateway.probe()
 
     def _make_server(self, directory: Directory) -> TunnelServerFactory:
         limits = self._settings.limits
@@ -151,9 +174,15 @@ class ServerService(ListeningService[ServerSettings]):
 
     async def _stop(self) -> None:
         await self._stop_listening()
+        drains = []
         if self._server is not None:
-            await self._server.drain()
+            drains.append(Deferred.fromCoroutine(self._server.drain()))
+        if self._gateway is not None:
+            drains.append(Deferred.fromCoroutine(self._gateway.drain()))
+        await gatherResults(drains)
         await self._stop_admin()
+        if self._gateway is not None:
+            await self._gateway.stop()
         self._thread.stop()
         if self._store is not None:
             self._store.close()

@@ -9,50 +9,32 @@ import msgspec
 from msgspec import Meta
 
 from porttunnel.errors import ConfigurationError
-from porttunnel.net.tunnel_server import MAX_WAITING_BYTES
 from porttunnel.services.config_file import ADMIN_OFF, find_data_path, read_config
-from porttunnel.session.directory import CLIENT_GRACE_SECONDS, MASTER_GRACE_SECONDS
-from porttunnel.session.limit import (
-    CREATES_PER_HOUR,
-    CREATES_PER_MINUTE,
-    FAILURES_PER_HOUR,
-    FAILURES_PER_MINUTE,
-    MAX_CONNECTIONS,
-    MAX_CONNECTIONS_PER_PREFIX,
-)
+from porttunnel.services.server_gateway_config import GatewaySettings
+from porttunnel.services.server_limit_config import LimitSettings
 
-__all__ = ["DEFAULT_ADMIN", "DEFAULT_LISTEN", "LimitSettings", "ServerSettings", "load_settings"]
+__all__ = [
+    "DEFAULT_ADMIN",
+    "DEFAULT_LISTEN",
+    "GatewaySettings",
+    "LimitSettings",
+    "ProxySettings",
+    "ServerSettings",
+    "load_settings",
+]
 
 DEFAULT_LISTEN = "tcp:4663"
 DEFAULT_ADMIN = "tcp:9463:interface=127.0.0.1"
 
-_Positive = Annotated[int, Meta(ge=1)]
 
+class ProxySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The table ``[proxy]``.
 
-class LimitSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """The table ``[limits]``; see docs/session-protocol, section 10.
-
-    :ivar connections: open at a time, in all.
-    :ivar connections_per_prefix: open at a time from one IPv4 address or IPv6 /64. Behind a proxy
-        or a load balancer all come from one: then as many as in all.
-    :ivar join_failures_per_minute: wrong numbers from one prefix.
-    :ivar join_failures_per_hour: wrong numbers from one prefix.
-    :ivar creates_per_minute: sessions opened from one prefix.
-    :ivar creates_per_hour: sessions opened from one prefix.
-    :ivar waiting_bytes: kept for slow members, in all.
-    :ivar master_grace_s: how long a session waits for its master.
-    :ivar client_grace_s: how long a client's place is kept.
+    :ivar trusted: addresses and networks of proxies whose connections begin with a PROXY header,
+        or ``unix`` for UNIX sockets. It is required of them, and taken from nobody else.
     """
 
-    connections: _Positive = MAX_CONNECTIONS
-    connections_per_prefix: _Positive = MAX_CONNECTIONS_PER_PREFIX
-    join_failures_per_minute: _Positive = FAILURES_PER_MINUTE
-    join_failures_per_hour: _Positive = FAILURES_PER_HOUR
-    creates_per_minute: _Positive = CREATES_PER_MINUTE
-    creates_per_hour: _Positive = CREATES_PER_HOUR
-    waiting_bytes: _Positive = MAX_WAITING_BYTES
-    master_grace_s: _Positive = int(MASTER_GRACE_SECONDS)
-    client_grace_s: _Positive = int(CLIENT_GRACE_SECONDS)
+    trusted: tuple[str, ...] = ()
 
 
 class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -63,6 +45,8 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     :ivar admin: the endpoint string of health, metrics and status; empty or ``off`` for none.
     :ivar public_name: the host name that people shall use, if it is not this machine's own.
     :ivar limits: how much of everything.
+    :ivar proxy: who says who its clients are.
+    :ivar gateway: see there.
     """
 
     listen: Annotated[tuple[str, ...], Meta(min_length=1)] = (DEFAULT_LISTEN,)
@@ -70,6 +54,8 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     admin: str = DEFAULT_ADMIN
     public_name: str = ""
     limits: LimitSettings = LimitSettings()
+    proxy: ProxySettings = ProxySettings()
+    gateway: GatewaySettings = GatewaySettings()
 
     @property
     def data_path(self) -> Path:

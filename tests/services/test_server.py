@@ -268,14 +268,31 @@ def test_a_packet_that_says_it_is_too_long(server: RunningServer) -> None:
 
 def test_a_browser_gets_an_answer(server: RunningServer) -> None:
     with connecting(server) as connect:
+        question = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         peer = connect()
-        peer.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert peer.ends().startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
+        peer.send(question)
+        assert peer.ends().startswith(b"HTTP/1.1 200 OK\r\n")
         inside = tls(connect(), "h2", "http/1.1")
         with inside:
             assert inside.selected_alpn_protocol() == "http/1.1"
-            inside.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert Peer(inside).ends().startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
+            inside.sendall(question)
+            assert Peer(inside).ends().startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_a_server_without_a_gateway(tmp_path: Path) -> None:
+    config = tmp_path / "server.toml"
+    config.write_text("[gateway]\nenabled = false\n", encoding="utf-8")
+    arguments = ("--listen", "tcp:0:interface=127.0.0.1", "--config", str(config))
+    server = RunningServer(tmp_path, *arguments)
+    with connecting(server) as connect:
+        peer = connect()
+        peer.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert peer.ends().startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
+        mqtt = connect()
+        mqtt.send(b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x0a\x00\x00")
+        assert mqtt.ends() == b""
+    assert "gateway" not in server.stop()
+    assert not (server.data_dir / "gateway.sqlite").exists()
 
 
 def test_packets_in_tls_and_the_address_that_is_given_out(server: RunningServer) -> None:

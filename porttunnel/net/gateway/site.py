@@ -1,0 +1,111 @@
+"""HTTP on the gateway's port: accounts, MQTT in WebSocket, health, two pages; all of it bounded.
+
+Nothing is logged of who asks for what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.web.http import HTTPChannel
+from twisted.web.pages import notFound
+from twisted.web.resource import Resource
+from twisted.web.server import Request, Site
+
+from porttunnel.net.admin_page import TextResource
+from porttunnel.net.bounded_request import BoundedRequest
+from porttunnel.net.gateway.page import pair_page, root_page
+
+__all__ = ["GatewaySite"]
+
+MAX_LINE_BYTES = 8_192  # of the request line, and of each field
+MAX_HEAD_BYTES = 16_384
+MAX_FIELDS = 100
+# From a connection's beginning, or the answer before, to the end of a request; however fast it
+# drips.
+REQUEST_SECONDS = 30.0
+ABORT_SECONDS = 5.0  # for the last answer to go out
+HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n"
+
+
+class _Channel(HTTPChannel):
+    """Takes less than Twisted's own, and says nothing about it."""
+
+    MAX_LENGTH = MAX_LINE_BYTES
+    maxHeaders = MAX_FIELDS
+    totalHeadersSize = MAX_HEAD_BYTES
+    abortTimeout = ABORT_SECONDS  # type: ignore[assignment]  # it is for callLater
+
+    def resetTimeout(self) -> None:
+        """Called with each piece that comes: those shall gain no time."""
+
+    def timeoutConnection(self) -> None:
+        channel: Any = self
+        self._abortingCall = channel.callLater(self.abortTimeout, self.forceAbortClient)
+        HTTPChannel.loseConnection(self)
+
+    def forceAbortClient(self) -> None:
+        self._abortingCall = None
+        transport: Any = self.transport
+        transport.abortConnection()
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        transport: Any = self.transport
+        transport.write(HEAD_TOO_LARGE)
+        HTTPChannel.loseConnection(self)
+
+
+class _RootResource(Resource):
+    """Has its children and nothing else."""
+
+    def __init__(self) -> None:
+        Resource.__init__(self)
+
+    def getChild(self, path: bytes, request: Request) -> Any:
+        return notFound()
+
+
+class GatewaySite(Site):
+    """For the HTTP of a port.
+
+    :param reactor: for time-outs.
+    :param accounts: the resource of ``/v1`` and ``/openapi.json``.
+    :param mqtt: the one of ``/mqtt``.
+    :param is_ready: whether users may be sent here.
+    """
+
+    noisy = False
+    protocol = _Channel  # type: ignore[assignment]  # there is no HTTP/2 here to choose from
+
+    def __init__(
+        self,
+        reactor: Any,
+        *,
+        accounts: Resource,
+        mqtt: Resource,
+        is_ready: Callable[[], bool],
+    ) -> None:
+        root = _RootResource()
+        root.putChild(b"", root_page())
+        root.putChild(b"pair", pair_page())
+        root.putChild(b"healthz", TextResource(lambda: (200, "ok\n")))
+        root.putChild(b"readyz", TextResource(lambda: _readiness(is_ready())))
+        root.putChild(b"mqtt", mqtt)
+        root.putChild(b"v1", accounts)
+        root.putChild(b"openapi.json", accounts)
+        Site.__init__(
+            self,
+            root,
+            requestFactory=BoundedRequest,
+            parsePOSTFormSubmission=False,
+            timeout=REQUEST_SECONDS,
+            reactor=reactor,
+        )
+
+    def log(self, request: Any) -> None:
+        """No line for each request: it would say who asked for what."""
+
+
+def _readiness(is_ready: bool) -> tuple[int, str]:
+    return (200, "ready\n") if is_ready else (503, "not ready: come again later\n")
