@@ -22,6 +22,7 @@ __all__ = [
     "ReplayWindow",
     "RequestClock",
     "RisingCounter",
+    "judge_time",
 ]
 
 WINDOW_COUNTERS = 1_024  # requests of one device that may overtake each other
@@ -33,7 +34,8 @@ _MAX_COUNTER = 2**64 - 1  # what a head can say
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A request is new. Before anything of it is passed on both changes are to be written down.
+    """A counter is new. Before anything of the request is passed on, and before it is refused for
+    another reason, both changes are to be written down.
 
     :ivar counter: to be kept.
     :ivar forgotten: a counter that need not be kept any more, if any.
@@ -59,23 +61,27 @@ class ReplayWindow:
         """The highest that was accepted; or 0."""
         return self._counters[-1] if self._counters else 0
 
-    def admit(self, head: MessageHead, now_ms: int) -> Admitted | Refusal:
+    def admit(self, counter: int) -> Admitted | Refusal:
         """Whether a request that has opened is new, or what its device is to be told.
 
         Its counter counts as used from now on, so that of two that come together one is admitted,
-        even if writing it down fails.
-
-        :param head: of the request.
+        even if writing it down fails. It is judged before anything else: of two copies of a
+        request one may have been carried out, so none may be refused as if it had not.
         """
-        if abs(head.unix_ms - now_ms) > MAX_CLOCK_DIFFERENCE_MS:
-            return Refusal(RefusalReason.TIME, now_ms)
-        counters, counter = self._counters, head.counter
+        counters = self._counters
         place = bisect_left(counters, counter)
         full = len(counters) >= WINDOW_COUNTERS
         if (full and place == 0) or counters[place : place + 1] == [counter]:
             return Refusal(RefusalReason.COUNTER, self.highest)
         insort(counters, counter)
         return Admitted(counter, counters.pop(0) if full else None)
+
+
+def judge_time(head: MessageHead, now_ms: int) -> Refusal | None:
+    """What the device of an admitted request is to be told if the clocks differ too much."""
+    if abs(head.unix_ms - now_ms) > MAX_CLOCK_DIFFERENCE_MS:
+        return Refusal(RefusalReason.TIME, now_ms)
+    return None
 
 
 class RisingCounter:

@@ -16,6 +16,7 @@ from porttunnel.gateway.replay import (
     ReplayWindow,
     RequestClock,
     RisingCounter,
+    judge_time,
 )
 
 NOW = 1_790_000_000_000
@@ -34,34 +35,24 @@ class TestReplayWindow:
         window = ReplayWindow()
         assert window.highest == 0
         for counter in (5, 3, 9, 0, 4):
-            assert window.admit(head(counter), NOW) == Admitted(counter, None)
+            assert window.admit(counter) == Admitted(counter, None)
         for counter in (5, 3, 9, 0, 4):
-            assert window.admit(head(counter), NOW) == counter_refusal(9)
+            assert window.admit(counter) == counter_refusal(9)
         assert window.highest == 9
 
     def test_forgets_the_lowest_when_it_is_full_and_takes_nothing_below(self) -> None:
         window = ReplayWindow(range(10, 10 + 2 * 1_024, 2))
-        assert window.admit(head(9), NOW) == counter_refusal(2_056)
-        assert window.admit(head(11), NOW) == Admitted(11, 10)
+        assert window.admit(9) == counter_refusal(2_056)
+        assert window.admit(11) == Admitted(11, 10)
         for counter in (10, 11, 12, 2_056):
-            assert window.admit(head(counter), NOW) == counter_refusal(2_056)
-        assert window.admit(head(2**64 - 1), NOW) == Admitted(2**64 - 1, 11)
+            assert window.admit(counter) == counter_refusal(2_056)
+        assert window.admit(2**64 - 1) == Admitted(2**64 - 1, 11)
         assert window.highest == 2**64 - 1
 
     def test_what_was_written_down_comes_in_any_order(self) -> None:
         window = ReplayWindow([7, 1, 3])
-        assert window.admit(head(3), NOW) == counter_refusal(7)
-        assert window.admit(head(2), NOW) == Admitted(2, None)
-
-    @pytest.mark.parametrize("ahead", [-300_000, 0, 300_000])
-    def test_clocks_may_differ(self, ahead: int) -> None:
-        assert ReplayWindow().admit(head(1, NOW + ahead), NOW) == Admitted(1, None)
-
-    @pytest.mark.parametrize("ahead", [-300_001, 300_001, 2**62])
-    def test_but_not_much(self, ahead: int) -> None:
-        window = ReplayWindow()
-        assert window.admit(head(1, NOW + ahead), NOW) == Refusal(RefusalReason.TIME, NOW)
-        assert window.admit(head(1), NOW) == Admitted(1, None)
+        assert window.admit(3) == counter_refusal(7)
+        assert window.admit(2) == Admitted(2, None)
 
     @settings(max_examples=60)
     @given(st.lists(st.integers(0, 12), max_size=40))
@@ -73,7 +64,7 @@ class TestReplayWindow:
             admitted: list[int] = []
             for counter in counters:
                 new = counter not in kept and not (len(kept) == 4 and counter < min(kept))
-                decision = window.admit(head(counter), NOW)
+                decision = window.admit(counter)
                 assert isinstance(decision, Admitted) == new
                 if isinstance(decision, Admitted):
                     admitted.append(counter)
@@ -86,6 +77,16 @@ class TestReplayWindow:
 
     def test_the_limits_are_the_specifications(self) -> None:
         assert (replay.WINDOW_COUNTERS, replay.MAX_CLOCK_DIFFERENCE_MS) == (1_024, 300_000)
+
+
+class TestTime:
+    @pytest.mark.parametrize("ahead", [-300_000, 0, 300_000])
+    def test_clocks_may_differ(self, ahead: int) -> None:
+        assert judge_time(head(1, NOW + ahead), NOW) is None
+
+    @pytest.mark.parametrize("ahead", [-300_001, 300_001, 2**62])
+    def test_but_not_much(self, ahead: int) -> None:
+        assert judge_time(head(1, NOW + ahead), NOW) == Refusal(RefusalReason.TIME, NOW)
 
 
 class TestRisingCounter:
@@ -113,7 +114,7 @@ class TestRequestClock:
 
     def test_learns_the_counter(self) -> None:
         clock, window = RequestClock(), ReplayWindow([NOW + 77])
-        window.admit(head(NOW), NOW)
+        window.admit(NOW)
         refusal = window.admit(clock.draw(1, NOW), NOW)
         assert isinstance(refusal, Refusal)
         assert clock.correct(refusal, NOW)

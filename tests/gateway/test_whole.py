@@ -70,7 +70,7 @@ class Agent:
             prefix=self.chance.randbytes(7),
         )
         window = self.windows.setdefault(secret.generation, ReplayWindow())
-        decision = window.admit(exchange.head, NOW)
+        decision = window.admit(exchange.head.counter)
         answer = (
             exchange.refuse(decision)
             if isinstance(decision, Refusal)
@@ -224,7 +224,7 @@ def test_a_long_response_within_the_credit() -> None:
         salt=b"s" * 32,
         prefix=bytes(7),
     )
-    assert isinstance(ReplayWindow().admit(instance.head, NOW), Admitted)
+    assert isinstance(ReplayWindow().admit(instance.head.counter), Admitted)
     instance.accept()
     writer, reader = MessageWriter(Framing.RESPONSE), MessageReader(request=False)
     stream = writer.write_head(ResponseHead(200)) + writer.write_content(CONTENT) + writer.end()
