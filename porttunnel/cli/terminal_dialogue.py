@@ -19,6 +19,7 @@ from porttunnel.cli.interruption import Interruptions
 from porttunnel.cli.member_list import MemberState
 from porttunnel.cli.service_address import format_address, format_services
 from porttunnel.cli.standard_streams import StandardStreams
+from porttunnel.cli.wording import format_bytes, is_yes, printable
 from porttunnel.errors import LocalProtocolError, PorttunnelError
 from porttunnel.session.code import CodeKind, SessionCode, format_code, format_link
 from porttunnel.session.event import PathKind
@@ -28,9 +29,6 @@ __all__ = ["TerminalDialogue"]
 
 NOBODY = 0  # a question that belongs to no member
 QUIET_ZONE_MODULES = 2  # around the QR code; phones read it with less than the standard's four
-
-_YES = frozenset(("y", "yes"))
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 @dataclass(eq=False)
@@ -142,7 +140,7 @@ class TerminalDialogue:
 
     def ask_consent(self, member: int, name: str) -> Deferred[bool]:
         prompt = text.CONSENT.format(name=self._bold(printable(name)))
-        return self._ask(prompt, member, fresh=True).addCallback(_is_yes)
+        return self._ask(prompt, member, fresh=True).addCallback(is_yes)
 
     def tell_decided(self, name: str, *, once: bool) -> None:
         self._say((text.ONLY_ONE if once else text.ALLOWED).format(name=printable(name)))
@@ -179,7 +177,7 @@ class TerminalDialogue:
 
     def ask_resume(self, wrong_tries: int) -> Deferred[bool]:
         prompt = text.JOINING_PAUSED.format(wrong_tries=wrong_tries)
-        return self._ask(prompt, NOBODY, fresh=True).addCallback(_is_yes)
+        return self._ask(prompt, NOBODY, fresh=True).addCallback(is_yes)
 
     def forget(self, member: int) -> None:
         for question in [q for q in self._questions if q.member == member]:
@@ -310,24 +308,7 @@ def _format_member(state: MemberState) -> str:
         member=state.member,
         name=printable(state.name),
         path=text.PATHS[state.path],
-        sent=_format_bytes(state.sent_bytes),
-        received=_format_bytes(state.received_bytes),
+        sent=format_bytes(state.sent_bytes),
+        received=format_bytes(state.received_bytes),
     )
     return text.MEMBER_LINE_AWAY.format(line=line) if state.away else line
-
-
-def _format_bytes(count: int) -> str:
-    """``512 B``, ``1.5 MiB``."""
-    size, unit = float(count), 0
-    while size >= 1024 and unit < len(_UNITS) - 1:
-        size, unit = size / 1024, unit + 1
-    return f"{size:.1f} {_UNITS[unit]}" if unit else f"{count} {_UNITS[0]}"
-
-
-def printable(words: str) -> str:
-    """Words of the other side without what could move the cursor or forge a line."""
-    return "".join(character if character.isprintable() else "?" for character in words)
-
-
-def _is_yes(line: str | None) -> bool:
-    return line is not None and line.strip().lower() in _YES

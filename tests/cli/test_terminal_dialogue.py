@@ -9,7 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from porttunnel.cli.member_list import MemberState
-from porttunnel.cli.terminal_dialogue import TerminalDialogue, printable
+from porttunnel.cli.terminal_dialogue import TerminalDialogue
+from porttunnel.cli.wording import printable
 from porttunnel.errors import (
     LocalProtocolError,
     NotReachable,
