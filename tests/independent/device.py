@@ -14,7 +14,7 @@ import queue
 import secrets
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -52,7 +52,7 @@ class Answered:
     :ivar pieces: how many came so far.
     """
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
+    def __init__(self, pieces: Generator[bytes, None, None]) -> None:
         self._pieces = pieces
         self._data: list[bytes] = []
         self.pieces = 0
@@ -65,11 +65,20 @@ class Answered:
             self.pieces += 1
         return piece
 
+    @property
+    def so_far(self) -> bytes:
+        """What came, as binary HTTP."""
+        return b"".join(self._data)
+
+    def cancel(self) -> None:
+        """Want no more."""
+        self._pieces.close()
+
     def whole(self) -> Message:
         """All of it; waits for the rest."""
         while self.next_piece() is not None:
             continue
-        return binary_http.read(b"".join(self._data))
+        return binary_http.read(self.so_far)
 
 
 class Device:
@@ -79,6 +88,7 @@ class Device:
     """
 
     def __init__(self, code: str, *, by_tink: bool = False) -> None:
+        self.code_text = code
         self.code = PairingCode.parse(code)
         self._by_tink = by_tink
         self._nonce = secrets.token_bytes(32)
@@ -249,7 +259,7 @@ class Device:
 
     def _ask(
         self, plaintext: bytes, secret: Secret, *, about_keys: bool = False
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes, None, None]:
         request = self.make_request(secret, about_keys=about_keys)
         if self._by_tink:
             request.use_sealed(tink_seal(*request.material(), plaintext))
@@ -260,7 +270,7 @@ class Device:
 
     def _answers(
         self, request: DeviceRequest, rid: str, came: queue.Queue[bytes]
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes, None, None]:
         opened: list[bytes] = []
         try:
             while not request.done:

@@ -77,7 +77,7 @@ class Liar:
     def __init__(self, port: int) -> None:
         self.rule: Rule = honestly
         self.seen: list[Sent] = []
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._client = Client(CallbackAPIVersion.VERSION2)
         self._client.username_pw_set(LIAR, LIAR)
         self._client.on_message = self._received
@@ -93,13 +93,19 @@ class Liar:
         """Whatever it likes, whenever it likes."""
         self._client.publish(sent.topic, sent.part, qos=1)
 
+    def wait_for(self, condition: Callable[[Sent], bool]) -> None:
+        """Until a part of this kind has come by, now or before."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: any(map(condition, self.seen)), WAIT_SECONDS)
+
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
 
     def _received(self, client: Client, _: Any, message: MQTTMessage) -> None:
         sent = Sent(message.topic.removeprefix(f"{WHAT_LIES}/"), bytes(message.payload))
-        with self._lock:
+        with self._changed:
             self.seen.append(sent)
+            self._changed.notify_all()
         for each in self.rule(sent):
             self.say(each)

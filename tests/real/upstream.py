@@ -21,6 +21,8 @@ from tests.real.web_site import page_chunks
 __all__ = ["Upstream"]
 
 WAIT_SECONDS = 30.0  # a deadline, not a measure
+PIECE_BYTES = 65_536
+PACE_SECONDS = 0.005  # between two pieces, for who is slow
 QUEUE = 256  # of connections that aren't accepted yet
 ABORT = struct.pack("ii", 1, 0)  # SO_LINGER: the connection ends with a reset
 
@@ -34,6 +36,8 @@ class Upstream:
         Counts, and answers when :meth:`release` says so.
     ``/page/NUMBER/SIZE``
         A body of this size, as of :func:`page_chunks`.
+    ``/slow-effect/NAME``
+        As ``/effect``, but it takes its time for the body.
     ``/cut/SIZE/SENT``
         Says that SIZE bytes follow, and resets the connection after SENT.
     ``/drip/NAME``
@@ -54,6 +58,8 @@ class Upstream:
         self._released: set[str] = set()
         self._drops: dict[str, list[bytes]] = defaultdict(list)
         self._broken: Counter[str] = Counter()
+        self._asked: Counter[str] = Counter()
+        self._begun: Counter[str] = Counter()
         self._connections: set[socket.socket] = set()
         self._server: ThreadingHTTPServer | None = None
 
@@ -99,6 +105,14 @@ class Upstream:
         """Until it was carried out so often."""
         self._wait(lambda: self.effects[name] >= count, f"{name} was not carried out")
 
+    def wait_for_request(self, path: str) -> None:
+        """Until somebody has asked for a path."""
+        self._wait(lambda: self._asked[path] > 0, f"nobody asked for {path}")
+
+    def wait_for_body(self, path: str) -> None:
+        """Until something of the body of a request is there."""
+        self._wait(lambda: self._begun[path] > 0, f"nothing was sent to {path}")
+
     def wait_for_break(self, path: str) -> None:
         """Until whoever asked for a path (without its query) has broken off."""
         self._wait(lambda: self._broken[path] > 0, f"{path} was not broken off")
@@ -118,6 +132,20 @@ class Upstream:
         with self._changed:
             self._broken[path] += 1
             self._changed.notify_all()
+
+    def note_asked(self, path: str) -> None:
+        with self._changed:
+            self._asked[path] += 1
+            self._changed.notify_all()
+
+    def note_begun(self, path: str) -> None:
+        with self._changed:
+            self._begun[path] += 1
+            self._changed.notify_all()
+
+    def take_time(self) -> None:
+        with self._changed:
+            self._changed.wait(PACE_SECONDS)
 
     def note_connection(self, connection: socket.socket, *, open_: bool) -> None:
         with self._changed:
@@ -175,16 +203,17 @@ class _Page(BaseHTTPRequestHandler):
     def answer(self) -> None:
         path = urlsplit(self.path).path
         try:
-            body = self._read_body()
+            body = self._read_body(path)
         except ConnectionError:
             self.of.note_broken(path)
             raise
         self.of.requests.append(
             {"method": self.command, "path": self.path, "fields": list(self.headers.items())}
         )
+        self.of.note_asked(path)
         kind, *words = path.strip("/").split("/")
         try:
-            getattr(self, f"_{kind}", self._missing)(body, *words)
+            getattr(self, f"_{kind.replace('-', '_')}", self._missing)(body, *words)
         except ConnectionError:
             self.of.note_broken(path)
             raise
@@ -194,7 +223,8 @@ class _Page(BaseHTTPRequestHandler):
             return self.answer
         raise AttributeError(name)
 
-    def _read_body(self) -> bytes:
+    def _read_body(self, path: str) -> bytes:
+        self._slow = path.startswith("/slow-")
         if "chunked" in self.headers.get("Transfer-Encoding", ""):
             pieces = []
             while size := int(self._line(), 16):
@@ -212,10 +242,16 @@ class _Page(BaseHTTPRequestHandler):
         return line
 
     def _exactly(self, count: int) -> bytes:
-        data = self.rfile.read(count)
-        if len(data) < count:
-            raise ConnectionError("the request was broken off")
-        return data
+        data = bytearray()
+        while len(data) < count:
+            piece = self.rfile.read(min(count - len(data), PIECE_BYTES))
+            if not piece:
+                raise ConnectionError("the request was broken off")
+            data += piece
+            self.of.note_begun(urlsplit(self.path).path)
+            if self._slow:
+                self.of.take_time()
+        return bytes(data)
 
     def _begin(self, length: int | None = None, status: int = 200) -> None:
         self.send_response(status)
@@ -237,6 +273,8 @@ class _Page(BaseHTTPRequestHandler):
     def _effect(self, body: bytes, name: str) -> None:
         self.of.count(name)
         self._say(b"done")
+
+    _slow_effect = _effect
 
     def _held(self, body: bytes, name: str) -> None:
         self.of.count(name)
