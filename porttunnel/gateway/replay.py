@@ -142,7 +142,8 @@ class RequestClock:
         return MessageHead(generation, self._counter.draw(now_ms), now_ms, about_keys)
 
     def correct(self, refusal: Refusal, clock_ms: int) -> bool:
-        """Learn from a refusal; whether the same request, with a new head, may do better now.
+        """Learn from a refusal; whether the same request, with a new head, may do better now. If
+        the refusal was about the counter it may have been carried out already.
 
         :param refusal: sealed by the instance for one of our requests.
         :param clock_ms: what the device's own clock says.
