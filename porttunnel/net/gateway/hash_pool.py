@@ -44,9 +44,9 @@ class HashPool:
     def run(self, function: Callable[..., _T], *arguments: Any) -> Deferred[_T]:
         """Call ``function(*arguments)`` in a thread; the Deferred has what it returns.
 
-        Before the start, and after the end, it is called at once.
+        Before the start it is called at once.
         """
-        if not self._pool.started or self._pool.joined:
+        if not self._pool.started:
             return maybeDeferred(function, *arguments)
         deferred: Deferred[_T] = deferToThreadPool(self._reactor, self._pool, function, *arguments)
         return deferred
