@@ -24,7 +24,6 @@ __all__ = ["Browser", "ProxyExchange"]
 
 GOODBYE_SECONDS = 10.0  # for the other end of a WebSocket whose browser is gone to end it too
 
-_SAFE_METHODS = (b"GET", b"HEAD", b"OPTIONS", b"TRACE")
 _log = Logger()
 
 
@@ -171,7 +170,7 @@ class ProxyExchange:
             self._fail(page_of_fault(431))  # what else a head can have wrong was looked for
             return
         except PorttunnelError as error:
-            self._fail(self._page_of(error))
+            self._fail(page_of_error(error))
             return
         if self._state is _State.OVER:
             request.cancel()
@@ -185,7 +184,7 @@ class ProxyExchange:
         try:
             response = await request.response()
         except PorttunnelError as error:
-            self._fail(self._page_of(error))
+            self._fail(page_of_error(error))
             return
         if self._state is _State.WAITING:
             self._respond(request, response)
@@ -217,9 +216,6 @@ class ProxyExchange:
         if self._sending and self._request is not None:
             self._sending = False
             self._request.writer.unregisterProducer()
-
-    def _page_of(self, error: PorttunnelError) -> ProxyPage:
-        return page_of_error(error, safe=self._head.method in _SAFE_METHODS)
 
     def _fail(self, page: ProxyPage) -> None:
         if self._end():

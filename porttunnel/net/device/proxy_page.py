@@ -14,7 +14,6 @@ from porttunnel.errors import (
     PorttunnelError,
     RequestFailed,
     RequestFailureCode,
-    RequestUncertain,
 )
 from porttunnel.gateway.http_head import Fields, ResponseHead
 from porttunnel.net.device.proxy_rule import Objection
@@ -30,10 +29,6 @@ _STATUSES = {
     _CODES.REVOKED: HTTPStatus.FORBIDDEN,
 }
 _NOT_DONE = "Nothing was done at the web system."
-_PERHAPS_DONE = (
-    "It is not known whether the web system has carried this out. Look there before you do it "
-    "again."
-)
 _FAULTS = {
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The head of the request is too long.",
     HTTPStatus.NOT_IMPLEMENTED: "The request is encoded in a way that is not understood.",
@@ -88,20 +83,14 @@ class ProxyPage:
         return _HTML.format(title=title, paragraphs=paragraphs)
 
 
-def page_of_error(error: PorttunnelError, *, safe: bool) -> ProxyPage:
-    """Why there is no response.
-
-    :param safe: the request changes nothing: then it doesn't matter whether it was carried out.
-    """
+def page_of_error(error: PorttunnelError) -> ProxyPage:
+    """Why there is no response. The error's own text says whether it may have been carried out."""
     if isinstance(error, DeviceRevoked):
-        return ProxyPage(HTTPStatus.FORBIDDEN, (str(error), _NOT_DONE))
+        return ProxyPage(HTTPStatus.FORBIDDEN, (str(error),))
     status = HTTPStatus.BAD_GATEWAY
     if isinstance(error, RequestFailed):
         status = _STATUSES.get(error.code, status)
-    if safe:
-        return ProxyPage(status, (str(error),))
-    done = _PERHAPS_DONE if isinstance(error, RequestUncertain) else _NOT_DONE
-    return ProxyPage(status, (str(error), done))
+    return ProxyPage(status, (str(error),))
 
 
 def page_of_objection(objection: Objection) -> ProxyPage:
