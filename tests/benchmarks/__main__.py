@@ -7,7 +7,7 @@ import signal
 import sys
 from types import FrameType
 
-SUITES = ("tunnel", "direct", "resume", "broadcast", "mqtt", "mqtt-load")
+SUITES = ("tunnel", "direct", "resume", "broadcast", "mqtt", "mqtt-load", "gateway")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -17,7 +17,7 @@ __all__ = ["BadLogins", "encode_login", "open_idle"]
 
 CLEAN_WITH_PASSWORD = 0xC2
 CONNACK, SUBACK = b"\x20\x02\0\0", b"\x90\x03\0\1\1"
-AT_A_TIME = 40
+AT_A_TIME = 16  # below what one address may have under way
 PATIENCE_SECONDS = 10.0  # for the answer to a bad login
 POLL_SECONDS = 0.01
 ANSWERS = {
