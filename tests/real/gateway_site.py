@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import signal
+import socket
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +20,14 @@ __all__ = ["GatewaySite", "PairedDevice", "Serving", "kill"]
 class Serving:
     """`porttunnel device serve`.
 
-    :ivar address: where a browser finds the system.
+    :ivar url: where a browser finds the system.
     """
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.address = str(program.event("listening")["address"])
-
-    @property
-    def port(self) -> int:
-        return int(self.address.rpartition(":")[2].strip("/"))
+        told = program.event("listening")
+        self.url = str(told["url"]).rstrip("/")
+        self.port = int(told["address"].rpartition(":")[2])
 
 
 class PairedDevice:
@@ -88,6 +90,7 @@ class GatewaySite:
         self._agent_settings.write_text(
             f'gateway = "{self.url}"\n[upstream]\norigin = "{upstream}"\n{settings}', "utf-8"
         )
+        self._agent_settings.chmod(0o600)  # passwords of users may stand there
         self.gateway = self.run_gateway()
         self.agent = self.run_agent()
 
@@ -147,12 +150,34 @@ class GatewaySite:
         assert (pairing.wait(), inviting.wait()) == (0, 0)
         return device
 
+    def push(self, name: str, content: str, *devices: str) -> int:
+        """As the web system does, at the agent's socket; the status of the answer."""
+        asked = {"name": name, "devices": devices, "text": content}
+        with closing(_LocalConnection(self.agent_folder / "push.sock")) as connection:
+            fields = {"Content-Type": "application/json"}
+            connection.request("POST", "/push", json.dumps(asked), fields)
+            with connection.getresponse() as response:
+                response.read()
+                return response.status
+
     def devices(self) -> list[dict[str, Any]]:
         """As the instance sees them."""
         listing = self.instance("devices", "--json")
         found: list[dict[str, Any]] = listing.event("devices")["devices"]
         assert listing.wait() == 0
         return found
+
+
+class _LocalConnection(http.client.HTTPConnection):
+    """HTTP by way of a socket in the file system."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost")
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(str(self._path))
 
 
 def kill(program: Program) -> None:

@@ -110,7 +110,7 @@ def test_rotates(device: Device) -> None:
 
 
 def test_is_pushed_to(site: GatewaySite, device: Device) -> None:
-    site.push("page-changed", b"start", device.user_name)
+    assert site.push("page-changed", "start", device.user_name) == 200
     assert device.take_push() == ("page-changed", b"start")
 
 
