@@ -36,12 +36,10 @@ class Identity:
 
     :ivar instance_id: 32 hex digits.
     :ivar password: 32 hex digits.
-    :ivar gateway: its address; elsewhere these mean nothing.
     """
 
     instance_id: str
     password: str = field(repr=False)
-    gateway: str
 
 
 @dataclass(frozen=True, slots=True)

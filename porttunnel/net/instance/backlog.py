@@ -1,0 +1,62 @@
+"""How much an instance may have on its way to the gateway: enough for speed, little enough for a
+click.
+
+What was given to the MQTT client stands before everything that comes later. So only so much is
+given as the gateway takes without delay: the limit grows while acknowledgements come back about as
+fast as the fastest did, and shrinks when they take longer, which means that a queue grows
+somewhere.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+__all__ = ["MAX_BACKLOG_BYTES", "MIN_BACKLOG_BYTES", "Backlog"]
+
+MIN_BACKLOG_BYTES = 256 * 1_024  # four parts: less would leave the line idle between turns
+MAX_BACKLOG_BYTES = 4 * 1_024 * 1_024  # 40 MiB/s at 100 ms of round trip
+GROW_SECONDS = 0.005  # an acknowledgement this much later than the fastest says: no queue
+SHRINK_SECONDS = 0.020  # and this much: there is one that somebody would notice
+FASTEST_SECONDS = 60.0  # how long the fastest counts: another way may be longer
+
+
+class Backlog:
+    """See the module. All times are in seconds, monotonic.
+
+    :ivar limit_bytes: how much may be on its way.
+    :ivar waiting_bytes: how much is.
+    """
+
+    __slots__ = ("_fastest", "_fastest_until", "_hold_until", "limit_bytes", "waiting_bytes")
+
+    def __init__(self) -> None:
+        self.limit_bytes = MIN_BACKLOG_BYTES
+        self.waiting_bytes = 0
+        self._fastest = inf
+        self._fastest_until = -inf
+        self._hold_until = -inf  # acknowledgements of what was sent before say nothing new
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another message may go."""
+        return self.waiting_bytes < self.limit_bytes
+
+    def send(self, count: int) -> None:
+        """A message goes out."""
+        self.waiting_bytes += count
+
+    def finish(self, count: int, sent_at: float, now: float) -> None:
+        """The gateway has it, or never will."""
+        was_full = not self.has_room
+        self.waiting_bytes -= count
+        delay = now - sent_at
+        if delay < self._fastest or now >= self._fastest_until:
+            self._fastest = delay
+            self._fastest_until = now + FASTEST_SECONDS
+        late = delay - self._fastest
+        if late > SHRINK_SECONDS:
+            if sent_at >= self._hold_until:
+                self.limit_bytes = max(MIN_BACKLOG_BYTES, self.limit_bytes // 2)
+                self._hold_until = now
+        elif late <= GROW_SECONDS and was_full:
+            self.limit_bytes = min(MAX_BACKLOG_BYTES, self.limit_bytes + count)

@@ -1,0 +1,123 @@
+"""What the gateway has yet to be told: devices whose pairing is done, and those that are none any
+more. It is told until it has understood, also after a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from porttunnel.errors import GatewayRefused, PorttunnelError
+from porttunnel.net.instance.device_book import DeviceBook
+from porttunnel.net.instance.store import RemovalFinished
+
+__all__ = ["GatewayChores"]
+
+FIRST_DELAY_SECONDS = 5.0  # until it is tried again
+MAX_DELAY_SECONDS = 300.0
+
+_NOT_FOUND = 404
+
+
+class GatewayChores:
+    """See the module.
+
+    :param reactor: time.
+    :param confirm: tells the gateway that a device's pairing is done.
+    :param remove: lets it remove a device.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        book: DeviceBook,
+        confirm: Callable[[str], Awaitable[None]],
+        remove: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._reactor = reactor
+        self._book = book
+        self._confirm = confirm
+        self._remove = remove
+        self._running: Deferred[None] | None = None
+        self._again: IDelayedCall | None = None
+        self._is_wanted = False
+        self._delay_seconds = FIRST_DELAY_SECONDS
+
+    def begin(self) -> None:
+        """Tell what there is, now."""
+        self._is_wanted = True
+        if self._running is None:
+            self._cancel_delay()
+            running = self._running = Deferred.fromCoroutine(self._run())
+            running.addErrback(lambda failure: failure.trap(CancelledError))
+            running.addErrback(
+                lambda failure: self._log.failure("the gateway was not told", failure)
+            )
+            running.addBoth(self._finish)
+
+    def stop(self) -> None:
+        """Try no more."""
+        self._is_wanted = False
+        if self._running is not None:
+            self._running.cancel()
+        self._cancel_delay()
+
+    async def _run(self) -> None:
+        while self._is_wanted:
+            self._is_wanted = False
+            if await self._tell_all():
+                self._delay_seconds = FIRST_DELAY_SECONDS
+            else:
+                self._again = self._reactor.callLater(self._delay_seconds, self._begin_again)
+                self._delay_seconds = min(MAX_DELAY_SECONDS, 2 * self._delay_seconds)
+                return
+
+    async def _tell_all(self) -> bool:
+        """Whether it has understood all."""
+        try:
+            for device in self._book:
+                row = device.row
+                if row.paired is not None and not row.is_confirmed and not row.has_left:
+                    known = await self._ask(self._confirm(row.device_id))
+                    if self._book.find(row.device_id) is device:
+                        # As it is by now: its phase may have gone on.
+                        row = replace(device.row, is_confirmed=True, has_left=not known)
+                        await self._book.write(device, row)
+            for device_id in sorted(self._book.removals):
+                await self._ask(self._remove(device_id))
+                await self._book.keep(RemovalFinished(device_id))
+                self._book.removals.discard(device_id)
+        except PorttunnelError as error:
+            self._log.info("the gateway was not told yet: {error}", error=error)
+            return False
+        return True
+
+    async def _ask(self, asking: Awaitable[None]) -> bool:
+        """Whether it knows the device."""
+        try:
+            await asking
+        except GatewayRefused as error:
+            if error.status != _NOT_FOUND:
+                raise
+            return False
+        return True
+
+    def _begin_again(self) -> None:
+        self._again = None
+        self.begin()
+
+    def _finish(self, _: object) -> None:
+        self._running = None
+        if self._is_wanted:
+            self.begin()
+
+    def _cancel_delay(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
