@@ -37,7 +37,6 @@
     │       ├── RequestNotExecuted      nothing happened there
     │       └── RequestUncertain        it may have been carried out
     ├── GatewayBusy                     not now; it says when to come again
-    │   └── TooManyAttempts             of this address
     ├── UpstreamError                   the web system did not answer (has a status)
     ├── PairingError
     ├── AgentError                      a running agent did not do a command (has a code)
@@ -91,7 +90,6 @@ __all__ = [
     "StreamError",
     "StreamRefused",
     "StreamReset",
-    "TooManyAttempts",
     "UpstreamError",
     "WebSocketError",
 ]
@@ -132,6 +130,7 @@ class RequestFailureCode(StrEnum):
     NOT_CONNECTED = "not-connected"  # the device has no connection to the gateway
     CONNECTION_LOST = "connection-lost"  # it had one
     INSTANCE_OFFLINE = "instance-offline"  # the gateway says so
+    INSTANCE_LOST = "instance-lost"  # likewise; it was there when the request began
     BUSY = "busy"  # the instance or the gateway: too much is going on
     BROKEN = "broken"  # what came was not what the instance sent, or it says so of ours
     REVOKED = "revoked"  # the gateway: this device is none any more
@@ -356,22 +355,16 @@ class RequestUncertain(RequestFailed):
 
 
 class GatewayBusy(PorttunnelError):
-    """The gateway didn't look at it, because too much is going on.
+    """What a gateway raises in its own process when it doesn't look at something.
 
     :param retry_seconds: when it may be otherwise.
+    :param too_many: whether it is because of what the same address or account did before.
     """
 
-    TEXT = "The gateway is busy. Try again in a while."
-
-    def __init__(self, retry_seconds: float) -> None:
-        super().__init__(self.TEXT)
+    def __init__(self, retry_seconds: float, *, too_many: bool = False) -> None:
+        super().__init__("The gateway has too much to do. Try again in a while.")
         self.retry_seconds = retry_seconds
-
-
-class TooManyAttempts(GatewayBusy):
-    """The gateway didn't look at it, because too much went wrong for this address before."""
-
-    TEXT = "There were too many attempts from your address. Try again in a while."
+        self.too_many = too_many
 
 
 class UpstreamError(PorttunnelError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from porttunnel.errors import GatewayBusy, TooManyAttempts
+from porttunnel.errors import GatewayBusy
 from porttunnel.session.limit import RateLimiter
 
 __all__ = ["AttemptLimit"]
@@ -47,13 +47,12 @@ class AttemptLimit:
         """Begin an attempt, which ends with :meth:`leave`.
 
         :param now: seconds of a clock that does not go back.
-        :raises TooManyAttempts: too many of this prefix were counted.
-        :raises GatewayBusy: too many are under way.
+        :raises GatewayBusy: too many of this prefix were counted, or too many are under way.
         """
         if self._waits_for_all or self._rate.knows(prefix, now):
             wait_seconds = self._rate.wait_seconds(prefix, now)
             if wait_seconds:
-                raise TooManyAttempts(wait_seconds)
+                raise GatewayBusy(wait_seconds, too_many=True)
         if (
             self._total >= self._max_under_way
             or self._under_way[prefix] >= self._max_under_way_per_prefix

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from porttunnel.errors import ConfigurationError, GatewayBusy, TooManyAttempts
+from porttunnel.errors import ConfigurationError, GatewayBusy
 from porttunnel.net.gateway.account import Account
 from porttunnel.net.gateway.accounts import GatewayAccounts
 from porttunnel.net.gateway.openapi import describe
@@ -125,8 +125,7 @@ class AccountResource(Resource):
         if isinstance(error, RequestRefused):
             kind, headers = error.kind, error.headers
         elif isinstance(error, GatewayBusy):
-            is_own_fault = isinstance(error, TooManyAttempts)
-            kind = ProblemKind.TOO_MANY_ATTEMPTS if is_own_fault else ProblemKind.BUSY
+            kind = ProblemKind.TOO_MANY_ATTEMPTS if error.too_many else ProblemKind.BUSY
             headers = {"Retry-After": str(max(1, math.ceil(error.retry_seconds)))}
         elif isinstance(error, ConfigurationError):
             self._log.error("the gateway's store can't be used: {error}", error=error)

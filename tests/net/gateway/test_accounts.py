@@ -26,8 +26,8 @@ class SweepTests(TestCase):
         account, _ = self.scene.register()
         self.instance_id = account.instance_id
         # The clock's threads are this one.
-        self.accounts._thread.start = self.accounts._pool.start = lambda: None  # type: ignore[method-assign]
-        self.accounts._thread.stop = self.accounts._pool.stop = lambda: None  # type: ignore[method-assign]
+        self.accounts._thread.start = self.accounts._pool.start = lambda: None
+        self.accounts._thread.stop = self.accounts._pool.stop = lambda: None
 
     def invite(self, *, claimed: bool = False) -> str:
         invited = self.scene.get(self.accounts.devices.invite(self.instance_id, 60))
@@ -69,10 +69,10 @@ class SweepTests(TestCase):
         def fail(*_: Any) -> Any:
             raise ConfigurationError("the disk is full")
 
-        self.scene.store.sweep = fail  # type: ignore[method-assign]
+        self.scene.store.sweep = fail
         self.accounts.start()
         self.assertEqual(len(self.flushLoggedErrors(ConfigurationError)), 1)
-        self.scene.store.sweep = sweep  # type: ignore[method-assign]
+        self.scene.store.sweep = sweep
         self.scene.clock.advance(accounts_module.SWEEP_SECONDS)
         self.assertEqual(self.scene.listener.told, [("removed", self.instance_id, unclaimed)])
         self.successResultOf(Deferred.fromCoroutine(self.accounts.stop()))

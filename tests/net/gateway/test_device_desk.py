@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 from twisted.internet.defer import Deferred
 
-from porttunnel.errors import TooManyAttempts
+from porttunnel.errors import GatewayBusy
 from porttunnel.keys.credentials import derive_device_password
 from porttunnel.net.gateway import device_desk
 from porttunnel.net.gateway.account import Account
@@ -82,7 +82,7 @@ def test_an_instance_has_only_so_many_devices() -> None:
 def test_an_instance_invites_only_so_often() -> None:
     with closing(Scene(AccountSettings(invitations_per_minute=1))) as scene:
         scene.invite()
-        with pytest.raises(TooManyAttempts):
+        with pytest.raises(GatewayBusy):
             scene.invite()
         scene.clock.advance(60.0)
         scene.invite()
@@ -206,7 +206,7 @@ def test_wrong_keys_may_not_be_tried_often(scene: Scene) -> None:
     _, key = scene.invite()
     for _ in range(device_desk.WRONG_SETUPS_PER_MINUTE):
         scene.refusal(NO_KEY)
-    with pytest.raises(TooManyAttempts):
+    with pytest.raises(GatewayBusy):
         scene.set_up(key)
     scene.set_up(key, prefix="192.0.2.2")
 

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from porttunnel.errors import GatewayBusy, TooManyAttempts
+from porttunnel.errors import GatewayBusy
 from porttunnel.net.gateway import instance_desk
 from porttunnel.net.gateway.account_setting import AccountSettings
 from porttunnel.net.gateway.problem import ProblemKind, RequestRefused
@@ -58,7 +58,7 @@ def test_one_place_registers_only_so_many() -> None:
         register = scene.accounts.instances.register
         scene.get(register(b"sesame", PREFIX))
         refusal(scene, b"wrong")
-        with pytest.raises(TooManyAttempts):
+        with pytest.raises(GatewayBusy):
             scene.get(register(b"sesame", PREFIX))
         scene.get(register(b"sesame", "192.0.2.2"))
         scene.clock.advance(60.0)
@@ -135,7 +135,7 @@ def test_passwords_change_only_so_often(scene: AccountsInMemory) -> None:
     change = scene.accounts.instances.change_password
     for _ in range(instance_desk.CHANGES_PER_MINUTE):
         scene.get(change(account.instance_id, NEXT))
-    with pytest.raises(TooManyAttempts):
+    with pytest.raises(GatewayBusy):
         scene.get(change(account.instance_id, NEXT))
     other, _ = scene.register()
     scene.get(change(other.instance_id, NEXT))

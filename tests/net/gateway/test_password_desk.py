@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from porttunnel.errors import ConfigurationError, GatewayBusy, TooManyAttempts
+from porttunnel.errors import ConfigurationError, GatewayBusy
 from porttunnel.keys import credentials
 from porttunnel.net.gateway import password_desk
 from porttunnel.net.gateway.account import Account
@@ -186,7 +186,8 @@ def test_after_wrong_ones_nobody_looks_for_a_while(scene: Scene) -> None:
         assert result(scene.check("nobody")) is None
     cost = scene.cores.count
     error = failure(scene.check())
-    assert isinstance(error, TooManyAttempts)
+    assert isinstance(error, GatewayBusy)
+    assert error.too_many
     assert error.retry_seconds == 60.0
     assert scene.cores.count == cost
     assert result(scene.check(prefix="b")) is not None
@@ -208,7 +209,7 @@ def test_only_so_many_wait(scene: Scene) -> None:
     assert scene.cores.waiting() == password_desk.MAX_WAITING == 64
     error = failure(scene.check())
     assert isinstance(error, GatewayBusy)
-    assert not isinstance(error, TooManyAttempts)
+    assert not error.too_many
     scene.cores.release()
     assert [result(each) for each in waiting] == [None] * len(waiting)
     assert result(scene.check()) is not None
