@@ -85,12 +85,14 @@ class Device:
     """A paired device, or one that is being paired.
 
     :param by_tink: who seals and opens where both can.
+    :param source: an address of this machine's, to come from.
     """
 
-    def __init__(self, code: str, *, by_tink: bool = False) -> None:
+    def __init__(self, code: str, *, by_tink: bool = False, source: str = "") -> None:
         self.code_text = code
         self.code = PairingCode.parse(code)
         self._by_tink = by_tink
+        self._source = source
         self._nonce = secrets.token_bytes(32)
         self._messages: dict[str, queue.Queue[bytes]] = {}
         self.pushes: queue.Queue[tuple[str, bytes]] = queue.Queue()
@@ -147,7 +149,8 @@ class Device:
         address = urlsplit(self.code.gateway)
         assert address.hostname is not None
         if address.scheme == "http":
-            return http.client.HTTPConnection(address.hostname, address.port, WAIT_SECONDS)
+            source = (self._source, 0) if self._source else None
+            return http.client.HTTPConnection(address.hostname, address.port, WAIT_SECONDS, source)
         connection = http.client.HTTPSConnection(
             address.hostname, address.port, timeout=WAIT_SECONDS, context=_unchecked()
         )
@@ -182,7 +185,8 @@ class Device:
         client.username_pw_set(self.user_name, self.password)
         client.ws_set_options(path=address.path + "/mqtt")
         client.max_inflight_messages_set(100)
-        client.connect(address.hostname or "", address.port or 443)
+        place = (address.hostname or "", address.port or 443)
+        client.connect(*place, bind_address=self._source)
         if address.scheme == "https":
             self._check_pin(client.socket())
         client.loop_start()

@@ -67,6 +67,7 @@ class GatewaySite:
     :param settings: more of the agent's, in TOML, for ``[upstream]``.
     :param twistd: what runs the gateway.
     :ivar gateway: its program.
+    :ivar admin_port: of the operator's pages.
     :ivar agent: its program.
     :ivar instance_id: 32 hex digits.
     """
@@ -110,6 +111,7 @@ class GatewaySite:
             *("--admin", "tcp:0:interface=127.0.0.1"),
         )
         assert find_port(program.line("listening ")) == self.port
+        self.admin_port = find_port(program.line("admin "))
         self.gateway = program
         return program
 

@@ -129,6 +129,12 @@ class Program:
                 return event
         raise ProgramSilent(self._report(f"ended without an event {kind!r} {fields}"))
 
+    def rest(self) -> list[str]:
+        """All lines of its standard output, until it ends."""
+        while self.next_line() is not None:
+            continue
+        return self.seen
+
     def events(self) -> list[dict[str, Any]]:
         """All events until its output ends."""
         found = []
