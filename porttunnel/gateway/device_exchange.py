@@ -92,7 +92,7 @@ class DeviceExchange(SecretHolder):
         return Cancel().encode()
 
     def probe(self) -> bytes:
-        """A part that says nothing new: whoever has given up the request answers that it is broken.
+        """A part that says nothing new: who has given the request up answers that it is broken.
 
         :raises LocalProtocolError: the exchange is over.
         """
