@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from twisted.internet import reactor as twisted_reactor
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import globalLogBeginner, textFileLogObserver
 
 from porttunnel.mqtt.client_event import Connected
@@ -28,6 +31,17 @@ FILES_BESIDE_CONNECTIONS = 100
 reactor: Any = twisted_reactor
 
 
+@dataclass(frozen=True)
+class _Place(GatewayAddress):
+    """The gateway, as somebody reaches it from an address of their own."""
+
+    source: str = HOST
+
+    def endpoint(self, reactor: Any) -> IStreamClientEndpoint:
+        port = int(self.url.rpartition(":")[2])
+        return TCP4ClientEndpoint(reactor, HOST, port, bindAddress=(self.source, 0))
+
+
 class Crowd:
     """See the module.
 
@@ -36,12 +50,12 @@ class Crowd:
     """
 
     def __init__(self, port: int, count: int) -> None:
-        address = GatewayAddress.parse(f"http://{HOST}:{port}")
+        url = f"http://{HOST}:{port}"
         self._missing = set(range(count))
         self._clients = [
             open_mqtt(
                 reactor,
-                address,
+                _Place(url, source=f"127.{number >> 8 & 255}.{number & 255}.1"),
                 Login(*login_of(number)),
                 on_message=lambda message: None,
                 on_event=partial(self._happened, number),
