@@ -6,6 +6,7 @@ See docs/running, "What the agent passes on".
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from porttunnel.gateway.forward_field import compare_name, find_values, keep_answered, keep_asked
@@ -30,6 +31,7 @@ __all__ = ["ForwardRules", "ForwardedRequest", "ForwardedResponse"]
 WEBSOCKET = b"websocket"
 
 _LENGTH = re.compile(rb"[0-9]{1,18}")  # no file has more
+_CONTROL = re.compile(rb"[\0-\x08\x0a-\x1f\x7f]")
 _CLEARS_COOKIES = {b'"cookies"', b'"*"'}
 _KEEPS_CLEARING = (b'"cache"', b'"storage"')
 
@@ -77,14 +79,16 @@ class ForwardRules:
     identity: IdentityRules
 
     def forward_request(
-        self, head: RequestHead, user: str, cookie: bytes | None
+        self, head: RequestHead, user: str, find_cookie: Callable[[bytes], bytes | None]
     ) -> ForwardedRequest | Denial:
         """What to send for a device, or why nothing is sent.
 
         :param user: whose device it is.
-        :param cookie: what its jar has, see :meth:`find_target`.
+        :param find_cookie: what the field Cookie says for this target, if anything.
         """
-        target = self.find_target(head)
+        websocket = _is_websocket(head)
+        method = b"GET" if websocket else head.method
+        target = self.allow_list.find_target(method, head.path)
         if isinstance(target, Denial):
             return target
         identity = self.identity.fields_of(user)
@@ -93,7 +97,8 @@ class ForwardRules:
         lengths = _find_lengths(head.fields)
         if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
             return Denial.MALFORMED
-        websocket = _is_websocket(head)
+        if any(_CONTROL.search(value) for _, value in head.fields):
+            return Denial.MALFORMED  # what a web system makes of them, nobody knows
         fields: list[tuple[bytes, bytes]] = [(b"host", self.origin.authority)]
         outer = Origin.parse(head.scheme, head.authority)
         for name, value in self.keep_asked(head.fields):
@@ -101,20 +106,14 @@ class ForwardRules:
                 value = replace_origin(value, outer, self.origin)
             fields.append((name, value))
         fields.extend(identity)
-        if cookie is not None:
+        if (cookie := find_cookie(target)) is not None:
             fields.append((b"cookie", cookie))
         return ForwardedRequest(
-            method=b"GET" if websocket else head.method,
+            method=method,
             target=target,
             fields=tuple(fields),
             length=int(lengths.pop()) if lengths and not websocket else None,
             websocket=websocket,
-        )
-
-    def find_target(self, head: RequestHead) -> bytes | Denial:
-        """The target of what would be sent, or why nothing is."""
-        return self.allow_list.find_target(
-            b"GET" if _is_websocket(head) else head.method, head.path
         )
 
     def keep_asked(self, fields: Fields) -> Fields:
@@ -131,8 +130,11 @@ class ForwardRules:
         cookies = tuple(find_values(fields, b"set-cookie"))
         clearing = b",".join(find_values(fields, b"clear-site-data"))
         cleared = {item.strip() for item in clearing.split(b",")}
+        framed = bool(find_values(fields, b"transfer-encoding"))
         kept = []
         for name, value in keep_answered(fields):
+            if name == b"content-length" and framed:
+                continue  # it counts for nothing, and the device would believe it
             if name in (b"location", b"content-location"):
                 value = point_inside(value, self.origin, self.inside | {self.origin})
             elif name == b"refresh":

@@ -33,7 +33,7 @@ UPGRADE = replace(
 
 
 def ask(head: RequestHead, cookie: bytes | None = None) -> ForwardedRequest | Denial:
-    return RULES.forward_request(head, "anna", cookie)
+    return RULES.forward_request(head, "anna", {b"/wiki/start": cookie}.get)
 
 
 def sent(head: RequestHead, cookie: bytes | None = None) -> ForwardedRequest:
@@ -101,12 +101,17 @@ class TestARequest:
     def test_is_refused_if_it_is_not_clear_how_long_it_is(self, fields: Fields) -> None:
         assert ask(replace(ASKED, fields=fields)) is Denial.MALFORMED
 
+    @pytest.mark.parametrize("octet", [b"\x01", b"\x0b", b"\x1b", b"\x7f"])
+    def test_has_no_control_characters(self, octet: bytes) -> None:
+        assert ask(replace(ASKED, fields=((b"a", b"x" + octet),))) is Denial.MALFORMED
+        assert sent(replace(ASKED, fields=((b"a", b"x\ty\xfc"),))).fields[1] == (b"a", b"x\ty\xfc")
+
     def test_is_refused_for_other_reasons(self) -> None:
         assert ask(replace(ASKED, path=b"/admin")) is Denial.PATH
         assert ask(replace(ASKED, path=b"/wiki/../admin")) is Denial.AMBIGUOUS_PATH
         assert ask(replace(ASKED, method=b"DELETE")) is Denial.METHOD
         assert ask(replace(ASKED, method=b"CONNECT")) is Denial.METHOD
-        assert RULES.forward_request(ASKED, "an\nna", None) is Denial.IDENTITY
+        assert RULES.forward_request(ASKED, "an\nna", lambda _: None) is Denial.IDENTITY
 
     def test_for_a_websocket(self) -> None:
         asked = sent(UPGRADE)
@@ -174,6 +179,12 @@ class TestAResponse:
         assert given is not None
         assert given.clears_cookies is clears
         assert dict(given.head.fields).get(b"clear-site-data") == left
+
+    def test_has_no_length_that_does_not_count(self) -> None:
+        fields = ((b"content-length", b"3"), (b"transfer-encoding", b"chunked"), (b"a", b"b"))
+        given = RULES.forward_response(200, fields)
+        assert given is not None
+        assert given.head.fields == ((b"a", b"b"),)
 
     def test_that_can_be_none_is_none(self) -> None:
         assert RULES.forward_response(99, ()) is None
