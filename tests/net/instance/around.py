@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +36,6 @@ from porttunnel.gateway.message_key import DeviceKeys, Ends
 from porttunnel.gateway.pairing_code import PairingCode
 from porttunnel.gateway.pairing_device import DeviceConfirming, DeviceExchanging
 from porttunnel.gateway.pairing_schedule import DeviceSecret
-from porttunnel.gateway.part import Failure as PartFailure
-from porttunnel.gateway.part import decode_part
 from porttunnel.gateway.push import decode_push, open_push
 from porttunnel.gateway.refusal import Refusal
 from porttunnel.gateway.replay import RequestClock
@@ -64,6 +65,9 @@ NOW = 1_790_000_000.0
 INSTANCE_ID = "1" * 32
 ADDRESS = GatewayAddress.parse("https://gateway.example")
 PAGE = RequestHead(b"GET", b"https", b"", b"/start")
+
+
+_seeds = count()
 
 
 class Crash(BaseException):
@@ -150,7 +154,8 @@ class FakeClient:
     async def stop(self, patience_seconds: float = 0.0) -> None:
         self.is_connected = False
         self._drop(ClientStopped("stopped"))
-        self._ended.errback(ClientStopped("stopped"))
+        if not self._ended.called:
+            self._ended.errback(ClientStopped("stopped"))
 
     def when_ended(self) -> Deferred[None]:
         return self._ended
@@ -340,7 +345,7 @@ class Phone:
         self.pushes: list[tuple[str, bytes]] = []
         self.confirming: DeviceConfirming | None = None
         self._numbers = iter(range(10_000_000, 100_000_000))
-        self._chance = random.Random(device_id)
+        self._chance = random.Random(next(_seeds))
         around.phones[device_id] = self
 
     def send_part(self, request_id: str, part: bytes) -> None:
@@ -471,6 +476,17 @@ class Surroundings:
     def stop(self) -> None:
         self.run(self.instance.stop())
 
+    def end(self) -> None:
+        """Whatever happened, nothing is left open."""
+        if self.instance._serving is not None and not self.thread.is_dead:
+            self.stop()
+
+    def damage_phases(self) -> None:
+        """The disk has lost some bits, while nothing runs."""
+        with closing(sqlite3.connect(self.folder / "instance.sqlite")) as connection:
+            connection.execute("UPDATE devices SET phase = x'00'")
+            connection.commit()
+
     def kill(self) -> None:
         """The process is gone at once: nothing more is written, told or said."""
         self.thread.is_dead = True
@@ -526,9 +542,3 @@ class Surroundings:
         answer = make_event(INSTANCE_ID, name, device_id)
         self.client.receive(answer.topic, answer.payload)
         self.turn()
-
-
-def failures_in(payloads: Iterator[bytes]) -> list[str]:
-    """The codes of those parts that are failures."""
-    parts = [decode_part(payload) for payload in payloads]
-    return [part.code for part in parts if isinstance(part, PartFailure)]
