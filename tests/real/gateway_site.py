@@ -31,7 +31,7 @@ class Serving:
 
 
 class PairedDevice:
-    """A data folder with a device in it.
+    """A data folder with a device in it, or for one.
 
     :ivar device_id: 32 hex digits.
     """
@@ -46,6 +46,12 @@ class PairedDevice:
         return self._start(
             *PORTTUNNEL, "device", *arguments, environment={"PORTTUNNEL_DATA": str(self.folder)}
         )
+
+    def begin_pairing(self, code: str) -> Program:
+        """`device pair`, which has been told the code."""
+        pairing = self.run("pair", "--json", "-")
+        pairing.send(code)
+        return pairing
 
     def serve(self) -> Serving:
         return Serving(self.run("serve", "--json"))
@@ -131,8 +137,10 @@ class GatewaySite:
         environment = {"PORTTUNNEL_DATA": str(self.agent_folder)}
         return self._start(*PORTTUNNEL, "instance", *arguments, environment=environment)
 
-    def pair(self, user: str, name: str = "", *, immediate: bool = False) -> PairedDevice:
-        """Invite a user and pair a device, with the digits unless immediate.
+    def invite(
+        self, user: str, name: str = "", *, immediate: bool = False
+    ) -> tuple[Program, str, PairedDevice]:
+        """Invite a user: the program, which waits; the code; and a device that isn't paired.
 
         :param name: of the device's folder.
         """
@@ -141,8 +149,12 @@ class GatewaySite:
         invitation = inviting.event("invitation")
         folder = self.folder / (name or f"device-{user}")
         device = PairedDevice(self._start, folder, invitation["device_id"])
-        pairing = device.run("pair", "--json", "-")
-        pairing.send(invitation["code"])
+        return inviting, invitation["code"], device
+
+    def pair(self, user: str, name: str = "", *, immediate: bool = False) -> PairedDevice:
+        """Invite a user and pair a device, with the digits unless immediate."""
+        inviting, code, device = self.invite(user, name, immediate=immediate)
+        pairing = device.begin_pairing(code)
         if not immediate:
             digits = pairing.event("digits")["digits"]
             inviting.event("digits-asked")
@@ -151,6 +163,14 @@ class GatewaySite:
         assert inviting.event("paired")["device_id"] == device.device_id
         assert (pairing.wait(), inviting.wait()) == (0, 0)
         return device
+
+    def restore_from_backup(self) -> None:
+        """The agent gets to know that its state is an old one."""
+        self.agent.terminate()
+        self.agent.wait()
+        (witness,) = self.agent_folder.glob("*.witness")
+        witness.unlink()
+        self.run_agent()
 
     def push(self, name: str, content: str, *devices: str) -> int:
         """As the web system does, at the agent's socket; the status of the answer."""
