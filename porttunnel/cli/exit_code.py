@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from porttunnel.errors import (
+    AgentError,
     AuthenticationFailed,
     CodeUsedUp,
     ConfigurationError,
@@ -49,7 +50,11 @@ _EXIT_CODES: dict[type[PorttunnelError], ExitCode] = {
     GatewayUnreachable: ExitCode.NOT_REACHABLE,
     NotReachable: ExitCode.NOT_REACHABLE,
 }
-_AWAY = (RequestFailureCode.NOT_CONNECTED, RequestFailureCode.INSTANCE_OFFLINE)
+_AWAY = (
+    RequestFailureCode.NOT_CONNECTED,
+    RequestFailureCode.INSTANCE_OFFLINE,
+    RequestFailureCode.INSTANCE_LOST,
+)
 
 _WORDS: dict[type[PorttunnelError], str] = {
     AuthenticationFailed: "authentication-failed",
@@ -75,6 +80,8 @@ def exit_code_of(error: PorttunnelError) -> ExitCode:
     """What a command that ends with this error tells its shell."""
     if isinstance(error, RequestFailed) and error.code in _AWAY:
         return ExitCode.NOT_REACHABLE
+    if isinstance(error, AgentError) and error.code == _WORDS[NotReachable]:
+        return ExitCode.NOT_REACHABLE
     return _EXIT_CODES.get(type(error), ExitCode.FAILED)
 
 
@@ -82,4 +89,6 @@ def word_of(error: PorttunnelError) -> str:
     """The ``code`` of an ``error`` event in JSON."""
     if isinstance(error, StreamError | RemoteProtocolError | RequestFailed):
         return error.code.value
+    if isinstance(error, AgentError):
+        return error.code
     return _WORDS.get(type(error), "failed")

@@ -147,6 +147,8 @@ class ListeningService(Service, ABC, Generic[_Settings]):
             await maybeDeferred(self._admin_port.stopListening)
 
     def _give_up(self, failure: Failure) -> None:
+        if self._problem is not None:
+            return  # that has been told
         self._problem = failure.getErrorMessage()
         if failure.check(ConfigurationError):
             self._log.critical("the service can't run: {problem}", problem=self._problem)

@@ -10,6 +10,7 @@ import pytest
 from porttunnel import errors
 from porttunnel.cli.exit_code import ExitCode, exit_code_of, word_of
 from porttunnel.errors import (
+    AgentError,
     AuthenticationFailed,
     CodeUsedUp,
     ConfigurationError,
@@ -38,6 +39,8 @@ from porttunnel.errors import (
 @pytest.mark.parametrize(
     ("error", "exit_code", "word"),
     [
+        (AgentError("x", "not-reachable"), ExitCode.NOT_REACHABLE, "not-reachable"),
+        (AgentError("x", "full"), ExitCode.FAILED, "full"),
         (AuthenticationFailed(), ExitCode.FAILED, "authentication-failed"),
         (CodeUsedUp(), ExitCode.FAILED, "code-used-up"),
         (ConfigurationError(), ExitCode.USAGE, "configuration"),

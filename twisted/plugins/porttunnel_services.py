@@ -18,3 +18,10 @@ porttunnel_broker = ServiceMaker(
     description="MQTT broker: 3.1.1 and 5, over TCP, TLS and WebSocket.",
     tapname="porttunnel-broker",
 )
+
+porttunnel_agent = ServiceMaker(
+    name="porttunnel agent",
+    module="porttunnel.services.agent",
+    description="Agent: makes a web system behind a firewall usable for paired devices.",
+    tapname="porttunnel-agent",
+)

@@ -7,9 +7,8 @@ from typing import Any, Protocol
 
 from porttunnel.errors import (
     ConfigurationError,
-    GatewayBusy,
+    GatewayError,
     GatewayRefused,
-    GatewayUnreachable,
     LocalProtocolError,
     PairingError,
     PorttunnelError,
@@ -50,9 +49,8 @@ _UNKNOWN = "There is no such device."
 _NEW_CODE = "{reason} Make a new code."
 
 _WORDS: tuple[tuple[type[PorttunnelError], str], ...] = (
-    (GatewayUnreachable, "not-reachable"),
-    (GatewayBusy, "busy"),
-    (PairingError, "pairing"),
+    (GatewayError, "not-reachable"),
+    (PairingError, "pairing-failed"),
     (LocalProtocolError, "internal"),
     (ConfigurationError, "configuration"),
 )

@@ -18,10 +18,10 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from porttunnel.errors import GatewayUnreachable, PorttunnelError, RemoteProtocolError
+from porttunnel.errors import GatewayError, PairingError, PorttunnelError, RemoteProtocolError
 from porttunnel.keys.primitives import constant_time_equal
 from porttunnel.net.bounded_request import BoundedRequest
-from porttunnel.net.instance.device_record import DeviceRecord, PushReport
+from porttunnel.net.instance.device_record import PushReport
 from porttunnel.net.instance.push_message import PushAsked, decode_push_asked
 
 __all__ = ["PushSite", "PushingInstance"]
@@ -41,7 +41,6 @@ _WRONG_HOST = "Ask for the host that the agent has printed."
 _WRONG_METHOD = "Use POST."
 _WRONG_TOKEN = "Send the token of the agent's token file: Authorization: Bearer TOKEN."
 _NOT_JSON = "Send the body as application/json."
-_NO_DEVICE = "There is no such device, or not any more: {device_id}."
 _BUSY = "Too many pushes are under way. Try again in a moment."
 _TOO_LATE = "The gateway gave no answer in time. The push may have gone out."
 _FAILED = "The agent failed; its log says why."
@@ -61,8 +60,6 @@ _TITLES = {
 
 class PushingInstance(Protocol):
     """What is asked of an instance."""
-
-    def devices(self) -> Sequence[DeviceRecord]: ...
 
     async def push(
         self,
@@ -110,7 +107,11 @@ class _PushResource(Resource):
         self._running += 1
         gone = request.notifyFinish()
         gone.addErrback(lambda _: None)
-        pushing = Deferred.fromCoroutine(self._push(asked))
+        pushing = Deferred.fromCoroutine(
+            self._instance.push(
+                asked.name, asked.plaintext, devices=asked.devices, user=asked.user
+            )
+        )
         pushing.addTimeout(PUSH_SECONDS, self._reactor)
         answered = pushing.addCallbacks(
             lambda report: self._tell_report(request, report),
@@ -144,26 +145,15 @@ class _PushResource(Resource):
         scheme, _, token = (request.getHeader(b"authorization") or b"").partition(b" ")
         return scheme.lower() == b"bearer" and constant_time_equal(token, self._token.encode())
 
-    async def _push(self, asked: PushAsked) -> PushReport:
-        if asked.devices is not None:
-            known = {record.device_id for record in self._instance.devices()}
-            for device_id in asked.devices:
-                if device_id not in known:
-                    text = _NO_DEVICE.format(device_id=device_id)
-                    raise _Refusal(422, "no-such-device", text)
-        return await self._instance.push(
-            asked.name, asked.plaintext, devices=asked.devices, user=asked.user
-        )
-
     def _tell_report(self, request: Request, report: PushReport) -> bytes:
         _prepare(request, 200, _JSON)
         return msgspec.json.encode({"sent": report.sent, "offline": report.offline})
 
     def _tell_failure(self, request: Request, failure: Failure) -> bytes:
         error = failure.value
-        if isinstance(error, _Refusal):
-            return _refuse(request, error)
-        if isinstance(error, GatewayUnreachable):
+        if isinstance(error, PairingError):
+            return _refuse(request, _Refusal(422, "no-such-device", str(error)))
+        if isinstance(error, GatewayError):
             return _refuse(request, _Refusal(503, "not-connected", str(error)))
         if isinstance(error, PorttunnelError):
             return _refuse(request, _Refusal(503, "failed", str(error)))

@@ -68,6 +68,9 @@ class FakeInstance:
         devices: Any = None,
         user: str | None = None,
     ) -> PushReport:
+        for device_id in devices or ():
+            if all(record.device_id != device_id for record in self.records):
+                raise PairingError("There is no such device.")
         answer = await self._answer("push", name, plaintext, devices, user)
         return answer if isinstance(answer, PushReport) else PushReport((DEVICE,), ())
 

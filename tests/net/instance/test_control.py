@@ -89,7 +89,7 @@ class BothEnds:
     async def test_a_refusal_is_no_end(self) -> None:
         client = await self.open()
         error = await self.assertFailure(client.ask(Revoke(DEVICE)), AgentError)
-        self.assertEqual(error.code, "pairing")
+        self.assertEqual(error.code, "pairing-failed")
         self.assertIsInstance(await client.ask(ListDevices()), DeviceList)
 
     async def test_a_pairing_is_watched_to_its_end(self) -> None:
@@ -361,7 +361,7 @@ class ConnectionTests(SynchronousTestCase):
         self.assertEqual(self.code(line), "internal")
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         protocol.dataReceived(encode_line(Invite("anna")))
-        self.assertEqual(self.code(line), "pairing")
+        self.assertEqual(self.code(line), "pairing-failed")
 
     def test_what_was_begun_goes_on_without_whoever_asked(self) -> None:
         protocol, line = self.connect()

@@ -10,7 +10,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from porttunnel.errors import (
     ConfigurationError,
-    GatewayBusy,
     GatewayRefused,
     GatewayUnreachable,
     LocalProtocolError,
@@ -105,8 +104,7 @@ class CommandTests(SynchronousTestCase):
         (GatewayUnreachable("x"), "not-reachable"),
         (GatewayRefused("x", 409, "full"), "full"),
         (GatewayRefused("x", 500), "refused"),
-        (GatewayBusy(1.0), "busy"),
-        (PairingError("x"), "pairing"),
+        (PairingError("x"), "pairing-failed"),
         (ConfigurationError("x"), "configuration"),
         (LocalProtocolError("x"), "internal"),
         (PorttunnelError("x"), "failed"),
