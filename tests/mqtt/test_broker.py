@@ -149,12 +149,15 @@ class TestDisconnecting:
     def test_a_session(self) -> None:
         broker = Broker(AllowAll(), 0.0)
         zero, _ = clients_of(2, broker, properties=KEPT)
+        assert broker.connection("0") is zero.core
         assert broker.disconnect_session("0", ADMINISTRATIVE, 0.0)
         assert zero.core.is_closed
+        assert broker.connection("0") is None
         assert broker.session_count == 2
         assert [client.client_id for client in broker.clients()] == ["1"]
         assert broker.disconnect_session("0", ADMINISTRATIVE, 0.0, forget=True)
         assert not broker.disconnect_session("0", ADMINISTRATIVE, 0.0)
+        assert broker.connection("0") is None
         assert broker.disconnect_session("1", ADMINISTRATIVE, 0.0, forget=True)
         assert broker.session_count == 0
 

@@ -80,9 +80,14 @@ class Gateway:
             reactor,
             accounts=pages,
             mqtt=self.broker.websocket_resource(),
-            is_ready=lambda: not self.broker.draining,
+            is_ready=lambda: self.is_ready,
         )
         accounts.listener = self
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether users may be sent here."""
+        return not self.broker.draining
 
     async def drain(self, seconds: float) -> None:
         """Take nobody any more, and send all away, to come back elsewhere or later.

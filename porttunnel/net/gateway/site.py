@@ -5,13 +5,13 @@ Nothing is logged of who asks for what.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.web.http import HTTPChannel
-from twisted.web.pages import notFound
+from twisted.web.pages import errorPage, notFound
 from twisted.web.resource import Resource
-from twisted.web.server import Request, Site
+from twisted.web.server import Site
 
 from porttunnel.net.admin_page import TextResource
 from porttunnel.net.bounded_request import BoundedRequest
@@ -26,7 +26,9 @@ MAX_FIELDS = 100
 # drips.
 REQUEST_SECONDS = 30.0
 ABORT_SECONDS = 5.0  # for the last answer to go out
-HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n"
+
+_READING = (b"GET", b"HEAD")
+_HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n"
 
 
 class _Channel(HTTPChannel):
@@ -52,18 +54,29 @@ class _Channel(HTTPChannel):
 
     def lineLengthExceeded(self, line: bytes) -> None:
         transport: Any = self.transport
-        transport.write(HEAD_TOO_LARGE)
+        transport.write(_HEAD_TOO_LARGE)
         HTTPChannel.loseConnection(self)
 
 
 class _RootResource(Resource):
-    """Has its children and nothing else."""
+    """Has its children and nothing else; below its pages is nothing.
 
-    def __init__(self) -> None:
+    :param pages: by their names.
+    """
+
+    def __init__(self, pages: Mapping[bytes, Resource]) -> None:
         Resource.__init__(self)
+        self._pages = pages
 
-    def getChild(self, path: bytes, request: Request) -> Any:
-        return notFound()
+    def getChild(self, path: bytes, request: Any) -> Any:
+        page = None if request.postpath else self._pages.get(path)
+        if page is None:
+            return notFound()
+        if request.method not in _READING:
+            # Twisted's own answer makes HTML of what was asked.
+            request.setHeader(b"allow", b", ".join(_READING))
+            return errorPage(405, "Method Not Allowed", "This page can only be read.")
+        return page
 
 
 class GatewaySite(Site):
@@ -86,11 +99,14 @@ class GatewaySite(Site):
         mqtt: Resource,
         is_ready: Callable[[], bool],
     ) -> None:
-        root = _RootResource()
-        root.putChild(b"", root_page())
-        root.putChild(b"pair", pair_page())
-        root.putChild(b"healthz", TextResource(lambda: (200, "ok\n")))
-        root.putChild(b"readyz", TextResource(lambda: _readiness(is_ready())))
+        root = _RootResource(
+            {
+                b"": root_page(),
+                b"pair": pair_page(),
+                b"healthz": TextResource(lambda: (200, "ok\n")),
+                b"readyz": TextResource(lambda: _readiness(is_ready())),
+            }
+        )
         root.putChild(b"mqtt", mqtt)
         root.putChild(b"v1", accounts)
         root.putChild(b"openapi.json", accounts)
