@@ -31,6 +31,9 @@ DEFAULT_EXPIRES_SECONDS = 600  # to fetch the phone and find the right page
 _Hex16 = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", min_length=32, max_length=32)]
 _Hex32 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", min_length=64, max_length=64)]
 
+# JSON has numbers, and 600.0 is the same one as 600.
+_Lifetime = Annotated[float, Meta(ge=1, le=MAX_EXPIRES_SECONDS, multiple_of=1)]
+
 
 class _Secretive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Carries a secret, so it isn't shown."""
@@ -59,7 +62,7 @@ class NewPassword(_Secretive, frozen=True):
 class Invitation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A device is to come, within so many seconds."""
 
-    expires_in: Annotated[int, Meta(ge=1, le=MAX_EXPIRES_SECONDS)] = DEFAULT_EXPIRES_SECONDS
+    expires_in: _Lifetime = DEFAULT_EXPIRES_SECONDS
 
 
 class InvitedDevice(_Secretive, frozen=True):

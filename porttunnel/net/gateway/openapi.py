@@ -9,7 +9,7 @@ import msgspec
 
 import porttunnel
 from porttunnel.net.gateway.problem import PROBLEM_TYPE, ProblemDocument, ProblemKind
-from porttunnel.net.gateway.route import ROUTES, Access, Route
+from porttunnel.net.gateway.route import DEVICE_ID, ROUTES, Access, Route
 
 __all__ = ["describe"]
 
@@ -22,6 +22,15 @@ _RETRY_AFTER = {
         "required": True,
         "schema": {"type": "integer", "minimum": 1},
     }
+}
+# Who is told of a device can ask about it.
+_LINKS = {
+    route.name: {
+        "operationId": route.name,
+        "parameters": {"device_id": "$response.body#/device_id"},
+    }
+    for route in ROUTES
+    if DEVICE_ID in route.path
 }
 _WAITING = (ProblemKind.TOO_MANY_ATTEMPTS, ProblemKind.BUSY)
 
@@ -91,7 +100,7 @@ def _operation(route: Route, needs_token: bool) -> dict[str, Any]:
         "security": _security(route.access, needs_token),
         "responses": _responses(route),
     }
-    if "{device_id}" in route.path:
+    if DEVICE_ID in route.path:
         operation["parameters"] = [
             {"name": "device_id", "in": "path", "required": True, "schema": _ID_SCHEMA}
         ]
@@ -113,6 +122,8 @@ def _responses(route: Route) -> dict[str, Any]:
     success: dict[str, Any] = {"description": HTTPStatus(route.status).phrase}
     if route.gives is not None:
         success["content"] = {_JSON: {"schema": _reference(route.gives)}}
+        if "device_id" in route.gives.__struct_fields__:
+            success["links"] = _LINKS
     kinds: dict[int, list[ProblemKind]] = {}
     # A body where none belongs is a problem too, so all routes have those of bodies.
     for kind in {

@@ -28,7 +28,9 @@ from porttunnel.net.gateway.document import (
 )
 from porttunnel.net.gateway.problem import ProblemKind
 
-__all__ = ["ROUTES", "Access", "Place", "Question", "Route", "find_place"]
+__all__ = ["DEVICE_ID", "ROUTES", "Access", "Place", "Question", "Route", "find_place"]
+
+DEVICE_ID = "{device_id}"  # in a path, where an id stands
 
 _ID_FORM = "[0-9a-f]{32}"
 
@@ -64,7 +66,7 @@ class Question:
 class Route:
     """One row of the table.
 
-    :ivar path: with ``{device_id}`` where an id stands.
+    :ivar path: with :data:`DEVICE_ID` where an id stands.
     :ivar name: for programs; stays what it is.
     :ivar takes: what the body has to be; None: there is none.
     :ivar gives: what the answer's body is; None: there is none.
@@ -144,7 +146,7 @@ ROUTES = (
         "A device of the instance that asks, and the setup key with which it is to come.",
         Access.INSTANCE,
         lambda accounts, asked: accounts.devices.invite(
-            asked.account.instance_id, asked.document.expires_in
+            asked.account.instance_id, int(asked.document.expires_in)
         ),
         takes=Invitation,
         gives=InvitedDevice,
@@ -231,7 +233,7 @@ def _collect() -> list[tuple[re.Pattern[str], dict[str, Route]]]:
     for route in ROUTES:
         by_path.setdefault(route.path, {})[route.method] = route
     return [
-        (re.compile(re.escape(path).replace(r"\{device_id\}", f"({_ID_FORM})")), routes)
+        (re.compile(re.escape(path).replace(re.escape(DEVICE_ID), f"({_ID_FORM})")), routes)
         for path, routes in by_path.items()
     ]
 

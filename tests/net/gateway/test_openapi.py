@@ -39,6 +39,12 @@ def test_every_reference_leads_somewhere(described: dict[str, Any]) -> None:
     assert references <= set(described["components"]["schemas"])
 
 
+def test_who_is_told_of_a_device_can_ask_about_it(described: dict[str, Any]) -> None:
+    links = described["paths"]["/v1/devices"]["post"]["responses"]["201"]["links"]
+    assert set(links) == {"readDevice", "removeDevice", "confirmDevice"}
+    assert "links" not in described["paths"]["/v1/devices"]["get"]["responses"]["200"]
+
+
 def test_every_problem_has_the_type_of_problems(described: dict[str, Any]) -> None:
     for item in described["paths"].values():
         for operation in item.values():

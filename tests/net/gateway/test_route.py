@@ -91,6 +91,12 @@ def test_what_is_not_as_described_is_not_taken(kind: type, text: str) -> None:
         msgspec.json.decode(text, type=kind)
 
 
+def test_a_number_may_be_written_as_one_likes() -> None:
+    for text in ("600", "600.0", "6e2", "6.0E+2"):
+        read = msgspec.json.decode(f'{{"expires_in": {text}}}', type=document.Invitation)
+        assert read.expires_in == 600
+
+
 def test_an_invitation_has_a_default_end() -> None:
     assert msgspec.json.decode("{}", type=document.Invitation).expires_in == 600
 
