@@ -344,6 +344,7 @@ class Phone:
         self.asked: dict[str, Asked] = {}
         self.pushes: list[tuple[str, bytes]] = []
         self.confirming: DeviceConfirming | None = None
+        self._exchanging: DeviceExchanging | None = None
         self._numbers = iter(range(10_000_000, 100_000_000))
         self._chance = random.Random(next(_seeds))
         around.phones[device_id] = self
@@ -381,17 +382,21 @@ class Phone:
         return asked
 
     def exchange(self, key: HybridPrivateKey = KEY) -> Asked:
-        """Ask for another secret; what comes of it is in ``confirming``."""
-        exchanging = DeviceExchanging(
-            self.ends,
-            self.secret,
-            key=key,
-            nonce=self._chance.randbytes(32),
-            fallback=bytes(32),
-        )
-        asked = self.ask_about_keys(self.secret, exchanging.request)
+        """Ask for another secret, with the same words until they are answered; what comes of it
+        is in ``confirming``.
+        """
+        if self._exchanging is None:
+            self._exchanging = DeviceExchanging(
+                self.ends,
+                self.secret,
+                key=key,
+                nonce=self._chance.randbytes(32),
+                fallback=bytes(32),
+            )
+        asked = self.ask_about_keys(self.secret, self._exchanging.request)
         if asked.raw:
-            self.confirming = exchanging.receive_answer(asked.raw)
+            self.confirming = self._exchanging.receive_answer(asked.raw)
+            self._exchanging = None
         return asked
 
     def confirm(self) -> Asked:
@@ -514,6 +519,11 @@ class Surroundings:
         self.clock.advance(seconds)
         while any(call.getTime() <= self.clock.seconds() for call in self.clock.getDelayedCalls()):
             self.clock.advance(0)
+
+    def begin(self, work: Any) -> None:
+        """Let a coroutine run, wherever it may come to."""
+        Deferred.fromCoroutine(work).addErrback(lambda failure: None)
+        self.turn()
 
     def run(self, work: Any) -> Any:
         """The result of a coroutine, which has to be there once nothing is due."""
