@@ -234,6 +234,8 @@ def _resolve(settings: AgentSettings, folder: Path) -> AgentSettings:
 
 def _check(settings: AgentSettings) -> None:
     """:raises ConfigurationError: these settings don't make an agent."""
+    if settings.upstream is not None and not settings.gateway:
+        raise ConfigurationError("an upstream needs a gateway; say --gateway URL")
     if not settings.gateway and not settings.session.server:
         raise ConfigurationError(
             "there is nothing to do; say --gateway URL --upstream URL, or --server ENDPOINT "
@@ -248,8 +250,6 @@ def _check(settings: AgentSettings) -> None:
             )
         settings.upstream.place()
         settings.upstream.rules()
-    elif settings.upstream is not None:
-        raise ConfigurationError("an upstream needs a gateway; say --gateway URL")
     if settings.session.server and not settings.session.offers:
         raise ConfigurationError("what shall be shared? Say --offer [NAME=]TARGET")
     if settings.session.offers and not settings.session.server:

@@ -107,6 +107,7 @@ def test_the_licence_ships(names: set[str]) -> None:
 def test_a_new_environment_has_our_services_in_twistd(installed: Path, tmp_path: Path) -> None:
     listed = run(installed, "-c", TWISTD_HELP, cwd=tmp_path)
     assert "    porttunnel-server " in listed
+    assert "    porttunnel-agent " in listed
     assert "    porttunnel-broker " in listed
     assert "    web " in listed
 

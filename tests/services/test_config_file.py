@@ -25,12 +25,12 @@ def test_a_file_is_read(tmp_path: Path) -> None:
 def test_a_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.toml"
     path.write_bytes(content)
-    with pytest.raises(ConfigurationError, match="x.toml is not TOML"):
+    with pytest.raises(ConfigurationError, match=r"x.toml is not TOML"):
         read_config(str(path))
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="can't be read .No such file"):
+    with pytest.raises(ConfigurationError, match=r"can't be read .No such file"):
         read_config(str(tmp_path / "none"))
 
 
