@@ -61,12 +61,7 @@ class Chromium:
         )
         self._last_id = 0
         self._events: list[dict[str, Any]] = []
-        self.command(
-            "Browser.setDownloadBehavior",
-            behavior="allowAndName",
-            downloadPath=str(self._downloads),
-            eventsEnabled=True,
-        )
+        self._allow_downloads()
 
     def close(self) -> None:
         """Let go of it, before it is stopped."""
@@ -79,9 +74,8 @@ class Chromium:
         """
         where = {}
         if private:
-            where["browserContextId"] = self.command("Target.createBrowserContext")[
-                "browserContextId"
-            ]
+            where = self.command("Target.createBrowserContext")
+            self._allow_downloads(**where)
         target = self.command("Target.createTarget", url="about:blank", **where)["targetId"]
         attached = self.command("Target.attachToTarget", targetId=target, flatten=True)
         page = Page(self, attached["sessionId"])
@@ -142,6 +136,15 @@ class Chromium:
                 return self._downloads / guid
             if state == "canceled" or time.monotonic() > deadline:
                 raise PageFailed(f"the download is {state}")
+
+    def _allow_downloads(self, **where: str) -> None:
+        self.command(
+            "Browser.setDownloadBehavior",
+            behavior="allowAndName",
+            downloadPath=str(self._downloads),
+            eventsEnabled=True,
+            **where,
+        )
 
     def _receive(self, deadline: float) -> dict[str, Any]:
         try:
