@@ -50,6 +50,7 @@ class UpstreamBody:
         self._trailers: Fields = ()
         self._connection: UpstreamConnection | None = None
         self._pass_trailers: Callable[[Fields], Fields] | None = None
+        self._is_beginning = False
         self._is_producer = False
         self.state = BodyState.COMING
         self.paused = False
@@ -60,8 +61,13 @@ class UpstreamBody:
         return sum(map(len, self._kept))
 
     def begin(self) -> None:
-        """Take what comes."""
+        """Take what comes. What has come already comes at once, and perhaps that is all of it."""
+        self._is_beginning = True
         self._body.deliver(self)
+        self._is_beginning = False
+        if self._kept:
+            self.pauseProducing()
+        self._on_moved()
 
     def flow_to(
         self,
@@ -81,9 +87,10 @@ class UpstreamBody:
         if self.state is BodyState.WHOLE:
             self._send_end(connection)
         elif self.state is BodyState.COMING:
-            self.resumeProducing()
             self._is_producer = True
             connection.transport.registerProducer(self, True)
+            # Last: the end may come with it.
+            self.resumeProducing()
 
     def drop(self) -> None:
         """Want nothing more of it."""
@@ -101,8 +108,9 @@ class UpstreamBody:
         connection = self._connection
         if connection is None:
             self._kept.append(data)
-            self.pauseProducing()
-            self._on_moved()
+            if not self._is_beginning:
+                self.pauseProducing()
+                self._on_moved()
         else:
             self._send(lambda: connection.send_data(data))
 
@@ -112,10 +120,10 @@ class UpstreamBody:
         self.state = BodyState.WHOLE
         self._trailers = trailers
         connection = self._connection
-        if connection is None:
-            self._on_moved()
-        else:
+        if connection is not None:
             self._send(lambda: self._send_end(connection))
+        elif not self._is_beginning:
+            self._on_moved()
 
     def body_broken(self, error: PorttunnelError) -> None:
         if self.state is BodyState.COMING:

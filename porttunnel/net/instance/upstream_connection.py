@@ -155,7 +155,8 @@ class UpstreamConnection(TwistedProtocol):
         """Cut it: the web system sees that nobody waits any more. The reader is told nothing."""
         self._reader = None
         self._leave()
-        self.transport.abortConnection()
+        if not self._lost:
+            self.transport.abortConnection()
 
     def close(self) -> None:
         """Close it in order, while nothing is under way."""
@@ -249,8 +250,9 @@ class UpstreamConnection(TwistedProtocol):
         if again and not self._http.trailing_data[0]:
             self._http.start_next_cycle()
             self._state = _State.IDLE
-            reader.ended(trailers)
+            # First, so that whoever asks again because of the end finds it.
             self._on_idle(self)
+            reader.ended(trailers)
         elif is_sent:
             self.close()
             reader.ended(trailers)

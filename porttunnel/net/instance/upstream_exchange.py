@@ -104,7 +104,6 @@ class UpstreamExchange:
         self._key = ""
         self._is_websocket = False  # counted as one
         self._repeated = False
-        self._beginning = False
         self._paused = False
         self._informed = 0
 
@@ -133,11 +132,7 @@ class UpstreamExchange:
             self._is_websocket = True
             shared.websockets += 1
         self._wait(shared.settings.idle_seconds)
-        # What has come already comes at once: then it is known whether there is a body.
-        self._beginning = True
         self._body.begin()
-        self._beginning = False
-        self._connect_if_known()
 
     def cancel(self) -> None:
         """Nobody wants the answer any more: the web system sees it."""
@@ -148,13 +143,11 @@ class UpstreamExchange:
     # The request's body
 
     def _body_moved(self) -> None:
-        if self._beginning or self._state is _State.OVER:
-            return
         if self._state is _State.OPENING:
             self._connect_if_known()
         elif self._state is _State.ASKED:
             self._wait_for_head()
-        else:
+        elif self._state is not _State.OVER:
             self._wait_for_more()
 
     def _body_failed(self) -> None:

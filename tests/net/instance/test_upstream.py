@@ -191,6 +191,19 @@ class TestTheRequestsBody:
         asked.body.end()
         assert web.line.transport.producer is None
 
+    def test_that_is_whole_before_there_is_a_connection(self, web: WebSystem) -> None:
+        web.endpoint.held = True
+        asked = web.ask(b"/", b"POST", data=None)
+        for piece in (b"ab", b"cd"):
+            asked.body.send(piece)
+        asked.body.end()
+        web.endpoint.accept()
+        assert web.line.asked.endswith(b"2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n")
+        assert web.line.transport.producer is None
+        web.line.say(OK)
+        assert answered(asked) == (200, b"ok", ())
+        assert web.upstream.connections == 1
+
     @pytest.mark.parametrize("early", [False, True])
     def test_that_breaks_off_is_never_ended(self, web: WebSystem, early: bool) -> None:
         web.endpoint.held = early

@@ -34,37 +34,40 @@ class BodyInTest:
         self.paused = False
         self.cancelled = False
         self._receiver: Any = None
-        self._early: list[Any] = []
+        self._waiting: list[Any] = []
 
     def deliver(self, receiver: Any) -> None:
         self._receiver = receiver
-        early, self._early = self._early, []
-        for call in early:
-            call()
+        self._flow()
 
     def pause(self) -> None:
         self.paused = True
 
     def resume(self) -> None:
         self.paused = False
+        self._flow()
 
     def cancel(self) -> None:
         self.cancelled = True
 
     def send(self, data: bytes) -> None:
-        self._tell(lambda: self._receiver.body_received(data))
+        self._waiting.append(lambda: self._receiver.body_received(data))
+        self._flow()
 
     def end(self, *trailers: tuple[bytes, bytes]) -> None:
-        self._tell(lambda: self._receiver.body_ended(trailers))
+        self._waiting.append(lambda: self._receiver.body_ended(trailers))
+        self._flow()
 
     def break_off(self) -> None:
-        self._tell(lambda: self._receiver.body_broken(RemoteProtocolError("cut")))
+        self._waiting.clear()
+        if not self.cancelled:
+            self._receiver.body_broken(RemoteProtocolError("cut"))
 
-    def _tell(self, call: Any) -> None:
-        if self._receiver is None:
-            self._early.append(call)
-        elif not self.cancelled:
-            call()
+    def _flow(self) -> None:
+        while self._receiver is not None and not self.paused and self._waiting:
+            call = self._waiting.pop(0)
+            if not self.cancelled:
+                call()
 
 
 @implementer(IConsumer)
