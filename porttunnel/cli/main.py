@@ -13,7 +13,7 @@ from porttunnel.cli import text
 
 __all__ = ["cli", "main"]
 
-_COMMANDS = ("share", "join", "demo")
+_COMMANDS = ("share", "join", "demo", "device", "instance")
 
 
 class _LazyGroup(click.Group):
@@ -35,6 +35,14 @@ class _LazyGroup(click.Group):
             from porttunnel.cli.demo import demo
 
             return demo
+        if cmd_name == "device":
+            from porttunnel.cli.device import device
+
+            return device
+        if cmd_name == "instance":
+            from porttunnel.cli.instance import instance
+
+            return instance
         return None
 
 
