@@ -111,11 +111,12 @@ class DeviceLink:
     def start(self) -> None:
         """Connect, and come back whenever the connection is lost; once."""
         self._client.start()
+        self._client.when_ended().addErrback(self._client_ended)
         # On each connection subscriptions go out before anything else: whatever is asked then,
         # its answer finds us.
         filters = list_device_filters(self._device_id)
         subscribing = Deferred.fromCoroutine(self._client.subscribe(*filters, qos=_PARTS_QOS))
-        subscribing.addErrback(self._subscribe_failed)
+        subscribing.addErrback(self._client_ended)
 
     async def stop(self) -> None:
         """End the connection, and with it all requests."""
@@ -204,13 +205,13 @@ class DeviceLink:
                 tell(self._on_event, DeviceDisconnected(error))
             case mqtt_event.ConnectionRefused(error, _):
                 tell(self._on_event, DeviceDisconnected(error))
-            case mqtt_event.ConnectionLost():
+            case mqtt_event.ConnectionLost() | mqtt_event.Disconnected():
                 self._lose_all()
                 tell(self._on_event, DeviceDisconnected())
-            case mqtt_event.Disconnected() | mqtt_event.SubscriptionsRefused():
+            case mqtt_event.SubscriptionsRefused():
                 self._lose_all()
 
-    def _subscribe_failed(self, failure: Any) -> None:
+    def _client_ended(self, failure: Any) -> None:
         failure.trap(MessagingError)
         self._end(failure.value)
 
@@ -220,7 +221,8 @@ class DeviceLink:
         refused = isinstance(error, BrokerRefused)
         self._ended = DeviceRevoked(_REVOKED) if refused else error
         self._lose_all()
-        tell(self._on_event, DeviceEnded(self._ended))
+        if not isinstance(error, ClientStopped):
+            tell(self._on_event, DeviceEnded(self._ended))
 
     def _lose_all(self) -> None:
         listeners, self._listeners = list(self._listeners.values()), {}

@@ -137,6 +137,7 @@ class InstanceDouble:
     :ivar refusals: given to requests, one each, before anything else happens.
     :ivar lost: so many answers to messages about keys are not sent.
     :ivar clock_ms: added to the clock.
+    :ivar probes: credit that said nothing new.
     :ivar executed: heads that reached the application, each once.
     """
 
@@ -158,6 +159,7 @@ class InstanceDouble:
         self.clock_ms = 0
         self.executed: list[RequestHead] = []
         self.silent = False
+        self.probes = 0
         self._push_counter = 0
 
     async def start(self) -> None:
@@ -275,6 +277,8 @@ class InstanceDouble:
 
     def _continue(self, served: Served, event: Any) -> None:
         match event:
+            case None:
+                self.probes += 1
             case RequestReceived():
                 new = served.head is None
                 served.take(event)

@@ -18,7 +18,7 @@ from porttunnel.net.device.store import DeviceStore
 from tests.net.device.gateway_double import GatewayDouble
 from tests.net.device.instance_double import InstanceDouble, Served
 
-__all__ = ["DeviceTestCase"]
+__all__ = ["Crash", "DeviceTestCase", "Stopped", "greet"]
 
 
 class DeviceTestCase(TestCase):
@@ -86,3 +86,29 @@ def greet(served: Served) -> None:
     """What most tests ask for."""
     if served.is_whole and not served.is_cancelled:
         served.respond(200, b"hello " + served.data, fields=((b"x-kind", b"greeting"),))
+
+
+class Stopped(Exception):
+    """The program ends here."""
+
+
+class Crash:
+    """A store whose program ends at one of its methods.
+
+    :param before: whether nothing of it is done any more.
+    """
+
+    def __init__(self, store: Any, name: str, *, before: bool) -> None:
+        self._store = store
+        self._name = name
+        method = getattr(store, name)
+
+        def stop(*arguments: Any) -> None:
+            if not before:
+                method(*arguments)
+            raise Stopped
+
+        setattr(store, name, stop)
+
+    def undo(self) -> None:
+        delattr(self._store, self._name)
