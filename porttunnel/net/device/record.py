@@ -29,6 +29,7 @@ class DeviceRecord:
     :ivar push_highest: counter of the last push that was taken.
     :ivar paired: when.
     :ivar rotated: when the secret became the one that counts.
+    :ivar name: what its user calls the system; may be empty.
     """
 
     device_id: str
@@ -42,6 +43,7 @@ class DeviceRecord:
     push_highest: int
     paired: float
     rotated: float
+    name: str = ""
 
     @property
     def ends(self) -> Ends:

@@ -40,7 +40,8 @@ _SCHEMA = (
             offset_ms INTEGER NOT NULL DEFAULT 0,
             push_highest INTEGER NOT NULL DEFAULT 0,
             paired REAL NOT NULL,
-            rotated REAL NOT NULL
+            rotated REAL NOT NULL,
+            name TEXT NOT NULL DEFAULT ''
         ) STRICT""",
         """CREATE TABLE pairing (
             setup_key BLOB PRIMARY KEY,
@@ -118,6 +119,11 @@ class DeviceStore:
                 "This device isn't paired here, or no longer. Pair it with a new code."
             )
         return _make_device(rows[0])
+
+    @_whole
+    def name_device(self, device_id: str, name: str) -> None:
+        """What its user calls it."""
+        self._file.change("UPDATE device SET name = ? WHERE device_id = ?", name, device_id)
 
     @_whole
     def remove_device(self, device_id: str) -> None:
@@ -260,7 +266,7 @@ class DeviceStore:
 
 def _make_device(row: Any) -> DeviceRecord:
     (device_id, instance_id, gateway, password, generation, secret, pending, nonce, *rest) = row
-    last_counter, offset_ms, push_highest, paired, rotated = rest
+    last_counter, offset_ms, push_highest, paired, rotated, name = rest
     confirming = None
     if pending is not None:
         # The digits of a rotation are shown to nobody.
@@ -277,6 +283,7 @@ def _make_device(row: Any) -> DeviceRecord:
         push_highest=push_highest,
         paired=paired,
         rotated=rotated,
+        name=name,
     )
 
 
