@@ -1,8 +1,9 @@
 """What happened at the gateway, one JSON object a line, without telling to whom.
 
-Instead of an id stands a pseudonym: an HMAC of it, whose key lies beside the log. So an operator
-can see that it was the same one twice and, with the key, ask about an id that he knows; who gets
-hold of the log alone learns no id. Addresses and names aren't written in any form.
+Instead of an id stands a pseudonym: an HMAC of it, whose key lies beside the log and is made anew
+with each file. So an operator can see that it was the same one twice and, while the file is the
+current one, look for an id that he knows; who has an old file, or the log alone, learns no id.
+Addresses and names aren't written in any form.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ __all__ = ["AUDIT_NAME", "KEY_NAME", "AuditEvent", "AuditLog", "Record"]
 AUDIT_NAME = "audit.log"
 KEY_NAME = "audit.key"
 MAX_FILE_BYTES = 10_000_000  # some 80,000 lines
+MAX_FILE_SECONDS = 30 * 86_400.0  # a month, also if little happens
 MAX_FILES = 10  # besides the one that is written
 FILE_MODE = 0o600
+FOLDER_MODE = 0o700
 KEY_BYTES = 32
 PSEUDONYM_BYTES = 8  # no two of a million accounts have the same
 
@@ -56,7 +59,7 @@ class AuditEvent(StrEnum):
 
 
 class AuditLog:
-    """The log of one gateway.
+    """The log of one gateway, in one process.
 
     :param folder: where it and its key are.
     :param unix_time: seconds since 1970.
@@ -75,7 +78,12 @@ class AuditLog:
         self._unix_time = unix_time
         self._fails = False
         try:
-            self._key = _load_or_create_key(folder / KEY_NAME)
+            self._key_path = folder / KEY_NAME
+            self._key_path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            if self._key_path.exists():
+                self._key, self._since = _load_key(self._key_path)
+            else:
+                self._make_key()
             self._file: Any = LogFile(
                 AUDIT_NAME,
                 os.fspath(folder),
@@ -93,16 +101,20 @@ class AuditLog:
         self, event: AuditEvent, instance_id: str | None = None, device_id: str | None = None
     ) -> None:
         """Write a line. If the disk doesn't take it, the gateway goes on without, and says so."""
-        line: dict[str, object] = {"time": round(self._unix_time(), 3), "event": event}
-        if instance_id is not None:
-            line["instance"] = self.pseudonym(instance_id)
-        if device_id is not None:
-            line["device"] = self.pseudonym(device_id)
+        now = self._unix_time()
         try:
+            if self._file.shouldRotate() or now - self._since >= MAX_FILE_SECONDS:
+                self._file.rotate()
+                self._make_key()
+            line: dict[str, object] = {"time": round(now, 3), "event": event}
+            if instance_id is not None:
+                line["instance"] = self.pseudonym(instance_id)
+            if device_id is not None:
+                line["device"] = self.pseudonym(device_id)
             self._file.write(msgspec.json.encode(line) + b"\n")
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: it was closed, and not opened again
             if not self._fails:
-                self._log.error("the audit log can't be written ({error})", error=error.strerror)
+                self._log.error("the audit log can't be written ({error})", error=error)
             self._fails = True
         else:
             self._fails = False
@@ -116,22 +128,25 @@ class AuditLog:
         """Let go of the file."""
         self._file.close()
 
+    def _make_key(self) -> None:
+        key = secrets.token_bytes(KEY_BYTES)
+        _replace(self._key_path, key)
+        self._key, self._since = key, self._unix_time()
 
-def _load_or_create_key(path: Path) -> bytes:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not path.exists():
-        _create(path, secrets.token_bytes(KEY_BYTES))
+
+def _load_key(path: Path) -> tuple[bytes, float]:
+    """The key, and since when it is used."""
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
         raise ConfigurationError(
             f"{path} is not the key of an audit log. Remove it: another one is made then, and the "
             "lines from now on can't be compared with those before."
         )
-    return key
+    return key, path.stat().st_mtime
 
 
-def _create(path: Path, content: bytes) -> None:
-    """Whole or not at all; if another process was faster, its file stays."""
+def _replace(path: Path, content: bytes) -> None:
+    """Whole or not at all."""
     # mkstemp makes files with mode 0600.
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -139,7 +154,8 @@ def _create(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(descriptor)
-        with suppress(FileExistsError):
-            os.link(name, path)
-    finally:
-        os.unlink(name)
+        os.replace(name, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise

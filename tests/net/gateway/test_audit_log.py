@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY, Mock
 
 import pytest
 from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
+from twisted.python.logfile import LogFile
 from zope.interface import directlyProvides
 
 from porttunnel.errors import ConfigurationError
@@ -35,11 +39,12 @@ def logged() -> Iterator[list[dict[str, Any]]]:
 
 
 def open_log(folder: Path, **options: Any) -> closing[AuditLog]:
-    return closing(AuditLog(folder, unix_time=lambda: 1_234.5678, **options))
+    now = time.time() // 1 + 0.5678
+    return closing(AuditLog(folder, unix_time=lambda: now, **options))
 
 
-def lines(folder: Path) -> list[dict[str, object]]:
-    text = (folder / AUDIT_NAME).read_text(encoding="utf-8")
+def lines(folder: Path, name: str = AUDIT_NAME) -> list[dict[str, object]]:
+    text = (folder / name).read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -49,14 +54,15 @@ def test_a_line_says_what_happened_and_not_to_whom(tmp_path: Path) -> None:
         log.record(AuditEvent.INSTANCE_REGISTERED, INSTANCE)
         log.record(AuditEvent.CUT_OFF)
         first, second, third = lines(tmp_path)
+        assert str(first["time"]).endswith(".568")
         assert first == {
-            "time": 1_234.568,
+            "time": ANY,
             "event": "device-added",
             "instance": log.pseudonym(INSTANCE),
             "device": log.pseudonym(DEVICE),
         }
         assert second["instance"] == first["instance"] != first["device"]
-        assert third == {"time": 1_234.568, "event": "cut-off"}
+        assert third == {"time": ANY, "event": "cut-off"}
     text = (tmp_path / AUDIT_NAME).read_text(encoding="utf-8")
     assert INSTANCE not in text
     assert DEVICE not in text
@@ -90,31 +96,71 @@ def test_all_files_are_their_owners_alone_and_old_ones_go(tmp_path: Path) -> Non
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
+def test_each_file_has_its_own_pseudonyms(tmp_path: Path) -> None:
+    with open_log(tmp_path, max_file_bytes=150) as log:
+        for _ in range(4):
+            log.record(AuditEvent.CONNECTED, INSTANCE)
+        current = log.pseudonym(INSTANCE)
+    by_file = [
+        {line["instance"] for line in lines(tmp_path, name)}
+        for name in (f"{AUDIT_NAME}.1", AUDIT_NAME)
+    ]
+    assert [len(each) for each in by_file] == [1, 1]
+    assert by_file[0] != by_file[1] == {current}
+
+
+def test_a_file_ends_after_a_month(tmp_path: Path) -> None:
+    now = 1_000_000.0
+    with closing(AuditLog(tmp_path, unix_time=lambda: now)) as log:
+        log.record(AuditEvent.CONNECTED, INSTANCE)
+        now += audit_log.MAX_FILE_SECONDS - 1
+        log.record(AuditEvent.CONNECTED, INSTANCE)
+        now += 1
+        log.record(AuditEvent.CONNECTED, INSTANCE)
+    assert len(lines(tmp_path, f"{AUDIT_NAME}.1")) == 2
+    os.utime(tmp_path / KEY_NAME, (now, now))
+    with closing(AuditLog(tmp_path, unix_time=lambda: now)) as log:
+        log.record(AuditEvent.CONNECTED, INSTANCE)
+        assert len(lines(tmp_path)) == 2
+        now += audit_log.MAX_FILE_SECONDS
+        log.record(AuditEvent.CONNECTED, INSTANCE)
+    assert len(lines(tmp_path)) == 1
+
+
 def test_a_full_disk_is_said_once(tmp_path: Path, logged: list[dict[str, Any]]) -> None:
-    class FullDisk:
-        is_full = True
+    full = OSError(errno.ENOSPC, "No space left on device")
 
-        def write(self, _data: bytes) -> None:
-            if self.is_full:
-                raise OSError(errno.ENOSPC, "No space left on device")
-
-        def close(self) -> None:
-            pass
-
-    def errors() -> list[dict[str, Any]]:
-        return [event for event in logged if event["log_level"] is LogLevel.error]
+    def errors() -> list[str]:
+        return [str(event["error"]) for event in logged if event["log_level"] is LogLevel.error]
 
     with open_log(tmp_path) as log:
         log._file.close()
-        disk = log._file = FullDisk()
+        disk = log._file = Mock(spec=LogFile)
+        disk.shouldRotate.return_value = False
+        disk.write.side_effect = full
         for _ in range(3):
             log.record(AuditEvent.CONNECTED, INSTANCE)
-        assert [event["error"] for event in errors()] == ["No space left on device"]
-        disk.is_full = False
+        assert errors() == [str(full)]
+        disk.write.side_effect = None
         log.record(AuditEvent.CONNECTED, INSTANCE)
-        disk.is_full = True
+        disk.write.side_effect = full
         log.record(AuditEvent.CONNECTED, INSTANCE)
-        assert len(errors()) == 2
+        assert errors() == [str(full)] * 2
+
+
+def test_a_file_that_cannot_be_turned_over_stops_nobody(
+    tmp_path: Path, logged: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EACCES, "Permission denied")
+
+    with open_log(tmp_path, max_file_bytes=50) as log:
+        log.record(AuditEvent.CONNECTED, INSTANCE)
+        monkeypatch.setattr(os, "rename", fail)
+        for _ in range(3):
+            log.record(AuditEvent.CONNECTED, INSTANCE)
+        monkeypatch.undo()
+    assert [event["log_level"] for event in logged] == [LogLevel.error]
 
 
 def test_a_key_that_is_none_is_said(tmp_path: Path) -> None:
@@ -129,9 +175,13 @@ def test_a_folder_where_nothing_can_be_written_is_said(tmp_path: Path) -> None:
         AuditLog(tmp_path / "file" / "folder")
 
 
-def test_the_key_of_who_was_faster_stays(tmp_path: Path) -> None:
-    path = tmp_path / KEY_NAME
-    audit_log._create(path, b"a" * 32)
-    audit_log._create(path, b"b" * 32)
-    assert path.read_bytes() == b"a" * 32
-    assert list(tmp_path.iterdir()) == [path]
+def test_a_key_that_cannot_be_kept_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(ConfigurationError, match="No space left"):
+        AuditLog(tmp_path)
+    assert list(tmp_path.iterdir()) == []
