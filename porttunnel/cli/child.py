@@ -17,7 +17,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 import porttunnel
-from porttunnel.cli import text
+from porttunnel.cli import demo_text as text
 from porttunnel.errors import PorttunnelError
 
 __all__ = ["Child", "ChildFailed"]
@@ -74,7 +74,7 @@ class Child(ProcessProtocol):
                     line = await wanted
                 except TwistedTimeout:
                     raise ChildFailed(
-                        text.DEMO_TOO_SLOW.format(
+                        text.TOO_SLOW.format(
                             program=self._name, wanted=beginning, seconds=LINE_SECONDS
                         )
                     ) from None
@@ -105,7 +105,7 @@ class Child(ProcessProtocol):
 
     def failure(self) -> ChildFailed:
         """What to tell about a program that has ended by itself."""
-        words = text.DEMO_PROGRAM_ENDED.format(program=self._name, exit_code=self._exit_code)
+        words = text.PROGRAM_ENDED.format(program=self._name, exit_code=self._exit_code)
         errors = self._errors.decode(errors="replace").strip()
         return ChildFailed(f"{words}\n{errors}".strip())
 

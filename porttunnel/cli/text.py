@@ -13,6 +13,8 @@ between passes on what it can't read.
   porttunnel demo                     see it work on this machine
   porttunnel share 8000               share the web page on port 8000
   porttunnel join                     have it here, with the code
+  porttunnel device                   use a web system through a gateway, as its paired device
+  porttunnel instance                 invite devices to the web system beside an agent
 
 Each command has its own page: porttunnel share --help
 """
@@ -68,18 +70,6 @@ are told which. With --remember, NUMBER alone brings you back later, without a c
 Exit codes: 0 left or ended on purpose, 1 failed, 2 wrong use, 3 refused, 4 no tunnel server.
 """
 
-DEMO_HELP = """Show a whole session on this machine.
-
-Starts a tunnel server, a small web page, somebody who shares it and somebody who joins, all on
-free ports that only this machine can reach, and says where to look. Ctrl-C ends it and removes
-what it made.
-
-\b
-Examples:
-  porttunnel demo
-  porttunnel demo --check        fetch the page through the tunnel, compare, end
-"""
-
 # Options
 
 SERVER_OPTION = (
@@ -110,8 +100,6 @@ BROADCAST_STDIN_OPTION = (
 BROADCAST_STDOUT_OPTION = (
     "Write what is broadcast to standard output, and all else to standard error; ends with it."
 )
-SECONDS_OPTION = "End by itself after so many seconds."
-CHECK_OPTION = "Fetch the page through the tunnel, compare, end: exit code 0 if it is the same."
 
 # Wrong use
 
@@ -231,31 +219,3 @@ NOT_FORWARDED = "{service} is shared too, but is no plain port; use --socks PORT
 STREAM_REFUSED = "{service}: {text}"
 SESSION_CLOSED = "The session has ended ({reason})."
 LEFT = "You have left the session."
-
-# demo
-
-DEMO_SERVER = "1. A tunnel server, on a port that only this machine can reach:"
-DEMO_PAGE = "2. A small web page, in a new folder:\n   {folder}"
-DEMO_SHARE = "3. Somebody shares it, and gets a code to read out:"
-DEMO_CODE = "   code {code}"
-DEMO_JOIN = "4. Somebody else joins with the code:"
-DEMO_CONSENT = "   {name} has the right code; the person who shares says yes"
-DEMO_COMMAND = "   $ {command}"
-DEMO_LOOK = "5. Look at it yourself: {url}"
-DEMO_RUNNING = "Ctrl-C ends it."
-DEMO_RUNNING_SECONDS = "It ends by itself after {seconds} seconds."
-DEMO_NOT_FETCHED = "{url} could not be fetched: {reason}."
-DEMO_CHECKED = "   The page came through the tunnel unchanged ({size} bytes, SHA-256 {digest})."
-DEMO_DIFFERENT = "What came through the tunnel is not the page."
-DEMO_PROGRAM_ENDED = "{program} ended by itself (exit code {exit_code})."
-DEMO_TOO_SLOW = "{program} did not say {wanted!r} within {seconds} seconds."
-DEMO_ENDED = "Everything has been stopped and removed."
-DEMO_PAGE_HTML = """<!DOCTYPE html>
-<html lang="en">
-<meta charset="utf-8">
-<title>porttunnel demo</title>
-<h1>It works</h1>
-<p>This page came through a session tunnel: from a web server that listens on no port at all,
-sealed, over a tunnel server that could not read it, to a port of this machine.</p>
-</html>
-"""

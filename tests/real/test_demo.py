@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,17 +14,23 @@ from tests.real.program import PORTTUNNEL, Start
 
 pytestmark = pytest.mark.real
 
+SHOWN = {
+    "the wiki": b"The wiki sees you as <b>Anna</b>",
+    "the web page": b"<h1>It works</h1>",
+    "the server": b"porttunnel",
+}
+
 
 @pytest.fixture
-def temporary(tmp_path: Path) -> Path:
-    """Where the demo may make its folder."""
-    found = tmp_path / "temporary"
-    found.mkdir()
-    return found
+def temporary() -> Iterator[Path]:
+    """Where the demo may make its folder; as short as users have it, for sockets are in it."""
+    with tempfile.TemporaryDirectory(prefix="pt-") as folder:
+        yield Path(folder)
 
 
 def test_checks_itself(start: Start, temporary: Path) -> None:
     demo = start(*PORTTUNNEL, "demo", "--check", environment={"TMPDIR": str(temporary)})
+    assert demo.line("   Anna reads and changes pages through it")
     assert demo.line("   The page came through the tunnel unchanged")
     assert demo.wait() == 0
     assert demo.errors == ""
@@ -31,10 +39,11 @@ def test_checks_itself(start: Start, temporary: Path) -> None:
 
 def test_stays_until_ctrl_c(start: Start, temporary: Path) -> None:
     demo = start(*PORTTUNNEL, "demo", environment={"TMPDIR": str(temporary)})
-    url = demo.line("5. ").rpartition(" ")[2]
+    pages = {name: demo.line(f"   {name} ").rpartition(" ")[2] for name in SHOWN}
     demo.line("Ctrl-C")
-    with urllib.request.urlopen(url, timeout=30) as answer:
-        assert b"<h1>It works</h1>" in answer.read()
+    for name, url in pages.items():
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            assert SHOWN[name] in answer.read()
     demo.interrupt()
     assert demo.line("Everything has been stopped")
     assert demo.wait() == 0
@@ -55,6 +64,10 @@ def test_shows_commands_that_are_what_it_runs(start: Start, temporary: Path) -> 
     shown = [line for line in demo.seen if line.startswith("   $ ")]
     assert [line.split()[1:3] for line in shown] == [
         ["twistd", "porttunnel-server"],
+        ["twistd", "porttunnel-agent"],
+        ["porttunnel", "instance"],
+        ["porttunnel", "device"],
+        ["porttunnel", "device"],
         ["porttunnel", "share"],
         ["porttunnel", "join"],
     ]
