@@ -31,6 +31,7 @@ from porttunnel.net.device.store import DeviceStore
 __all__ = ["device"]
 
 STANDARD_INPUT = "-"
+MAX_NAME_CHARACTERS = 64  # so that a table stays one
 CODE_MARK = "/pair#"  # in the text of every QR code, and in no sensible file name
 
 _Command = Callable[..., Any]
@@ -60,10 +61,13 @@ def device() -> None:
 
 @device.command(cls=CommandWithJson, help=text.PAIR_HELP)
 @click.argument("image", required=False)
+@click.option("--name", metavar="NAME", default="", help=text.NAME_OPTION)
 @json_option
 @data_dir_option
-def pair(*, image: str | None, as_json: bool, data_dir: Path | None) -> int:
+def pair(*, image: str | None, name: str, as_json: bool, data_dir: Path | None) -> int:
     """See device_text.PAIR_HELP."""
+    if len(name) > MAX_NAME_CHARACTERS or not name.isprintable():
+        raise click.UsageError(text.BAD_NAME)
     if image is not None and CODE_MARK in image:
         raise click.UsageError(text.CODE_ARGUMENT)
     if image is None and as_json:
@@ -79,7 +83,9 @@ def pair(*, image: str | None, as_json: bool, data_dir: Path | None) -> int:
         reactor: Any, streams: StandardStreams, dialogue: DeviceDialogue, store: DeviceStore
     ) -> ExitCode:
         interactive = streams.interactive and not as_json
-        return await Pairing(dialogue, given=given, interactive=interactive).run(reactor, store)
+        return await Pairing(dialogue, given=given, name=name, interactive=interactive).run(
+            reactor, store
+        )
 
     return run_device_program(run, as_json=as_json, data_dir=data_dir)
 

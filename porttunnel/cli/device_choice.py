@@ -9,7 +9,14 @@ from porttunnel.cli import device_text as text
 from porttunnel.errors import ConfigurationError
 from porttunnel.net.device.record import DeviceRecord
 
-__all__ = ["choose_device", "choose_devices", "format_devices", "host_of", "short_id"]
+__all__ = [
+    "choose_device",
+    "choose_devices",
+    "format_devices",
+    "host_of",
+    "short_id",
+    "title_of",
+]
 
 SHORT_ID_DIGITS = 8  # as shown; two of 100 pairings have the same with 1 in a million
 
@@ -17,7 +24,8 @@ SHORT_ID_DIGITS = 8  # as shown; two of 100 pairings have the same with 1 in a m
 def choose_device(devices: Sequence[DeviceRecord], wanted: str | None) -> DeviceRecord:
     """The one that is meant.
 
-    :param wanted: the beginning of its id, or its gateway's host; None if there is only one.
+    :param wanted: its name, the beginning of its id, or its gateway's host; None if there is only
+        one.
     :raises ConfigurationError: none fits, or several.
     """
     fitting = choose_devices(devices, wanted)
@@ -39,7 +47,7 @@ def choose_devices(devices: Sequence[DeviceRecord], wanted: str | None) -> list[
     fitting = [
         each
         for each in devices
-        if wanted and (each.device_id.startswith(wanted) or wanted in _hosts(each))
+        if wanted and (each.device_id.startswith(wanted) or wanted in _names(each))
     ]
     if not fitting:
         said = format_devices(devices)
@@ -48,8 +56,8 @@ def choose_devices(devices: Sequence[DeviceRecord], wanted: str | None) -> list[
 
 
 def format_devices(devices: Sequence[DeviceRecord]) -> str:
-    """``3fa91c02 (wiki.example.com), ...``."""
-    return ", ".join(f"{short_id(each)} ({host_of(each)})" for each in devices)
+    """``3fa91c02 (wiki), ...``."""
+    return ", ".join(f"{short_id(each)} ({title_of(each)})" for each in devices)
 
 
 def short_id(device: DeviceRecord) -> str:
@@ -57,10 +65,15 @@ def short_id(device: DeviceRecord) -> str:
     return device.device_id[:SHORT_ID_DIGITS]
 
 
+def title_of(device: DeviceRecord) -> str:
+    """What its user calls it, else its gateway's host."""
+    return device.name or host_of(device)
+
+
 def host_of(device: DeviceRecord) -> str:
     """Its gateway's host, with the port if it has one."""
     return urlsplit(device.address.url).netloc
 
 
-def _hosts(device: DeviceRecord) -> tuple[str, str | None]:
-    return host_of(device), urlsplit(device.address.url).hostname
+def _names(device: DeviceRecord) -> tuple[str | None, ...]:
+    return device.name.lower(), host_of(device), urlsplit(device.address.url).hostname

@@ -78,4 +78,8 @@ class JsonDeviceDialogue:
 
 
 def _name(device: DeviceRecord) -> dict[str, str]:
-    return {"device_id": device.device_id, "gateway": device.address.url}
+    return {
+        "device_id": device.device_id,
+        "name": device.name,
+        "gateway": device.address.url,
+    }

@@ -22,12 +22,16 @@ class Pairing:
 
     :param dialogue: with whoever started it.
     :param given: the text of the QR code, if a picture had it.
+    :param name: what its user wants to call the web system; may be empty.
     :param interactive: whether a person can type again what was mistyped.
     """
 
-    def __init__(self, dialogue: DeviceDialogue, *, given: str | None, interactive: bool) -> None:
+    def __init__(
+        self, dialogue: DeviceDialogue, *, given: str | None, name: str, interactive: bool
+    ) -> None:
         self._dialogue = dialogue
         self._given = given
+        self._name = name
         self._interactive = interactive
 
     async def run(self, reactor: Any, store: DeviceStore) -> ExitCode:
@@ -38,6 +42,8 @@ class Pairing:
         words = await self._read_code()
         self._dialogue.tell_pairing(PairingCode.parse(words).gateway)
         device = await pair(reactor, store, words, on_digits=self._dialogue.show_digits)
+        if self._name:
+            await deferToThread(store.name_device, device.device_id, self._name)
         record = await deferToThread(store.read_device, device.device_id)
         self._dialogue.tell_paired(record)
         self._dialogue.tell_done("")

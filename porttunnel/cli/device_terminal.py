@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 
 from porttunnel.cli import device_text as text
 from porttunnel.cli.big_digits import format_big
-from porttunnel.cli.device_choice import host_of, short_id
+from porttunnel.cli.device_choice import host_of, short_id, title_of
 from porttunnel.cli.interruption import Interruptions
 from porttunnel.cli.standard_streams import StandardStreams
 from porttunnel.cli.wording import format_bytes, is_yes, printable
@@ -71,7 +71,10 @@ class TerminalDeviceDialogue:
         if not devices:
             self._say(text.NO_DEVICES)
             return
-        rows = [(*_name(each).values(), _format_time(each.paired)) for each in devices]
+        rows = [
+            (short_id(each), each.name, host_of(each), _format_time(each.paired))
+            for each in devices
+        ]
         rows.insert(0, text.HEADINGS)
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
@@ -84,11 +87,11 @@ class TerminalDeviceDialogue:
 
     def tell_link(self, device: DeviceRecord, *, up: bool, reason: str) -> None:
         number = self._numbers.setdefault(device.device_id, len(self._numbers))
-        gateway = host_of(device)
+        title = title_of(device)
         if up:
-            self._interruptions.end(number, text.LINK_BACK.format(gateway=gateway))
+            self._interruptions.end(number, text.LINK_BACK.format(title=title))
         else:
-            line = text.LINK_LOST.format(gateway=gateway, reason=printable(reason or text.NO_LINK))
+            line = text.LINK_LOST.format(title=title, reason=printable(reason or text.NO_LINK))
             self._interruptions.begin(number, line)
 
     def tell_response(self, head: ResponseHead, *, wanted: bool) -> None:
@@ -151,7 +154,11 @@ class TerminalDeviceDialogue:
 
 
 def _name(device: DeviceRecord) -> dict[str, str]:
-    return {"device": short_id(device), "gateway": host_of(device)}
+    return {
+        "device": short_id(device),
+        "gateway": host_of(device),
+        "title": title_of(device),
+    }
 
 
 def _status(head: ResponseHead) -> dict[str, Any]:

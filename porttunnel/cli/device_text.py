@@ -32,7 +32,7 @@ to go on, until it expires.
 
 \b
 Examples:
-  porttunnel device pair screenshot.png
+  porttunnel device pair screenshot.png --name wiki
   porttunnel device pair
   porttunnel device pair - < code.txt
 
@@ -42,7 +42,8 @@ Exit codes: 0 paired, 1 failed, 2 wrong use, 4 the gateway can't be reached.
 
 LIST_HELP = """Show what this machine is paired with.
 
-The first digits of the id, or the gateway's host, are what other commands take as --device.
+The name, the first digits of the id, or the gateway's host are what other commands take as
+--device.
 
 \b
 Examples:
@@ -93,7 +94,7 @@ can't get at it. Ctrl-C ends it.
 \b
 Examples:
   porttunnel device serve
-  porttunnel device serve --device wiki.example.com --port 8000
+  porttunnel device serve --device wiki --port 8000
 
 \b
 Exit codes: 0 ended on purpose, 1 failed, 2 wrong use, 3 revoked.
@@ -118,10 +119,11 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 4 the gateway can't be reached.
 # Options
 
 DEVICE_OPTION = (
-    "Which pairing: the first digits of its id, or its gateway's host, as porttunnel device list "
-    "shows them. Not needed if there is only one."
+    "Which pairing: its name, the first digits of its id, or its gateway's host, as porttunnel "
+    "device list shows them. Not needed if there is only one."
 )
-SERVE_DEVICE_OPTION = "Only this one: the first digits of its id, or its gateway's host."
+SERVE_DEVICE_OPTION = "Only this one: its name, the first digits of its id, or its gateway's host."
+NAME_OPTION = "What you call the web system, such as wiki: other commands take it as --device."
 PORT_OPTION = "This machine's port; with several pairings choose one with --device. 0 takes any."
 OUTPUT_OPTION = "Write to this file instead, which appears once all of it is there."
 INCLUDE_OPTION = "Show status and fields of the answer first, on standard error."
@@ -174,19 +176,20 @@ PAIRING = "Pairing by {gateway} ..."
 DIGITS = "Type these digits where you were invited, or read them out there:"
 DIGITS_WAITING = "Waiting until they have been typed there. Ctrl-C stops; the same code goes on."
 PAIRED = "Paired. This machine is device {device} at {gateway}."
+BAD_NAME = "A name has 1 to 64 characters that can be printed."
 PAIRED_NEXT = "Browse: porttunnel device serve"
 
 # list
 
-HEADINGS = ("ID", "GATEWAY", "PAIRED")
+HEADINGS = ("ID", "NAME", "GATEWAY", "PAIRED")
 TIME = "%Y-%m-%d %H:%M"
 
 # serve
 
-LISTENING = "listening {url}  ({gateway}, device {device})"
-LINK_LOST = "{gateway}: {reason} Trying again ..."
+LISTENING = "listening {url}  ({title}, device {device})"
+LINK_LOST = "{title}: {reason} Trying again ..."
 NO_LINK = "no connection."
-LINK_BACK = "{gateway}: connected again."
+LINK_BACK = "{title}: connected again."
 SERVE_ENDED = "Ended."
 
 # get, request

@@ -13,7 +13,10 @@ OTHER_ID = "3fb00000" + "1" * 24
 
 
 def make_record(
-    device_id: str = WIKI_ID, gateway: str = "https://wiki.example.com", paired: float = 0.0
+    device_id: str = WIKI_ID,
+    gateway: str = "https://wiki.example.com",
+    paired: float = 0.0,
+    name: str = "",
 ) -> DeviceRecord:
     return DeviceRecord(
         device_id=device_id,
@@ -27,4 +30,5 @@ def make_record(
         push_highest=0,
         paired=paired,
         rotated=paired,
+        name=name,
     )

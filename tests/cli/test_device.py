@@ -57,6 +57,8 @@ class TestWrongUse:
         [
             (("pair", "missing.png"), "missing.png can't be read"),
             (("pair", "--json"), "give IMAGE, or -"),
+            (("pair", "--name", "a\n"), "can be printed"),
+            (("pair", "--name", "a" * 65), "1 to 64 characters"),
             (("get",), "Missing argument 'PATH'"),
             (("get", "no-slash"), "A path begins with /"),
             (("get", "/", "--json"), "add --output FILE"),

@@ -15,7 +15,7 @@ from porttunnel.errors import ConfigurationError
 from tests.cli.device_records import OTHER_ID, make_record
 
 WIKI = make_record()
-LOCAL = make_record(OTHER_ID, "http://localhost:8080")
+LOCAL = make_record(OTHER_ID, "http://localhost:8080", name="My Wiki")
 BOTH = [WIKI, LOCAL]
 
 
@@ -25,7 +25,7 @@ def test_names() -> None:
         "wiki.example.com",
         "localhost:8080",
     )
-    assert format_devices(BOTH) == "3fa91c02 (wiki.example.com), 3fb00000 (localhost:8080)"
+    assert format_devices(BOTH) == "3fa91c02 (wiki.example.com), 3fb00000 (My Wiki)"
 
 
 @pytest.mark.parametrize("wanted", ["3fa", "3FA91C02", WIKI.device_id, "wiki.example.com"])
@@ -33,8 +33,8 @@ def test_by_id_or_host(wanted: str) -> None:
     assert choose_device(BOTH, wanted) is WIKI
 
 
-@pytest.mark.parametrize("wanted", ["localhost", "localhost:8080", "LOCALHOST"])
-def test_by_host_with_or_without_its_port(wanted: str) -> None:
+@pytest.mark.parametrize("wanted", ["localhost", "localhost:8080", "LOCALHOST", "my wiki"])
+def test_by_host_with_or_without_its_port_or_by_name(wanted: str) -> None:
     assert choose_device(BOTH, wanted) is LOCAL
 
 
@@ -48,7 +48,7 @@ def test_the_only_one_needs_no_name() -> None:
     ("wanted", "words"),
     [
         (None, "Choose one with --device"),
-        ("3f", r"3fa91c02 \(wiki.example.com\), 3fb00000 \(localhost:8080\)"),
+        ("3f", r"3fa91c02 \(wiki.example.com\), 3fb00000 \(My Wiki\)"),
         ("other.example.com", "No pairing fits 'other.example.com'"),
         ("", "No pairing fits"),
     ],

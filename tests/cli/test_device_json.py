@@ -10,8 +10,10 @@ from porttunnel.gateway.http_head import ResponseHead
 from tests.cli.device_records import WIKI_ID, make_record
 from tests.cli.spoken import SpokenStreams
 
-RECORD = make_record(gateway="https://gw.example.com/a#sha256-" + "A" * 43, paired=12.5)
-NAME = {"device_id": WIKI_ID, "gateway": "https://gw.example.com/a"}
+RECORD = make_record(
+    gateway="https://gw.example.com/a#sha256-" + "A" * 43, paired=12.5, name="wiki"
+)
+NAME = {"device_id": WIKI_ID, "name": "wiki", "gateway": "https://gw.example.com/a"}
 
 
 def make_dialogue() -> tuple[JsonDeviceDialogue, SpokenStreams]:

@@ -26,6 +26,13 @@ class OneDevice:
 
 
 class KnowingStore:
+    def __init__(self) -> None:
+        self.named: list[str] = []
+
+    def name_device(self, device_id: str, name: str) -> None:
+        assert device_id == RECORD.device_id
+        self.named.append(name)
+
     def read_device(self, device_id: str) -> Any:
         assert device_id == RECORD.device_id
         return RECORD
@@ -44,16 +51,18 @@ class PairingTests(SynchronousTestCase):
         self.patch(pair_module, "pair", pair)
         self.patch(pair_module, "deferToThread", maybeDeferred)
 
-    def begin(self, *, given: str | None = None, terminal: bool = False) -> Deferred[ExitCode]:
+    def begin(
+        self, *, given: str | None = None, terminal: bool = False, name: str = ""
+    ) -> Deferred[ExitCode]:
         self.streams: Any = SpokenStreams(terminal=terminal)
         dialogue = (
             TerminalDeviceDialogue(None, self.streams)
             if terminal
             else JsonDeviceDialogue(self.streams)
         )
-        pairing = Pairing(dialogue, given=given, interactive=terminal)
-        store: Any = KnowingStore()
-        return ensureDeferred(pairing.run(None, store))
+        pairing = Pairing(dialogue, given=given, name=name, interactive=terminal)
+        self.store: Any = KnowingStore()
+        return ensureDeferred(pairing.run(None, self.store))
 
     def test_a_picture_needs_no_question(self) -> None:
         running = self.begin(given=CODE)
@@ -64,6 +73,15 @@ class PairingTests(SynchronousTestCase):
         events = self.streams.events()
         self.assertEqual([each["event"] for each in events], ["digits", "paired", "done"])
         self.assertNotIn(CODE[-92:], str(events))
+
+    def test_the_web_system_may_have_a_name(self) -> None:
+        for name in ("wiki", ""):
+            self.paired = Deferred()
+            running = self.begin(given=CODE, name=name)
+            self.assertEqual(self.store.named, [])
+            self.paired.callback(OneDevice())
+            self.successResultOf(running)
+            self.assertEqual(self.store.named, [name] if name else [])
 
     def test_a_program_gives_the_text(self) -> None:
         running = self.begin()

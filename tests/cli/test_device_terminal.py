@@ -16,7 +16,7 @@ from tests.cli.device_records import OTHER_ID, make_record
 from tests.cli.spoken import SpokenStreams
 
 RECORD = make_record()
-OTHER = make_record(OTHER_ID, "http://localhost:8080", paired=86_400.0)
+OTHER = make_record(OTHER_ID, "http://localhost:8080", paired=86_400.0, name="wiki")
 
 
 @pytest.fixture(autouse=True)
@@ -85,9 +85,9 @@ class TestLists:
         told = Told()
         told.dialogue.tell_devices([RECORD, OTHER])
         assert told.take() == (
-            "ID        GATEWAY           PAIRED\n"
-            "3fa91c02  wiki.example.com  1970-01-01 00:00\n"
-            "3fb00000  localhost:8080    1970-01-02 00:00\n"
+            "ID        NAME  GATEWAY           PAIRED\n"
+            "3fa91c02        wiki.example.com  1970-01-01 00:00\n"
+            "3fb00000  wiki  localhost:8080    1970-01-02 00:00\n"
         )
 
     def test_an_empty_one_says_what_to_do(self) -> None:
@@ -117,7 +117,7 @@ class TestServing:
         told.dialogue.tell_link(RECORD, up=True, reason="")
         assert told.take() == (
             "wiki.example.com: It is? gone. Trying again ...\n"
-            "localhost:8080: no connection. Trying again ...\n"
+            "wiki: no connection. Trying again ...\n"
             "wiki.example.com: connected again.\n"
         )
 
