@@ -25,7 +25,8 @@ __all__ = ["CODE_NAME", "KeptSession"]
 CODE_NAME = "session.code"
 FIRST_WAIT_SECONDS = 1.0
 LEAVE_SECONDS = 5.0  # for goodbyes
-PAUSE_SECONDS = 3_600.0  # ten guesses an hour are none
+FIRST_PAUSE_SECONDS = 3_600.0  # after ten wrong tries of a million; then twice as long each time
+LONGEST_PAUSE_SECONDS = 86_400.0
 LONGEST_WAIT_SECONDS = 60.0  # a tunnel server that is away for a night is asked 500 times
 
 _log = Logger()
@@ -54,6 +55,7 @@ class KeptSession:
         self._session: SharedSession | None = None
         self._running: Deferred[None] | None = None
         self._resuming: IDelayedCall | None = None
+        self._pause_seconds = FIRST_PAUSE_SECONDS
 
     def start(self) -> None:
         """Begin.
@@ -144,20 +146,22 @@ class KeptSession:
             case event.JoiningPaused(wrong_tries=wrong_tries):
                 _log.warn(
                     "{wrong_tries} tries to join were wrong, somebody may be guessing: nobody can "
-                    "join for an hour",
+                    "join for {hours} hours",
                     wrong_tries=wrong_tries,
+                    hours=round(self._pause_seconds / 3_600),
                 )
-                self._pause(self._session)
+                self._pause()
 
-    def _pause(self, session: SharedSession | None) -> None:
-        # Closing it instead would let a guesser put those out who are in.
+    def _pause(self) -> None:
+        # Closing the session instead would let a guesser put those out who are in.
         if self._resuming is None:
-            self._resuming = self._reactor.callLater(PAUSE_SECONDS, self._resume, session)
+            self._resuming = self._reactor.callLater(self._pause_seconds, self._resume)
+            self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
 
-    def _resume(self, session: SharedSession | None) -> None:
+    def _resume(self) -> None:
         self._resuming = None
-        if session is not None and session is self._session:
-            session.allow_joining()
+        if self._session is not None:
+            self._session.allow_joining()
 
     def _write(self, code: Any) -> None:
         try:
