@@ -44,6 +44,8 @@ class GatewaySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     :ivar registrations_per_second_overall: of all.
     :ivar invitations_per_minute: of one instance.
     :ivar invitations_per_hour: likewise.
+    :ivar requests_per_minute: by HTTP, of one instance or device.
+    :ivar requests_per_hour: likewise.
     """
 
     enabled: bool = True
@@ -64,6 +66,8 @@ class GatewaySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     )
     invitations_per_minute: _Positive = AccountSettings().invitations_per_minute
     invitations_per_hour: _Positive = AccountSettings().invitations_per_hour
+    requests_per_minute: _Positive = AccountSettings().requests_per_minute
+    requests_per_hour: _Positive = AccountSettings().requests_per_hour
 
     def account_settings(self) -> AccountSettings:
         """What of it is about accounts.
@@ -79,6 +83,8 @@ class GatewaySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
             registrations_per_second_overall=self.registrations_per_second_overall,
             invitations_per_minute=self.invitations_per_minute,
             invitations_per_hour=self.invitations_per_hour,
+            requests_per_minute=self.requests_per_minute,
+            requests_per_hour=self.requests_per_hour,
         )
 
     def broker_limits(self, limits: LimitSettings) -> BrokerLimits:

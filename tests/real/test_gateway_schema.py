@@ -31,6 +31,8 @@ registrations_per_hour = 100000
 registrations_per_second_overall = 10000
 invitations_per_minute = 100000
 invitations_per_hour = 100000
+requests_per_minute = 100000
+requests_per_hour = 100000
 """
 
 

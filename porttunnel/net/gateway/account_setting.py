@@ -19,6 +19,8 @@ class AccountSettings:
         gateway a row for ever.
     :ivar registrations_per_second_overall: of all together.
     :ivar invitations_per_minute: of one instance.
+    :ivar requests_per_minute: of one account, whatever it asks; a list of many devices costs as
+        much as a look at a password.
     """
 
     registration_token: str | None = field(default=None, repr=False)
@@ -29,3 +31,5 @@ class AccountSettings:
     registrations_per_second_overall: int = 20
     invitations_per_minute: int = 60
     invitations_per_hour: int = 600
+    requests_per_minute: int = 600
+    requests_per_hour: int = 6_000

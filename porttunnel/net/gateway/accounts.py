@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -17,15 +18,20 @@ from porttunnel.net.directory_thread import DirectoryThread
 from porttunnel.net.gateway.account import Account, AccountListener
 from porttunnel.net.gateway.account_book import AccountBook
 from porttunnel.net.gateway.account_setting import AccountSettings
+from porttunnel.net.gateway.attempt_limit import AttemptLimit
 from porttunnel.net.gateway.audit_log import Record
 from porttunnel.net.gateway.device_desk import DeviceDesk
 from porttunnel.net.gateway.hash_pool import HashPool
 from porttunnel.net.gateway.instance_desk import InstanceDesk
 from porttunnel.net.gateway.password_desk import PasswordDesk
 from porttunnel.net.gateway.store import Counts, GatewayStore
+from porttunnel.session.limit import RateLimiter
 
 __all__ = ["GatewayAccounts"]
 
+REQUESTS_PER_SECOND_OVERALL = 500  # of all accounts together; those wait that have asked before
+MAX_REQUESTS = 64  # under way
+MAX_REQUESTS_OF_ONE = 4
 SWEEP_SECONDS = 60.0  # so long at most a setup key outlives its end
 SWEEP_ROWS = 1_000  # at a time: others wait for the store meanwhile
 
@@ -63,6 +69,15 @@ class GatewayAccounts:
         self.desk: PasswordDesk = self._book.desk
         self.instances = InstanceDesk(self._book, self.settings, reactor.seconds)
         self.devices = DeviceDesk(self._book, self.settings, reactor.seconds, unix_time)
+        self._requests = AttemptLimit(
+            RateLimiter(
+                per_minute=self.settings.requests_per_minute,
+                per_hour=self.settings.requests_per_hour,
+                per_second_overall=REQUESTS_PER_SECOND_OVERALL,
+            ),
+            max_under_way=MAX_REQUESTS,
+            max_under_way_per_prefix=MAX_REQUESTS_OF_ONE,
+        )
         self._sweeper = LoopingCall(self._sweep)
         self._sweeper.clock = reactor
         self._swept: Deferred[None] | None = None
@@ -97,6 +112,13 @@ class GatewayAccounts:
     ) -> Deferred[Account | None]:
         """See :meth:`~.password_desk.PasswordDesk.check`."""
         return self.desk.check(user_name, password, prefix, self._reactor.seconds())
+
+    def counted(self, account: Account) -> AbstractContextManager[None]:
+        """One request of an account's by HTTP.
+
+        :raises GatewayBusy: it has asked too much.
+        """
+        return self._requests.counted(account.user_name, self._reactor.seconds())
 
     def counts(self) -> Deferred[Counts]:
         """How much there is."""

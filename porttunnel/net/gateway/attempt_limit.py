@@ -7,6 +7,8 @@ come at the same moment would be let through.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from porttunnel.errors import GatewayBusy
 from porttunnel.session.limit import RateLimiter
@@ -72,3 +74,15 @@ class AttemptLimit:
             del self._under_way[prefix]
         if counts:
             self._rate.count(prefix, now)
+
+    @contextmanager
+    def counted(self, prefix: str, now: float) -> Iterator[None]:
+        """One attempt, which counts whatever comes of it.
+
+        :raises GatewayBusy: see :meth:`enter`.
+        """
+        self.enter(prefix, now)
+        try:
+            yield
+        finally:
+            self.leave(prefix, now, counts=True)

@@ -82,12 +82,8 @@ class DeviceDesk:
 
     async def invite(self, instance_id: str, expires_in: int) -> InvitedDevice:
         """A device that is to come, within so many seconds."""
-        now = self._now()
-        self._invitations.enter(instance_id, now)
-        try:
+        with self._invitations.counted(instance_id, self._now()):
             return await self._invite(instance_id, expires_in)
-        finally:
-            self._invitations.leave(instance_id, now, counts=True)
 
     async def list_devices(self, instance_id: str) -> DeviceList:
         """All of an instance's."""

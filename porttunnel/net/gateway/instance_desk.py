@@ -73,14 +73,10 @@ class InstanceDesk:
         :param token: what was shown, if anything.
         :param prefix: who asks: :func:`~porttunnel.session.limit.prefix_of`.
         """
-        now = self._now()
-        self._registrations.enter(prefix, now)
-        try:
+        with self._registrations.counted(prefix, self._now()):
             if self._token is not None and not hmac.compare_digest(self._token, token or b""):
                 raise RequestRefused(ProblemKind.WRONG_CREDENTIALS, {"WWW-Authenticate": "Bearer"})
             return await self._register()
-        finally:
-            self._registrations.leave(prefix, now, counts=True)
 
     async def remove(self, instance_id: str) -> None:
         """The instance and its devices are no more."""
@@ -91,14 +87,10 @@ class InstanceDesk:
 
     async def change_password(self, instance_id: str, new_password: str) -> None:
         """This password is good too, and the only one as soon as it logs in. May be repeated."""
-        now = self._now()
-        self._changes.enter(instance_id, now)
-        try:
+        with self._changes.counted(instance_id, self._now()):
             text = await self._book.desk.hash(new_password.encode("ascii"))
             if not await self._book.run(self._book.store.set_next_password, instance_id, text):
                 raise RequestRefused(ProblemKind.NOT_FOUND)
-        finally:
-            self._changes.leave(instance_id, now, counts=True)
         self._book.desk.forget(instance_id)
         self._book.record(AuditEvent.PASSWORD_OFFERED, instance_id)
 

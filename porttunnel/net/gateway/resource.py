@@ -88,14 +88,19 @@ class AccountResource(Resource):
 
     async def _ask(self, request: Request, route: Route, place: Place) -> _Answer:
         prefix = prefix_of(getattr(request.getClientAddress(), "host", ""))
-        account, token = _NOBODY, None
         # Who asks comes before what he asks: strangers learn nothing, and cost little.
         if route.access in (Access.INSTANCE, Access.ACCOUNT):
             account = await self._authenticate(request, prefix)
             if account.is_device and route.access is Access.INSTANCE:
                 raise RequestRefused(ProblemKind.NOT_ALLOWED)
-        elif route.access is Access.REGISTRANT:
-            token = _authorization(request, b"bearer")
+            with self._accounts.counted(account):
+                return await self._give(request, route, place, prefix, account)
+        return await self._give(request, route, place, prefix, _NOBODY)
+
+    async def _give(
+        self, request: Request, route: Route, place: Place, prefix: str, account: Account
+    ) -> _Answer:
+        token = _authorization(request, b"bearer")
         document = _read_document(request, route)
         question = Question(prefix, account, token, place.device_id, document)
         given = await route.answer(self._accounts, question)

@@ -85,6 +85,7 @@ class SweepTests(TestCase):
     def test_without_a_listener_nothing_is_told(self) -> None:
         self.accounts.listener = None
         device_id = self.invite(claimed=True)
+        self.accounts._book.setup_race(self.instance_id, device_id)
         self.scene.get(
             self.accounts.devices.remove(Account(device_id, self.instance_id), device_id)
         )

@@ -90,3 +90,15 @@ def test_what_costs_for_ever_waits_for_all() -> None:
         limit.enter("c", 0.5)
     assert caught.value.too_many
     limit.enter("c", 1.0)
+
+
+def test_what_is_counted_counts_whatever_comes_of_it() -> None:
+    limit = make_limit()
+    with limit.counted("a", 0.0):
+        pass
+    with pytest.raises(ZeroDivisionError), limit.counted("a", 0.0):
+        raise ZeroDivisionError
+    with pytest.raises(GatewayBusy) as caught, limit.counted("a", 0.0):
+        pass
+    assert caught.value.too_many
+    assert limit._under_way == {}

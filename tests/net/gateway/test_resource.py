@@ -325,6 +325,20 @@ class TroubleTests(ResourceTestCase):
         self.assertIn(b" 201 ", await question.ended)
 
 
+class LimitTests(ResourceTestCase):
+    settings = AccountSettings(requests_per_minute=2)
+
+    async def test_an_account_asks_only_so_often(self) -> None:
+        instance, other = await self.register(), await self.register()
+        for _ in range(2):
+            self.assertEqual((await self.ask("GET", "/v1/devices", None, instance)).status, 200)
+        reply = await self.ask("GET", "/v1/devices", None, instance)
+        self.check_problem(reply, 429, "too-many-attempts")
+        self.assertEqual((await self.ask("GET", "/v1/devices", None, other)).status, 200)
+        self.scene.clock.advance(60.0)
+        self.assertEqual((await self.ask("GET", "/v1/devices", None, instance)).status, 200)
+
+
 class TokenTests(ResourceTestCase):
     settings = AccountSettings(registration_token="sesame")
 
