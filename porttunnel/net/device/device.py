@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
@@ -85,12 +85,14 @@ class Device:
             record.ends, record.last_counter, record.offset_ms, unix_seconds=unix_seconds
         )
         self._pushes = PushGate(record.push_highest)
+        self._push_turn: Any = DeferredLock()
         self._link = DeviceLink(
             reactor, record.address, record.login, on_push=self._take_push, on_event=on_event
         )
         self._keeper = SecretKeeper(store, record, self._ask, unix_seconds, on_event)
         self._requests: set[Request] = set()
         self._check: IDelayedCall | None = None
+        self._stopped = False
         self._rotating: Deferred[None] | None = None
         self._rotation_ended: Deferred[None] | None = None
 
@@ -102,7 +104,10 @@ class Device:
         self._check = self._reactor.callLater(0, self._look_at_secret)
 
     async def stop(self) -> None:
-        """End all requests and the connection."""
+        """End all requests and the connection; once is enough."""
+        if self._stopped:
+            return
+        self._stopped = True
         if self._check is not None:
             self._check.cancel()
             self._check = None
@@ -243,5 +248,7 @@ class Device:
         return self._tell_push(name, content, opening.head.counter)
 
     async def _tell_push(self, name: str, content: bytes, counter: int) -> None:
-        if await deferToThread(self._store.take_push, self.device_id, counter):
-            self._on_push(name, content)
+        # In their order: threads overtake each other, and a lower counter would be an old push.
+        async with self._push_turn:
+            if await deferToThread(self._store.take_push, self.device_id, counter):
+                self._on_push(name, content)

@@ -47,7 +47,7 @@ class GatewayDouble:
     :ivar offers: setup key → [device id, instance id, nonce or None].
     :ivar claims: how many claims came.
     :ivar lose_claims: so many claims are carried out and get no answer.
-    :ivar dropped: topics whose messages go nowhere, as of a gateway that lies.
+    :ivar busy: so many questions are answered by 503.
     """
 
     def __init__(self) -> None:
@@ -56,6 +56,7 @@ class GatewayDouble:
         self.offers: dict[bytes, list[Any]] = {}
         self.claims = 0
         self.lose_claims = 0
+        self.busy = 0
         self.removed: list[str] = []
         self.tells_of_losses = True
         self._policy = _Policy(self)
@@ -202,6 +203,10 @@ class _Rest(Resource):
     def render(self, request: Any) -> Any:
         gateway = self._gateway
         where = request.method, b"/".join(request.postpath)
+        if gateway.busy:
+            gateway.busy -= 1
+            request.setHeader(b"retry-after", b"0")
+            return _answer(request, 503, {"code": "busy"})
         if where == (b"POST", b"devices/setup"):
             asked = json.loads(request.content.read())
             key, nonce = (bytes.fromhex(asked[n]) for n in ("device_setup_key", "client_nonce"))

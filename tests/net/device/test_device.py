@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
-from contextlib import suppress
 from typing import Any
 
 from twisted.internet import reactor
@@ -641,7 +641,7 @@ class RotationTests(AskingTests):
             device = await self.pair()
             self.instance.lost = lost
             while self.generation(device) == 1:
-                with suppress(PorttunnelError):
+                with contextlib.suppress(PorttunnelError):
                     await device.rotate()
                 self.assertEqual((await device.fetch("POST", "/")).data, b"hello ")
             self.assertEqual(self.instance.lost, 0)
