@@ -20,7 +20,7 @@ from porttunnel.cli.setting import default_data_dir, json_option
 from porttunnel.cli.standard_streams import StandardStreams
 from porttunnel.cli.wrong_use import CommandWithJson
 from porttunnel.errors import PorttunnelError
-from porttunnel.net.instance.control_client import ControlClient, open_control
+from porttunnel.net.instance.control_client import ControlClient
 from porttunnel.net.instance.control_message import DeviceEntry, ListDevices, Revoke
 
 __all__ = ["instance"]
@@ -28,7 +28,7 @@ __all__ = ["instance"]
 MAX_EXPIRES_MINUTES = 1_440  # a day, as the gateway has it
 
 _Command = Callable[..., Any]
-_Run = Callable[[InstanceDialogue, ControlClient, ControlClient], Awaitable[ExitCode]]
+_Run = Callable[[InstanceDialogue, ControlClient], Awaitable[ExitCode]]
 
 
 def _data_dir_option(command: _Command) -> _Command:
@@ -82,10 +82,8 @@ def invite(
     """See instance_text.INVITE_HELP."""
     pictures = {kind: path for kind, path in (("png", png), ("svg", svg)) if path is not None}
 
-    async def run(
-        dialogue: InstanceDialogue, control: ControlClient, watching: ControlClient
-    ) -> ExitCode:
-        pairing = Pairing(dialogue, control, watching)
+    async def run(dialogue: InstanceDialogue, control: ControlClient) -> ExitCode:
+        pairing = Pairing(dialogue, control)
         return await pairing.invite(user, expires * 60, pictures, immediate=immediate)
 
     return _run(run, as_json=as_json, data_dir=data_dir)
@@ -98,11 +96,9 @@ def invite(
 def confirm(*, device: str, as_json: bool, data_dir: Path | None) -> int:
     """See instance_text.CONFIRM_HELP."""
 
-    async def run(
-        dialogue: InstanceDialogue, control: ControlClient, watching: ControlClient
-    ) -> ExitCode:
+    async def run(dialogue: InstanceDialogue, control: ControlClient) -> ExitCode:
         meant = await _find(control, device)
-        return await Pairing(dialogue, control, watching).confirm(meant)
+        return await Pairing(dialogue, control).confirm(meant)
 
     return _run(run, as_json=as_json, data_dir=data_dir)
 
@@ -113,9 +109,7 @@ def confirm(*, device: str, as_json: bool, data_dir: Path | None) -> int:
 def devices(*, as_json: bool, data_dir: Path | None) -> int:
     """See instance_text.DEVICES_HELP."""
 
-    async def run(
-        dialogue: InstanceDialogue, control: ControlClient, watching: ControlClient
-    ) -> ExitCode:
+    async def run(dialogue: InstanceDialogue, control: ControlClient) -> ExitCode:
         listed: Any = await control.ask(ListDevices())
         dialogue.tell_devices(listed)
         return ExitCode.DONE
@@ -130,9 +124,7 @@ def devices(*, as_json: bool, data_dir: Path | None) -> int:
 def revoke(*, device: str, as_json: bool, data_dir: Path | None) -> int:
     """See instance_text.REVOKE_HELP."""
 
-    async def run(
-        dialogue: InstanceDialogue, control: ControlClient, watching: ControlClient
-    ) -> ExitCode:
+    async def run(dialogue: InstanceDialogue, control: ControlClient) -> ExitCode:
         meant = await _find(control, device)
         await control.ask(Revoke(meant.device_id))
         dialogue.tell_revoked(meant)
@@ -148,23 +140,16 @@ async def _find(control: ControlClient, wanted: str) -> DeviceEntry:
 
 
 def _run(command: _Run, *, as_json: bool, data_dir: Path | None) -> ExitCode:
-    """Run a command with two connections to the agent; its errors are told."""
-    folder = data_dir or default_data_dir()
+    """Run a command with the agent; its errors are told."""
 
     async def run(reactor: Any, streams: StandardStreams) -> ExitCode:
         dialogue: InstanceDialogue = (
             JsonInstanceDialogue(streams) if as_json else TerminalInstanceDialogue(streams)
         )
-        connections: list[ControlClient] = []
         try:
-            for _ in range(2):
-                connections.append(await open_control(reactor, folder))
-            return await command(dialogue, connections[0], connections[1])
+            return await command(dialogue, ControlClient(reactor, data_dir or default_data_dir()))
         except PorttunnelError as error:
             dialogue.tell_error(error)
             return exit_code_of(error)
-        finally:
-            for connection in connections:
-                connection.close()
 
     return run_program(run)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import CancelledError, DeferredQueue
+from twisted.internet.defer import CancelledError, Deferred, DeferredQueue
 from twisted.python.failure import Failure
 
 from porttunnel.cli.exit_code import ExitCode
@@ -33,16 +33,12 @@ class Pairing:
     """One run of a command.
 
     :param dialogue: with whoever started it.
-    :param control: the agent, for commands.
-    :param watching: the agent again: a connection that watches can't be asked.
+    :param control: the agent.
     """
 
-    def __init__(
-        self, dialogue: InstanceDialogue, control: ControlClient, watching: ControlClient
-    ) -> None:
+    def __init__(self, dialogue: InstanceDialogue, control: ControlClient) -> None:
         self._dialogue = dialogue
         self._control = control
-        self._watching = watching
         self._news: DeferredQueue[Any] = DeferredQueue()
         self._asked = False
         self._waiting_told = False
@@ -78,7 +74,7 @@ class Pairing:
             raise
 
     async def _follow(self, device_id: str, user: str, *, confirm: bool) -> ExitCode:
-        watched = self._watching.watch(device_id, self._news.put)
+        watched = Deferred.fromCoroutine(self._control.watch(device_id, self._news.put))
         watched.addErrback(self._news.put)
         try:
             while True:
@@ -97,6 +93,8 @@ class Pairing:
                     return ExitCode.DONE
         except CancelledError:  # Ctrl-C
             pass
+        finally:
+            watched.cancel()
         self._dialogue.tell_left_open(device_id)
         self._dialogue.tell_done("")
         return ExitCode.DONE

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
-from porttunnel.errors import ConfigurationError
+from porttunnel.errors import ConfigurationError, PorttunnelError
 
 __all__ = [
     "ListeningService",
@@ -150,7 +150,7 @@ class ListeningService(Service, ABC, Generic[_Settings]):
         if self._problem is not None:
             return  # that has been told
         self._problem = failure.getErrorMessage()
-        if failure.check(ConfigurationError):
+        if failure.check(PorttunnelError):
             self._log.critical("the service can't run: {problem}", problem=self._problem)
         else:
             self._log.failure("the service can't run", failure)

@@ -35,7 +35,7 @@ from porttunnel.net.instance.control_message import (
     encode_line,
 )
 
-__all__ = ["ControlClient", "open_control"]
+__all__ = ["ControlClient"]
 
 CONNECT_SECONDS = 5  # to a program of this machine
 ANSWER_SECONDS = 75.0  # longer than the agent takes before it gives up itself
@@ -52,8 +52,46 @@ _GONE = "The agent has closed the connection. Does it still run?"
 _SILENT = "The agent gives no answer. Look at its log."
 
 
-class ControlClient(LineOnlyReceiver):
-    """A connection to an agent; made by :func:`open_control`.
+class ControlClient:
+    """What a running agent can be told.
+
+    :param reactor: connections and time.
+    :param folder: the agent's data folder.
+    """
+
+    def __init__(self, reactor: Any, folder: Path) -> None:
+        self._reactor = reactor
+        self._folder = folder
+
+    async def ask(self, command: Command) -> Answer:
+        """Give a command, on a connection of its own: people take their time between two.
+
+        :raises AgentError: the agent says no.
+        :raises NotReachable: no agent runs there, or it gives no answer.
+        :raises ConfigurationError: the folder is another user's.
+        """
+        connection = await _open(self._reactor, self._folder)
+        try:
+            return await connection.ask(command)
+        finally:
+            connection.close()
+
+    async def watch(self, device_id: str, tell: Callable[[Progress], None]) -> None:
+        """See how a pairing goes, until it is over or this is cancelled.
+
+        :param tell: called with each change, the final one last.
+        :raises NotReachable: no agent runs there, or not any more.
+        :raises ConfigurationError: the folder is another user's.
+        """
+        connection = await _open(self._reactor, self._folder)
+        try:
+            await connection.watch(device_id, tell)
+        finally:
+            connection.close()
+
+
+class ControlConnection(LineOnlyReceiver):
+    """One connection to an agent, for one command or one pairing that is watched.
 
     :param reactor: time.
     """
@@ -66,33 +104,18 @@ class ControlClient(LineOnlyReceiver):
         self._wanted: Deferred[Answer] | None = None
         self._watched: Callable[[Progress], None] | None = None
         self._watch_ended: Deferred[None] | None = None
-        self._lost = False
 
     def ask(self, command: Command) -> Deferred[Answer]:
-        """Give a command; one at a time.
-
-        The Deferred fails with :class:`~porttunnel.errors.AgentError` if the agent says no, with
-        :class:`~porttunnel.errors.NotReachable` if it says nothing.
-        """
+        """See :meth:`ControlClient.ask`."""
         answered: Deferred[Answer] = Deferred()
-        if self._lost:
-            answered.errback(Failure(NotReachable(_GONE)))
-            return answered
         self._wanted = answered
         self._send(command)
         answered.addTimeout(ANSWER_SECONDS, self._reactor, lambda *_: _raise(_SILENT))
         return answered
 
     def watch(self, device_id: str, tell: Callable[[Progress], None]) -> Deferred[None]:
-        """See how a pairing goes, until it is over; nothing else can be asked here then.
-
-        :param tell: called with each change, the final one last.
-        :returns: fires after that, or fails with :class:`~porttunnel.errors.NotReachable`.
-        """
+        """See :meth:`ControlClient.watch`."""
         ended: Deferred[None] = Deferred()
-        if self._lost:
-            ended.errback(Failure(NotReachable(_GONE)))
-            return ended
         self._watched, self._watch_ended = tell, ended
         self._send(Watch(device_id))
         return ended
@@ -103,7 +126,7 @@ class ControlClient(LineOnlyReceiver):
 
     def close(self) -> None:
         """Hang up."""
-        if self.transport is not None and not self._lost:
+        if self.transport is not None:
             self.transport.loseConnection()
 
     def lineReceived(self, line: bytes) -> None:
@@ -128,7 +151,7 @@ class ControlClient(LineOnlyReceiver):
         self._fail(RemoteProtocolError("The agent gave an answer that is too long."))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._lost = True
+        self.transport = None
         self._fail(NotReachable(_GONE))
 
     def _send(self, command: Command) -> None:
@@ -150,7 +173,7 @@ class ControlClient(LineOnlyReceiver):
                 waiting.errback(Failure(error))
 
 
-async def open_control(reactor: Any, folder: Path) -> ControlClient:
+async def _open(reactor: Any, folder: Path) -> ControlConnection:
     """Connect to the agent of a data folder.
 
     :raises NotReachable: none runs there.
@@ -174,14 +197,14 @@ async def open_control(reactor: Any, folder: Path) -> ControlClient:
     except (OSError, msgspec.DecodeError):  # its words could quote the token
         raise NotReachable(_NOBODY.format(folder=folder)) from None
     try:
-        client: ControlClient = await connectProtocol(endpoint, ControlClient(reactor))
+        connection: ControlConnection = await connectProtocol(endpoint, ControlConnection(reactor))
     except ConnectError as error:
         if isinstance(getattr(error, "osError", None), PermissionError):
             raise ConfigurationError(_FORBIDDEN.format(folder=folder)) from None
         raise NotReachable(_NOBODY.format(folder=folder)) from None
     if token is not None:
-        client.log_in(token)
-    return client
+        connection.log_in(token)
+    return connection
 
 
 def _raise(text: str) -> Any:

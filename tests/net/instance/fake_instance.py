@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -29,6 +30,7 @@ def make_code() -> PairingCode:
 class FakeInstance:
     """:ivar asked: each call.
     :ivar answers: what the next calls give: values, errors, Deferreds.
+    :ivar on_asked: called with each call.
     """
 
     def __init__(self) -> None:
@@ -37,6 +39,7 @@ class FakeInstance:
         self.asked: list[tuple[Any, ...]] = []
         self.answers: list[Any] = []
         self.records: list[DeviceRecord] = []
+        self.on_asked: Callable[[], None] = lambda: None
 
     def add(self, state: DeviceState, device_id: str = DEVICE, user: str = "anna") -> None:
         paired = 1_700_000_100 if state is DeviceState.PAIRED else None
@@ -76,6 +79,7 @@ class FakeInstance:
 
     async def _answer(self, *asked: Any) -> Any:
         self.asked.append(asked)
+        self.on_asked()
         answer = self.answers.pop(0) if self.answers else None
         if isinstance(answer, Exception):
             raise answer

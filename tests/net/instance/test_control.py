@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -28,12 +28,13 @@ from porttunnel.net.instance.control import (
     ControlFactory,
     ControlPort,
 )
-from porttunnel.net.instance.control_client import ControlClient, open_control
+from porttunnel.net.instance.control_client import ControlClient, ControlConnection
 from porttunnel.net.instance.control_desk import ControlDesk
 from porttunnel.net.instance.control_message import (
     MAX_ANSWER_BYTES,
     MAX_COMMAND_BYTES,
     Answer,
+    Command,
     DeviceList,
     Done,
     Invitation,
@@ -73,28 +74,30 @@ class BothEnds:
     async def close(self) -> None:
         await self.port.close()
 
-    async def open(self) -> ControlClient:
-        client = await open_control(reactor, self.folder)
-        self.addCleanup(client.close)
-        return client
+    @property
+    def client(self) -> ControlClient:
+        return ControlClient(reactor, self.folder)
+
+    def ask(self, command: Command) -> Deferred[Answer]:
+        return Deferred.fromCoroutine(self.client.ask(command))
+
+    def watch(self, tell: Any) -> Deferred[None]:
+        return Deferred.fromCoroutine(self.client.watch(DEVICE, tell))
 
     async def test_commands_and_their_answers(self) -> None:
-        client = await self.open()
-        self.assertIsInstance(await client.ask(Invite("anna")), Invitation)
-        devices = await client.ask(ListDevices())
+        self.assertIsInstance(await self.ask(Invite("anna")), Invitation)
+        devices = await self.ask(ListDevices())
         assert isinstance(devices, DeviceList)
         self.assertEqual([device.user for device in devices.devices], ["anna"])
-        self.assertEqual(await client.ask(Revoke(DEVICE)), Done())
+        self.assertEqual(await self.ask(Revoke(DEVICE)), Done())
 
-    async def test_a_refusal_is_no_end(self) -> None:
-        client = await self.open()
-        error = await self.assertFailure(client.ask(Revoke(DEVICE)), AgentError)
+    async def test_a_refusal(self) -> None:
+        error = await self.assertFailure(self.ask(Revoke(DEVICE)), AgentError)
         self.assertEqual(error.code, "pairing-failed")
-        self.assertIsInstance(await client.ask(ListDevices()), DeviceList)
 
     async def test_a_pairing_is_watched_to_its_end(self) -> None:
         self.instance.add(DeviceState.INVITED)
-        client, told = await self.open(), []
+        told: list[Progress] = []
         waiting: Deferred[None] = Deferred()
 
         def tell(progress: Progress) -> None:
@@ -102,7 +105,7 @@ class BothEnds:
             if progress.state == "invited":
                 waiting.callback(None)
 
-        ended = client.watch(DEVICE, tell)
+        ended = self.watch(tell)
         await waiting
         self.desk.receive_event(DigitsWanted(DEVICE, "anna", 3))
         self.desk.receive_event(DevicePaired(DEVICE, "anna"))
@@ -111,30 +114,32 @@ class BothEnds:
 
     async def test_who_stops_watching_is_told_nothing_more(self) -> None:
         self.instance.add(DeviceState.INVITED)
-        client = await self.open()
         begun: Deferred[Progress] = Deferred()
-        ended = client.watch(DEVICE, begun.callback)
+        ended = self.watch(begun.callback)
         await begun
-        client.close()
-        await self.assertFailure(ended, NotReachable)
-        await self.assertFailure(client.ask(ListDevices()), NotReachable)
-        await self.assertFailure(client.watch(DEVICE, begun.callback), NotReachable)
+        ended.cancel()
+        await self.assertFailure(ended, CancelledError)
+        self.desk.receive_event(DevicePaired(DEVICE, "anna"))
+        self.assertIsInstance(await self.ask(ListDevices()), DeviceList)
 
     async def test_an_agent_that_stops_says_so_to_all(self) -> None:
         self.instance.add(DeviceState.INVITED)
-        asking, watching = await self.open(), await self.open()
+        begun: Deferred[Progress] = Deferred()
+        watched = self.watch(begun.callback)
+        await begun
+        asked_for: Deferred[None] = Deferred()
         invited: Deferred[None] = Deferred()
         self.instance.answers = [invited]
-        begun: Deferred[Progress] = Deferred()
-        asked, watched = asking.ask(Invite("anna")), watching.watch(DEVICE, begun.callback)
-        await begun
+        self.instance.on_asked = lambda: asked_for.callback(None)
+        asked = self.ask(Invite("anna"))
+        await asked_for
         await self.port.close()
         await self.assertFailure(watched, NotReachable)
         await self.assertFailure(asked, NotReachable)
         invited.callback(None)
         self.assertEqual(os.listdir(self.folder), [])
-        with self.assertRaisesRegex(NotReachable, "No agent runs with the data folder"):
-            await open_control(reactor, self.folder)
+        error = await self.assertFailure(self.ask(ListDevices()), NotReachable)
+        self.assertIn("No agent runs with the data folder", str(error))
 
     async def test_an_agent_that_was_killed_is_in_nobody_s_way(self) -> None:
         await self.port.close()
@@ -142,10 +147,10 @@ class BothEnds:
         with left:
             left.bind(str(self.folder / SOCKET_NAME))
         (self.folder / PORT_FILE_NAME).write_text('{"port": 1, "token": "x"}')
-        with self.assertRaisesRegex(NotReachable, "Start it"):
-            await open_control(reactor, self.folder)
+        error = await self.assertFailure(self.ask(ListDevices()), NotReachable)
+        self.assertIn("Start it", str(error))
         await self.port.open()
-        self.assertIsInstance(await (await self.open()).ask(ListDevices()), DeviceList)
+        self.assertIsInstance(await self.ask(ListDevices()), DeviceList)
 
 
 class SocketTests(BothEnds, TestCase):
@@ -201,8 +206,8 @@ class TokenTests(BothEnds, TestCase):
 
     async def test_a_file_that_is_none(self) -> None:
         (self.folder / PORT_FILE_NAME).write_text("nonsense")
-        with self.assertRaisesRegex(NotReachable, "No agent runs"):
-            await open_control(reactor, self.folder)
+        error = await self.assertFailure(self.ask(ListDevices()), NotReachable)
+        self.assertIn("No agent runs", str(error))
 
 
 class RefusedFolder:
@@ -222,7 +227,7 @@ class FolderTests(TestCase):
     async def test_a_folder_of_another_user(self) -> None:
         folder: Any = RefusedFolder()
         with self.assertRaisesRegex(ConfigurationError, "Run this as that user"):
-            await open_control(reactor, folder)
+            await ControlClient(reactor, folder).ask(ListDevices())
 
     async def test_a_socket_of_another_user(self) -> None:
         with tempfile.TemporaryDirectory() as name:
@@ -233,7 +238,7 @@ class FolderTests(TestCase):
 
             self.patch(control_client, "connectProtocol", refuse)
             with self.assertRaisesRegex(ConfigurationError, "Run this as that user"):
-                await open_control(reactor, Path(name))
+                await ControlClient(reactor, Path(name)).ask(ListDevices())
 
     async def test_a_folder_that_can_not_be_written(self) -> None:
         self.patch(local_socket, "MAX_PATH_BYTES", 0)
@@ -393,7 +398,7 @@ class ClientTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.line = StringTransport()
-        self.client = ControlClient(self.clock)
+        self.client = ControlConnection(self.clock)
         self.client.makeConnection(self.line)
 
     def test_no_answer_comes(self) -> None:
