@@ -1,0 +1,67 @@
+"""porttunnel.net.gateway_client.answer: what a gateway says, or something else does."""
+
+from __future__ import annotations
+
+import pytest
+
+from porttunnel.errors import GatewayUnreachable
+from porttunnel.net.gateway_client.answer import (
+    Answer,
+    ClaimedDevice,
+    DeviceList,
+    ListedDevice,
+    OfferedDevice,
+    RegisteredInstance,
+    decode_answer,
+    make_refusal,
+)
+
+ONE, OTHER = "1a" * 16, "2b" * 16
+
+
+def test_what_it_says() -> None:
+    claimed = f'{{"device_id": "{ONE}", "instance_id": "{OTHER}", "later": 1}}'
+    assert decode_answer(Answer(200, claimed.encode()), ClaimedDevice) == ClaimedDevice(ONE, OTHER)
+    listed = f'{{"devices": [{{"device_id": "{ONE}", "state": "invited"}}]}}'
+    assert decode_answer(Answer(200, listed.encode()), DeviceList) == DeviceList(
+        (ListedDevice(ONE, "invited"),)
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"\xff",
+        b'{"device_id": "../x", "instance_id": "' + b"a" * 32 + b'"}',
+    ],
+)
+def test_something_else(body: bytes) -> None:
+    with pytest.raises(GatewayUnreachable, match="Check the address"):
+        decode_answer(Answer(200, body), ClaimedDevice)
+
+
+def test_secrets_are_not_shown() -> None:
+    assert OTHER not in repr(RegisteredInstance(ONE, OTHER))
+    assert OTHER not in repr(OfferedDevice(ONE, OTHER, 0))
+
+
+@pytest.mark.parametrize("status", [199, 300, 404])
+def test_what_is_no_success(status: int) -> None:
+    assert not Answer(status, b"").is_success
+
+
+def test_a_problem() -> None:
+    body = b'{"title": "t", "detail": "Not so\\u001b[2J fast.", "code": "busy"}'
+    refusal = make_refusal(Answer(503, body, "7"))
+    assert (refusal.status, refusal.code, refusal.retry_after_seconds) == (503, "busy", 7.0)
+    assert "Not so [2J fast." in str(refusal)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b'{"code": 1}'])
+def test_no_problem_in_its_form(body: bytes) -> None:
+    refusal = make_refusal(Answer(599, body, "Sat, 28 Nov 2026 06:00:00 GMT"))
+    assert (refusal.status, refusal.code, refusal.retry_after_seconds) == (599, "", None)
+    assert "status 599" in str(refusal)
