@@ -21,5 +21,6 @@ TARGETS = {
     "binary_http": "tests.fuzz.gateway",
     "parts": "tests.fuzz.gateway",
     "pairing": "tests.fuzz.gateway",
+    "gateway_http": "tests.fuzz.gateway_http",
     "control": "tests.fuzz.wire",
 }

@@ -32,6 +32,7 @@ RUNS = {
     "binary_http": 3_000,
     "parts": 5_000,
     "pairing": 4_000,
+    "gateway_http": 500,
 }
 
 

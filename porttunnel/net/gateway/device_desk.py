@@ -33,8 +33,9 @@ WRONG_SETUPS_PER_MINUTE = 20  # from one address prefix
 WRONG_SETUPS_PER_HOUR = 200
 WRONG_SETUPS_PER_SECOND_OVERALL = 50
 INVITATIONS_PER_SECOND_OVERALL = 50  # of all instances together
-MAX_UNDER_WAY = 16  # of each kind; each costs a write, a setup some 11 ms of CPU too
-MAX_INVITATIONS_UNDER_WAY_OF_ONE = 4
+MAX_SETUPS = 64  # under way; with a wrong key each costs a look into the store
+MAX_INVITATIONS = 16  # under way; each costs a write
+MAX_INVITATIONS_OF_ONE = 4
 
 
 class DeviceDesk:
@@ -68,8 +69,8 @@ class DeviceDesk:
                 per_hour=settings.invitations_per_hour,
                 per_second_overall=INVITATIONS_PER_SECOND_OVERALL,
             ),
-            max_under_way=MAX_UNDER_WAY,
-            max_under_way_per_prefix=MAX_INVITATIONS_UNDER_WAY_OF_ONE,
+            max_under_way=MAX_INVITATIONS,
+            max_under_way_per_prefix=MAX_INVITATIONS_OF_ONE,
         )
         self._setups = AttemptLimit(
             RateLimiter(
@@ -77,7 +78,7 @@ class DeviceDesk:
                 per_hour=WRONG_SETUPS_PER_HOUR,
                 per_second_overall=WRONG_SETUPS_PER_SECOND_OVERALL,
             ),
-            max_under_way=MAX_UNDER_WAY,
+            max_under_way=MAX_SETUPS,
         )
 
     async def invite(self, instance_id: str, expires_in: int) -> InvitedDevice:
