@@ -75,12 +75,12 @@ class Pairing:
 
     async def _follow(self, device_id: str, user: str, *, confirm: bool) -> ExitCode:
         watched = Deferred.fromCoroutine(self._control.watch(device_id, self._news.put))
-        watched.addErrback(self._news.put)
+        watched.addErrback(self._put_error)
         try:
             while True:
                 happened = await self._news.get()
-                if isinstance(happened, Failure):
-                    happened.raiseException()
+                if isinstance(happened, Exception):
+                    raise happened
                 if isinstance(happened, Progress):
                     paired = self._progress(device_id, happened, confirm=confirm)
                 elif happened is None:
@@ -112,7 +112,11 @@ class Pairing:
     def _ask(self, device_id: str, tries_left: int | None) -> None:
         self._asked = True
         typed = self._dialogue.ask_digits(device_id, tries_left)
-        typed.addBoth(self._news.put)
+        typed.addCallbacks(self._news.put, self._put_error)
+
+    def _put_error(self, failure: Failure) -> None:
+        # As it is: a queue takes a Failure for its own.
+        self._news.put(failure.value)
 
     async def _enter(self, device_id: str, digits: str) -> bool:
         try:
