@@ -132,6 +132,20 @@ class GatewaySite:
         self.agent = program
         return program
 
+    def restart_gateway(self) -> None:
+        """Start it again, and wait until the agent has found it."""
+        self.run_gateway()
+        self.agent.line("connected ")
+
+    def revive(self) -> None:
+        """Start again what has ended."""
+        if self.gateway.has_ended and self.agent.has_ended:
+            self.run_gateway()
+        elif self.gateway.has_ended:
+            self.restart_gateway()
+        if self.agent.has_ended:
+            self.run_agent()
+
     def instance(self, *arguments: str) -> Program:
         """`porttunnel instance ...` beside the agent."""
         environment = {"PORTTUNNEL_DATA": str(self.agent_folder)}

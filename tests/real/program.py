@@ -86,6 +86,11 @@ class Program:
         return self._process.pid
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it runs no more."""
+        return self._process.poll() is not None
+
+    @property
     def errors(self) -> str:
         """What it wrote to standard error so far; complete after :meth:`wait`."""
         return "".join(self._errors)

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.real
 
 SIZES = (10, 60_000, 300_000)
 ROUNDS = 4
+PERHAPS = "may have been carried out"
 LAST, CREDIT, ERROR = 1, 4, 8
 NUMBERS = count(1)
 Lie = Callable[[random.Random], Callable[[Sent], Iterable[Sent]]]
@@ -270,7 +271,7 @@ def test_a_copy_that_is_refused_does_not_make_the_device_ask_again(
     liar.rule = rule
     answer = ask(serving[0].port, "POST", "/effect/copied", b"x")
     assert answer.status >= 500
-    assert "not known whether" in answer.body.decode()
+    assert PERHAPS in answer.body.decode()
     liar.rule = honestly
     assert take(serving[0], next(NUMBERS), 10) is True
     assert upstream.effects["copied"] == 1
@@ -291,7 +292,7 @@ def test_what_only_the_gateway_says_does_not_make_the_device_post_again(
     liar.rule = rule
     answer = ask(serving[0].port, "POST", f"/effect/{name}", b"x")
     assert answer.status >= 500
-    assert "not known whether" in answer.body.decode()
+    assert PERHAPS in answer.body.decode()
     liar.rule = honestly
     assert take(serving[0], next(NUMBERS), 10) is True
     assert upstream.effects[name] == 1
