@@ -335,7 +335,7 @@ class Intake:
         """The client will not send this QoS 2 message again; the PUBCOMP."""
         incoming = self.session.incoming
         if packet.packet_id in incoming:
-            incoming.remove(packet.packet_id)
+            del incoming[packet.packet_id]
             return join_ack(PUBCOMP, packet.packet_id)
         reason = ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
         return encode(Pubcomp(packet.packet_id, reason), self._version)
@@ -350,7 +350,7 @@ class Intake:
             return encode(Puback(packet_id, reason), self._version)
         # In 3.1.1 nobody is told of a refusal, and goes on as if there were none.
         if not reason.is_failure or self._version is Version.V3_1_1:
-            self.session.incoming.add(packet_id)
+            self.session.incoming[packet_id] = None
         return encode(Pubrec(packet_id, reason), self._version)
 
     def _publish(self, message: Message, now: float) -> ReasonCode:

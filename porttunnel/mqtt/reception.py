@@ -286,6 +286,7 @@ class Reception(PacedOutbox):
         self._connect = shortened(connect)
         connack = replace(connack, session_present=present)
         self._open(session, terms, will)
+        self._spare_client_id = ""  # it is in use now, or needed no more
         self.send(encode_connack(connack, connect.version, terms.packet_limit))
         self._events.append(ClientAdmitted(client, present))
         self.begin(session, now)

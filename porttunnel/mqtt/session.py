@@ -56,7 +56,8 @@ class Session(Outgoing):
     :param client: whose it is, as of its latest connection.
     :param profile: of its latest connection.
     :param all_held: what the messages of all sessions take.
-    :ivar incoming: packet ids of QoS 2 messages from the client that are not released yet.
+    :ivar incoming: packet ids of QoS 2 messages from the client that are not released yet. No set:
+        that takes three times as much memory while there is none, as mostly.
     :ivar subscriptions: by the client's filter.
     :ivar expiry_seconds: how long it is kept without a connection.
     :ivar expires_at: when it ends, or None while it has a connection or is kept for ever.
@@ -87,7 +88,7 @@ class Session(Outgoing):
         super().__init__(profile, all_held)
         self.take_over(client, profile)
         self.name = name
-        self.incoming: set[int] = set()
+        self.incoming: dict[int, None] = {}
         self.subscriptions: dict[str, HeldSubscription] = {}
         self.expiry_seconds = 0.0
         self.expires_at: float | None = None

@@ -127,18 +127,23 @@ class SharedGroup(Generic[S]):
 
 
 class _Node(Generic[S]):
-    """A level. Its parts are made when they are needed: most nodes have only one of them."""
+    """A level. Its parts are made when they are needed: most nodes have only one of them.
 
-    __slots__ = ("children", "groups", "interests")
+    :ivar only: the interest, as long as there is but one: for most filters there ever is.
+    :ivar interests: by their subscribers, if there are more.
+    """
+
+    __slots__ = ("children", "groups", "interests", "only")
 
     def __init__(self) -> None:
         self.children: dict[str, _Node[S]] | None = None
+        self.only: Interest[S] | None = None
         self.interests: dict[S, Interest[S]] | None = None
         self.groups: dict[str, SharedGroup[S]] | None = None
 
     @property
     def is_empty(self) -> bool:
-        return not (self.children or self.interests or self.groups)
+        return self.only is None and not (self.children or self.interests or self.groups)
 
     def child(self, level: str) -> _Node[S] | None:
         return None if self.children is None else self.children.get(level)
@@ -155,11 +160,7 @@ class _Node(Generic[S]):
     def add(self, group: str | None, interest: Interest[S]) -> bool:
         """Whether there was one to replace."""
         if group is None:
-            if self.interests is None:
-                self.interests = {}
-            known = interest.subscriber in self.interests
-            self.interests[interest.subscriber] = interest
-            return known
+            return self._add(interest)
         if self.groups is None:
             self.groups = {}
         shared = self.groups.get(group)
@@ -169,20 +170,38 @@ class _Node(Generic[S]):
 
     def has(self, group: str | None, subscriber: S) -> bool:
         if group is None:
-            return self.interests is not None and subscriber in self.interests
+            if self.interests is None:
+                return self.only is not None and self.only.subscriber == subscriber
+            return subscriber in self.interests
         shared = None if self.groups is None else self.groups.get(group)
         return shared is not None and shared.has(subscriber)
 
     def remove(self, group: str | None, subscriber: S) -> bool:
         """Whether there was one to forget."""
         if group is None:
-            interests = self.interests or {}
-            return interests.pop(subscriber, None) is not None
+            if self.interests is not None:
+                return self.interests.pop(subscriber, None) is not None
+            known = self.has(None, subscriber)
+            if known:
+                self.only = None
+            return known
         groups = self.groups or {}
         shared = groups.get(group)
         known = shared is not None and shared.remove(subscriber)
         if shared is not None and not shared:
             del groups[group]
+        return known
+
+    def _add(self, interest: Interest[S]) -> bool:
+        only = self.only
+        if self.interests is None:
+            if only is None or only.subscriber == interest.subscriber:
+                self.only = interest
+                return only is not None
+            self.interests = {only.subscriber: only}
+            self.only = None
+        known = interest.subscriber in self.interests
+        self.interests[interest.subscriber] = interest
         return known
 
 
@@ -291,7 +310,9 @@ class SubscriptionTree(Generic[S]):
 
 
 def _take(node: _Node[S], interests: list[Interest[S]], groups: list[SharedGroup[S]]) -> None:
-    if node.interests is not None:
+    if node.only is not None:
+        interests.append(node.only)
+    elif node.interests is not None:
         interests.extend(node.interests.values())
     if node.groups is not None:
         groups.extend(node.groups.values())

@@ -148,6 +148,7 @@ class MQTTLink:
         if core.silence_seconds != self._silence_seconds:
             # The client was let in: from now on its keep-alive counts.
             self._silence_seconds = core.silence_seconds
+            core.events()  # the policy is told the same; kept, they would only take memory
             self._expect_deadline(core)
 
     def deadline_came(self, now: float) -> float | None:

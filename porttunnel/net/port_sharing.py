@@ -85,6 +85,8 @@ class _Place:
     :param counters: those that it refuses are counted here.
     """
 
+    __slots__ = ("_counters", "_limiter", "_prefix", "_taken")
+
     def __init__(self, limiter: ConnectionLimiter, counters: ServerCounters) -> None:
         self._limiter = limiter
         self._counters = counters

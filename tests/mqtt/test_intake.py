@@ -336,7 +336,7 @@ class TestReceiving:
         assert fixture.receive(Publish("a", b"x", 1, packet_id=3)) == fixture.answer(Puback(3))
         assert fixture.receive(Publish("a", b"x", 2, packet_id=4)) == fixture.answer(Pubrec(4))
         assert len(fixture.sent()) == 3
-        assert fixture.session.incoming == {4}
+        assert list(fixture.session.incoming) == [4]
 
     @pytest.mark.mqtt5("4.3.3-8", "4.3.3-10", "4.3.3-11", "4.3.3-12")
     @pytest.mark.mqtt3("4.3.3-2")

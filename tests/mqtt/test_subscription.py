@@ -207,3 +207,31 @@ def test_is_bounded_in_bytes() -> None:
         with pytest.raises(MqttError):
             tree.add(group, "a", Interest("new"))
     assert tree.held_bytes == held
+
+
+def test_one_subscriber_of_a_filter_or_several() -> None:
+    tree = tree_of()
+    assert not tree.add(None, "a", Interest("x"))
+    assert not tree.remove(None, "a", "y")
+    assert not tree.add(None, "a", Interest("y"))
+    assert tree.add(None, "a", Interest("y", qos=1))
+    assert wanting(tree, "a") == ["x", "y"]
+    assert tree.remove(None, "a", "x")
+    assert not tree.remove(None, "a", "x")
+    assert not tree.add(None, "a", Interest("z"))
+    assert wanting(tree, "a") == ["y", "z"]
+    assert tree.remove(None, "a", "y")
+    assert tree.remove(None, "a", "z")
+    assert tree.match("a") == ([], [])
+
+
+def test_a_full_tree_knows_each_of_several() -> None:
+    tree = tree_of()
+    for name in ("x", "y"):
+        tree.add(None, "a", Interest(name))
+    full = tree_of(tree.held_bytes)
+    for name in ("x", "y"):
+        full.add(None, "a", Interest(name))
+    assert full.add(None, "a", Interest("y"))
+    with pytest.raises(MqttError):
+        full.add(None, "a", Interest("z"))
