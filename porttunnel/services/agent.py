@@ -34,6 +34,7 @@ from porttunnel.net.instance.push_port import PushPort
 from porttunnel.net.instance.sqlite_store import SQLiteInstanceStore
 from porttunnel.net.instance.upstream import Upstream
 from porttunnel.net.instance.upstream_setting import UpstreamSettings
+from porttunnel.net.local_socket import can_listen
 from porttunnel.services.agent_config import DEFAULT_ADMIN, AgentSettings, load_settings
 from porttunnel.services.kept_session import KeptSession
 from porttunnel.services.listener import ListeningService, ServiceOptions, print_line
@@ -145,11 +146,20 @@ class AgentService(ListeningService[AgentSettings]):
     async def _open_push(self, instance: PatientInstance) -> None:
         settings = self._settings
         push = self._push = PushPort(self._reactor, instance)
-        if settings.push_socket is not None:
-            line = await push.open_socket(settings.push_socket, settings.push.socket_mode)
-            self._announce(line)
-        if settings.push.port is not None:
-            self._announce(await push.open_port(settings.push.port, settings.push_token_path))
+        socket, number = settings.push_socket, settings.push.port
+        chosen = settings.push.socket  # then it has to be there
+        if socket is not None and not chosen and not can_listen(self._reactor, socket):
+            self._log.info(
+                "there can be no socket at {path}; pushes are taken at a port, with the token in "
+                "{token}",
+                path=str(socket),
+                token=str(settings.push_token_path),
+            )
+            socket, number = None, number or 0
+        if socket is not None:
+            self._announce(await push.open_socket(socket, settings.push.socket_mode))
+        if number is not None:
+            self._announce(await push.open_port(number, settings.push_token_path))
 
     def _tell_id(self, instance_id: str = "") -> None:
         if not instance_id and self._instance is not None:

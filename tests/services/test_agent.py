@@ -315,6 +315,24 @@ def test_a_gateway_that_registers_only_its_own(
     assert token.read_text().strip() not in agent.stop()
 
 
+def test_a_folder_too_deep_for_sockets(folder: Path, running: list[RunningService]) -> None:
+    gateway = Gateway(folder)
+    running.append(gateway)
+    deep = folder / ("x" * 100)
+    deep.mkdir()
+    agent = Agent(deep, "--gateway", gateway.url, "--upstream", NOWHERE)
+    running.append(agent)
+    port = int(agent.wait_for(LISTENING)[1])
+    agent.wait_for("connected ")
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+    token = (agent.folder / "push.token").read_text().strip()
+    assert push(connection, Authorization=f"Bearer {token}")[0] == 200
+    connection.close()
+    exit_code, (listed,) = run_instance(agent.folder, "devices")
+    assert (exit_code, listed["connected"]) == (0, True)
+    assert not (agent.folder / "agent.sock").exists()
+
+
 # In this process: what is built, and from what
 
 
