@@ -80,6 +80,24 @@ def _whole(
     return call
 
 
+def _erasing(
+    method: Callable[Concatenate[DeviceStore, _P], _R],
+) -> Callable[Concatenate[DeviceStore, _P], _R]:
+    """As :func:`_whole`, and what was a secret before is in no file any more."""
+
+    def call(store: DeviceStore, /, *arguments: _P.args, **named: _P.kwargs) -> _R:
+        with store._lock:
+            with store._file.transaction():
+                result = method(store, *arguments, **named)
+            # The journal still has the pages as they were. If another program reads just now they
+            # go with the next change.
+            store._file.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+            return result
+
+    call.__doc__ = method.__doc__
+    return call
+
+
 class DeviceStore:
     """See the module. Its methods wait for the disk: call them in a thread.
 
@@ -125,7 +143,7 @@ class DeviceStore:
         """What its user calls it."""
         self._file.change("UPDATE device SET name = ? WHERE device_id = ?", name, device_id)
 
-    @_whole
+    @_erasing
     def remove_device(self, device_id: str) -> None:
         """Its secrets are gone."""
         self._file.change("DELETE FROM device WHERE device_id = ?", device_id)
@@ -144,7 +162,7 @@ class DeviceStore:
         )
         return bool(changed)
 
-    @_whole
+    @_erasing
     def take_pending(self, device_id: str, secret: DeviceSecret, now: float) -> bool:
         """The pending secret is the one that counts, and the old one gone.
 
@@ -228,7 +246,7 @@ class DeviceStore:
         )
         return self._pairing(setup_key)
 
-    @_whole
+    @_erasing
     def finish_pairing(self, setup_key: bytes, now: float) -> DeviceRecord:
         """The instance has confirmed: the pairing becomes a device.
 
@@ -249,7 +267,7 @@ class DeviceStore:
         rows = self._file.rows("SELECT * FROM device WHERE device_id = ?", pairing.device_id)
         return _make_device(rows[0])
 
-    @_whole
+    @_erasing
     def drop_pairing(self, setup_key: bytes) -> None:
         """It came to nothing."""
         self._file.change("DELETE FROM pairing WHERE setup_key = ?", setup_key)
