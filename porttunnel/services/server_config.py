@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from porttunnel.errors import ConfigurationError
+from porttunnel.net.proxied_address import TrustedProxies
 from porttunnel.services.config_file import ADMIN_OFF, find_data_path, read_config
 from porttunnel.services.server_gateway_config import GatewaySettings
 from porttunnel.services.server_limit_config import LimitSettings
@@ -85,6 +86,8 @@ def load_settings(
     if admin is not None:
         said["admin"] = admin
     try:
-        return msgspec.convert(said, ServerSettings)
-    except msgspec.ValidationError as error:
+        settings = msgspec.convert(said, ServerSettings)
+        TrustedProxies(settings.proxy.trusted)  # now, not when somebody comes
+    except (msgspec.ValidationError, ConfigurationError) as error:
         raise ConfigurationError(f"{config}: {error}; correct the file") from error
+    return settings

@@ -8,7 +8,13 @@ import pytest
 from platformdirs import user_data_path
 
 from porttunnel.errors import ConfigurationError
-from porttunnel.services.server_config import LimitSettings, ServerSettings, load_settings
+from porttunnel.services.server_config import (
+    GatewaySettings,
+    LimitSettings,
+    ProxySettings,
+    ServerSettings,
+    load_settings,
+)
 
 
 def write(folder: Path, text: str) -> str:
@@ -43,6 +49,11 @@ def test_the_file_says_everything(tmp_path: Path) -> None:
         client_grace_s = 60
         creates_per_minute = 7
         creates_per_hour = 70
+        [proxy]
+        trusted = ["127.0.0.1", "10.0.0.0/8", "unix"]
+        [gateway]
+        drain_s = 1.5
+        audit = false
         """,
     )
     assert load_settings(config, [], None, None) == ServerSettings(
@@ -53,6 +64,8 @@ def test_the_file_says_everything(tmp_path: Path) -> None:
         limits=LimitSettings(
             connections=10, client_grace_s=60, creates_per_minute=7, creates_per_hour=70
         ),
+        proxy=ProxySettings(trusted=("127.0.0.1", "10.0.0.0/8", "unix")),
+        gateway=GatewaySettings(drain_s=1.5, audit=False),
     )
 
 
@@ -78,6 +91,9 @@ def test_the_environment_names_the_data_folder(monkeypatch: pytest.MonkeyPatch) 
         ("listen = []", "listen"),
         ('listne = ["tcp:1"]', "listne"),
         ("[limits]\nconnections = 0", "limits.connections"),
+        ('[proxy]\ntrusted = ["10.0.0.1/8"]', "10.0.0.1/8"),
+        ("[gateway]\ndrain_s = -1", "gateway.drain_s"),
+        ("[gateway]\nenable = true", "enable"),
         ("[limits]\ncreates_per_hour = 0", "limits.creates_per_hour"),
         ("[limits]\nconnectoins = 1", "connectoins"),
         ("listen = [", "not TOML"),

@@ -318,3 +318,34 @@ def test_behind_a_proxy(tmp_path: Path) -> None:
     other = Rest(gateway.port, named("198.51.100.8"))
     assert other.ask("GET", "/v1/devices", None, wrong)[0] == 401
     stop(gateway)
+
+
+def test_who_registers_may_have_to_show_a_token(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("open-sesame\n", encoding="ascii")
+    audit = tmp_path / "audit"
+    gateway = start(
+        tmp_path,
+        f'[gateway]\nregistration_token_file = "{token}"\naudit_dir = "{audit}"\n',
+    )
+    assert gateway.rest.ask("POST", "/v1/instances", {})[0] == 401
+    stop(gateway)
+    assert {path.name for path in audit.iterdir()} == {"audit.log", "audit.key"}
+    assert "open-sesame" not in "".join(gateway.running.lines)
+
+
+def test_without_an_audit_log(tmp_path: Path) -> None:
+    gateway = start(tmp_path, "[gateway]\naudit = false\n")
+    gateway.log_in(gateway.rest.register())
+    stop(gateway)
+    assert not (gateway.running.data_dir / "audit.log").exists()
+
+
+def test_a_token_that_is_not_there_stops_the_server(tmp_path: Path) -> None:
+    path = tmp_path / "server.toml"
+    path.write_text('[gateway]\nregistration_token_file = "/nowhere/token"\n', encoding="utf-8")
+    running = RunningServer(tmp_path, "--listen", "tcp:0", "--config", str(path))
+    output = running.rest()
+    assert running.process.returncode == 1
+    assert "The registration token can't be read from /nowhere/token" in output
+    assert "listening" not in output
