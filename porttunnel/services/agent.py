@@ -35,6 +35,7 @@ from porttunnel.net.instance.sqlite_store import SQLiteInstanceStore
 from porttunnel.net.instance.upstream import Upstream
 from porttunnel.net.instance.upstream_setting import UpstreamSettings
 from porttunnel.net.local_socket import can_listen
+from porttunnel.net.open_files import allow_open_files
 from porttunnel.services.agent_config import DEFAULT_ADMIN, AgentSettings, load_settings
 from porttunnel.services.kept_session import KeptSession
 from porttunnel.services.listener import ListeningService, ServiceOptions, print_line
@@ -43,6 +44,7 @@ __all__ = ["AgentService", "Options", "makeService"]
 
 DATABASE_NAME = "instance.sqlite"
 LOCK_NAME = "agent.lock"
+FILES_BESIDE_CONNECTIONS = 200  # commands and pushes, the database, logs, libraries
 
 
 class Options(ServiceOptions[AgentSettings]):
@@ -121,6 +123,8 @@ class AgentService(ListeningService[AgentSettings]):
         address = GatewayAddress.parse(settings.gateway)
         self._gateway = address.url
         token = settings.read_registration_token()
+        most = upstream_settings.max_connections + upstream_settings.max_websockets
+        allow_open_files(most + FILES_BESIDE_CONNECTIONS)
         upstream = self._upstream = Upstream(self._reactor, upstream_settings)
 
         def make() -> Instance:

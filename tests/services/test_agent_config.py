@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -211,3 +213,17 @@ class TestSecrets:
         settings = load(tmp_path, f'registration_token_file = "none"\n{MINIMUM}')
         with pytest.raises(ConfigurationError, match="none can't be read"):
             settings.read_registration_token()
+
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+@pytest.mark.parametrize("page", ["running", "wiki"])
+def test_what_the_pages_show_is_right(tmp_path: Path, page: str) -> None:
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    blocks = [dedent(each.split("```")[0]) for each in re.split(r" *```toml\n", text)[1:]]
+    users = next(each for each in blocks if "[ben]" in each)
+    write(tmp_path, users, "users.toml", mode=0o600)
+    settings = load(tmp_path, next(each for each in blocks if "[upstream]" in each))
+    assert settings.upstream is not None
+    assert settings.upstream.users.keys() == {"anna", "ben"}
