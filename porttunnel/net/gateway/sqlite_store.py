@@ -81,6 +81,8 @@ class SQLiteGatewayStore(GatewayStore):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._file = SQLiteFile(path, SCHEMA)
+        # What is removed is overwritten, not only forgotten.
+        self._file.rows("PRAGMA secure_delete = ON")
 
     def close(self) -> None:
         self._file.close()
@@ -245,6 +247,8 @@ class SQLiteGatewayStore(GatewayStore):
                 now,
                 limit,
             )
+        # The log of what was written holds what was removed, too.
+        self._file.rows("PRAGMA wal_checkpoint(TRUNCATE)")
         return late
 
     def _offer(self, key_hash: bytes) -> OfferRow | None:

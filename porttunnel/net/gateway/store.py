@@ -180,7 +180,8 @@ class GatewayStore(Protocol):
 
     def sweep(self, now: float, limit: int) -> list[tuple[str, str]]:
         """Remove up to ``limit`` each of: setup keys that have expired, with the devices if nobody
-        has used them; devices that their instances have not confirmed in time.
+        has used them; devices that their instances have not confirmed in time. Afterwards nothing
+        of what was ever removed is left anywhere.
 
         :returns: instance and device of the devices that are gone.
         """

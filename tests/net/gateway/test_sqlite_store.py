@@ -316,6 +316,29 @@ def test_who_was_told_is_there_after_a_kill(
             assert store.add_instance(secrets.token_hex(16), "hash", 10**9) is Addition.ADDED
 
 
+def test_of_what_was_removed_nothing_is_left(path: Path) -> None:
+    secrets_of_old = (KEY, NONCE, b"hash d", b"hash i", DEVICE.encode())
+
+    def left() -> set[bytes]:
+        content = b"".join(each.read_bytes() for each in path.parent.iterdir())
+        return {secret for secret in secrets_of_old if secret in content}
+
+    with closing(SQLiteGatewayStore(path)) as store:
+        store.add_instance(INSTANCE, "hash i", 10)
+        add_device(store)
+        claim(store)
+        store.sweep(1.0, 10)
+        assert left() == set(secrets_of_old)
+        store.set_next_password(INSTANCE, "hash 2")
+        store.promote_password(INSTANCE, "hash 2")
+        store.sweep(EXPIRES, 10)
+        assert left() == {b"hash d", DEVICE.encode()}
+        store.remove_device(DEVICE, INSTANCE)
+        store.sweep(EXPIRES, 10)
+        assert left() == set()
+        assert store.credential(INSTANCE) == Credential(INSTANCE, INSTANCE, "hash 2")
+
+
 def test_a_file_that_is_none_is_said(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"not a database, but long enough to look at" * 100)
