@@ -13,7 +13,12 @@ from typing import Any, Protocol
 
 import h11
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, ISSLTransport
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IReactorTime,
+    ISSLTransport,
+    ITCPTransport,
+)
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -166,6 +171,11 @@ class UpstreamConnection(TwistedProtocol):
             self._closing = self._reactor.callLater(CLOSING_SECONDS, self._cut)
 
     # What Twisted calls
+
+    def connectionMade(self) -> None:
+        if ITCPTransport.providedBy(self.transport):
+            # A small piece would wait until the one before it was acknowledged.
+            self.transport.setTcpNoDelay(True)
 
     def dataReceived(self, data: bytes) -> None:
         reader = self._reader

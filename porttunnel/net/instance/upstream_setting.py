@@ -152,7 +152,14 @@ class UpstreamSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, 
         return ForwardRules(
             AllowList.parse(self.methods, self.paths),
             told,
-            frozenset({origin, *map(_parse_origin, self.aliases)}),
+            # Some put the name that they were told before the port at which they listen.
+            frozenset(
+                {
+                    origin,
+                    Origin(origin.scheme, told.host, origin.port),
+                    *map(_parse_origin, self.aliases),
+                }
+            ),
             IdentityRules(name, self.users),
         )
 

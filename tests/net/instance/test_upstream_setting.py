@@ -94,6 +94,7 @@ def test_what_the_web_system_is_told() -> None:
     assert rules.origin == Origin(b"http", b"wiki.example", 80)
     assert {bytes(origin) for origin in rules.inside} == {
         b"http://127.0.0.1:8080",
+        b"http://wiki.example:8080",
         b"https://wiki.example",
         b"https://www.wiki.example",
     }
