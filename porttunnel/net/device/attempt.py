@@ -6,6 +6,7 @@ there is another one is for its owner to say.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -45,8 +46,13 @@ class AttemptOwner(Protocol):
     def room_made(self) -> None:
         """More of the request may be sent."""
 
-    def attempt_refused(self, refusal: Refusal) -> None:
-        """The instance says, sealed, that it did nothing; the try is over."""
+    def attempt_refused(self, refusal: Refusal, generation: int) -> None:
+        """The instance says, sealed, that it did nothing, or that it has the request already.
+
+        With that the try is over.
+
+        :param generation: of the secret that it was made under.
+        """
 
     def attempt_failed(self, code: RequestFailureCode) -> None:
         """It came to nothing, and nobody can tell what was done; the try is over."""
@@ -56,15 +62,23 @@ class Attempt:
     """See the module.
 
     :param exchange: fresh.
+    :param generation: of its secret.
+    :param seconds: tells the time.
     :raises RequestNotExecuted: it can't begin.
-    :ivar heard: when the other side was heard of, or sent to, last, by the clock of ``seconds``.
+    :ivar heard: when the other side was heard of, or sent to, last, by ``seconds``.
     """
 
     def __init__(
-        self, link: DeviceLink, exchange: DeviceExchange, owner: AttemptOwner, seconds: Any
+        self,
+        link: DeviceLink,
+        exchange: DeviceExchange,
+        generation: int,
+        owner: AttemptOwner,
+        seconds: Callable[[], float],
     ) -> None:
         self._link = link
         self._exchange = exchange
+        self._generation = generation
         self._owner = owner
         self._seconds = seconds
         self._untaken = 0
@@ -121,7 +135,7 @@ class Attempt:
                 self._owner.room_made()
             case RefusalReceived(refusal):
                 self._close()
-                self._owner.attempt_refused(refusal)
+                self._owner.attempt_refused(refusal, self._generation)
             case FailureReceived(failure):
                 self._fail(_CODES.get(failure.code, RequestFailureCode.BROKEN))
             case ExchangeFailed(_, goodbye):

@@ -6,7 +6,7 @@ Source: docs/gateway-protocol, sections 2 and 3; docs/library, "A device".
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
@@ -189,11 +189,17 @@ class Device:
         """See :class:`~porttunnel.net.device.request.AttemptMaker`."""
         await self._link.wait_connected(self._patience.connect)
         secret = await self._keeper.settle()
-        return Attempt(self._link, self._maker.make(secret), owner, self._reactor.seconds)
+        exchange = self._maker.make(secret)
+        seconds = self._reactor.seconds
+        return Attempt(self._link, exchange, secret.generation, owner, seconds)
 
     def note(self, refusal: Refusal) -> None:
         """See :class:`~porttunnel.net.device.request.AttemptMaker`."""
         self._maker.clock.correct(refusal, self._maker.clock_ms)
+
+    async def replace_secret(self, generation: int) -> None:
+        """See :class:`~porttunnel.net.device.request.AttemptMaker`."""
+        await self._keeper.rotate(generation)
 
     def doubt_secret(self) -> None:
         """See :class:`~porttunnel.net.device.request.AttemptMaker`."""
@@ -230,25 +236,26 @@ class Device:
             if giving_up.active():
                 giving_up.cancel()
 
-    def _take_push(self, name: str, payload: bytes) -> Awaitable[object] | None:
-        try:
-            opening = decode_push(payload)
-            secret = self._keeper.find(opening.head.generation)
-            if secret is None:
-                return None
-            keys = self._maker.keys_of(secret)
-            content = bytes(open_push(self._maker.ends, keys, opening, name))
-        except (RemoteProtocolError, AuthenticationFailed) as error:
-            # Not what our instance said: whoever sent it learns nothing.
-            self._log.debug("a push was dropped: {error}", error=error)
-            return None
-        now_ms = self._maker.clock.now_ms(self._maker.clock_ms)
-        if not self._pushes.admit(opening.head, now_ms):
-            return None
-        return self._tell_push(name, content, opening.head.counter)
-
-    async def _tell_push(self, name: str, content: bytes, counter: int) -> None:
-        # In their order: threads overtake each other, and a lower counter would be an old push.
+    async def _take_push(self, name: str, payload: bytes) -> None:
+        # One after the other: threads overtake each other, and a lower counter is an old push.
         async with self._push_turn:
-            if await deferToThread(self._store.take_push, self.device_id, counter):
+            try:
+                opening = decode_push(payload)
+                secret = self._keeper.find(opening.head.generation)
+                if secret is None:
+                    # Another program of the user may have changed it.
+                    await self._keeper.refresh()
+                    secret = self._keeper.find(opening.head.generation)
+                if secret is None:
+                    return
+                keys = self._maker.keys_of(secret)
+                content = bytes(open_push(self._maker.ends, keys, opening, name))
+            except (RemoteProtocolError, AuthenticationFailed) as error:
+                # Not what our instance said: whoever sent it learns nothing.
+                self._log.debug("a push was dropped: {error}", error=error)
+                return
+            counter, now_ms = opening.head.counter, self._maker.clock.now_ms(self._maker.clock_ms)
+            if self._pushes.admit(opening.head, now_ms) and await deferToThread(
+                self._store.take_push, self.device_id, counter
+            ):
                 self._on_push(name, content)

@@ -61,7 +61,7 @@ class _Question:
         self.answered: Deferred[bytes | Refusal] = Deferred(lambda _: self._attempt.cancel())
         self._answer = bytearray()
         exchange = maker.make(secret, about_keys=True)
-        self._attempt = Attempt(link, exchange, self, reactor.seconds)
+        self._attempt = Attempt(link, exchange, secret.generation, self, reactor.seconds)
         self.answered.addTimeout(ANSWER_SECONDS, reactor, _name_timeout)
         self._attempt.send(plaintext, last=True)
 
@@ -79,7 +79,7 @@ class _Question:
     def room_made(self) -> None:
         """All was sent at once."""
 
-    def attempt_refused(self, refusal: Refusal) -> None:
+    def attempt_refused(self, refusal: Refusal, generation: int) -> None:
         """See :class:`~porttunnel.net.device.attempt.AttemptOwner`."""
         self.answered.callback(refusal)
 

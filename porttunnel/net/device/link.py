@@ -34,6 +34,7 @@ from porttunnel.gateway.topic import (
     parse_response_topic,
 )
 from porttunnel.mqtt import client_event as mqtt_event
+from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.net.device.event import (
     DeviceConnected,
     DeviceDisconnected,
@@ -50,6 +51,8 @@ __all__ = ["MAX_RUNNING", "DeviceLink", "LinkListener"]
 MAX_RUNNING = 128  # requests at a time; each may keep a window of parts here: 128 MiB at worst
 MAX_QUEUED_BYTES = 40 << 20  # what they may send and the gateway hasn't taken, and their hints
 CONNECT_SECONDS = 15.0  # that a request waits for a connection
+
+UNKNOWN_REASONS = (ReasonCode.BAD_USER_NAME_OR_PASSWORD, ReasonCode.NOT_AUTHORIZED)
 
 _REQUEST_ID_BYTES = 12  # 24 hex digits: none comes twice
 _PARTS_QOS = 1
@@ -218,8 +221,8 @@ class DeviceLink:
     def _end(self, error: PorttunnelError) -> None:
         if self._ended is not None:
             return
-        refused = isinstance(error, BrokerRefused)
-        self._ended = DeviceRevoked(_REVOKED) if refused else error
+        unknown = isinstance(error, BrokerRefused) and error.reason in UNKNOWN_REASONS
+        self._ended = DeviceRevoked(_REVOKED) if unknown else error
         self._lose_all()
         if not isinstance(error, ClientStopped):
             tell(self._on_event, DeviceEnded(self._ended))

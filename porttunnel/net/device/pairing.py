@@ -50,6 +50,7 @@ MAX_REFUSED = 3  # sealed: an agent that can't just now can soon
 MAX_BROKEN = 5  # hints in a row that nothing opens: the instance knows no such pairing
 
 TOO_MANY_REQUESTS, UNAVAILABLE = 429, 503
+FINAL_STATUSES = (400, 403, 404, 409, 410)  # the code is none, or none any more
 
 _VOID = (
     "This pairing came to nothing: its code has expired, another device has used it, or the "
@@ -187,8 +188,12 @@ class _Pairing:
                 claimed = await rest.claim_device(record.setup_key, record.client_nonce)
                 break
             except GatewayRefused as error:
-                if error.status not in (TOO_MANY_REQUESTS, UNAVAILABLE):
+                if error.status in FINAL_STATUSES:
                     raise _Void(_VOID) from None
+                if error.status not in (TOO_MANY_REQUESTS, UNAVAILABLE):
+                    failures += 1
+                if failures == MAX_UNREACHABLE:
+                    raise
                 await self._wait(error.retry_after_seconds or RETRY_SECONDS)
             except GatewayUnreachable:
                 failures += 1

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from porttunnel.errors import (
@@ -56,10 +57,10 @@ class AttemptMaker(Protocol):
     def note(self, refusal: Refusal) -> None:
         """Correct counter and clock, if it is about these."""
 
-    async def rotate(self) -> None:
-        """Get another secret.
+    async def replace_secret(self, generation: int) -> None:
+        """Get a secret after the one of this generation, unless there is one by now.
 
-        :raises PorttunnelError: there is none.
+        :raises PorttunnelError: that did not succeed.
         """
 
     def doubt_secret(self) -> None:
@@ -75,6 +76,8 @@ class Request:
     :param on_over: called once when it has ended.
     :raises LocalProtocolError: no request can have such a head.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -94,6 +97,7 @@ class Request:
         self._attempt: Attempt | None = None
         self._reader = MessageReader(request=False)
         self._retries = iter(patience.retries)
+        self._refused_generation = 0
         self._recovering = False  # something was there, and was lost
         self._informational: list[ResponseHead] = []
         self._response: DeviceResponse | None = None
@@ -159,9 +163,10 @@ class Request:
         """See :class:`~porttunnel.net.device.attempt.AttemptOwner`."""
         self._send()
 
-    def attempt_refused(self, refusal: Refusal) -> None:
+    def attempt_refused(self, refusal: Refusal, generation: int) -> None:
         """See :class:`~porttunnel.net.device.attempt.AttemptOwner`."""
         self._attempt = None
+        self._refused_generation = generation
         if refusal.reason is RefusalReason.WAITING:
             self._give_up(not_executed(RequestFailureCode.WAITING))
         elif refusal.reason is RefusalReason.COUNTER:
@@ -205,7 +210,7 @@ class Request:
         if refusal is not None:
             self._maker.note(refusal)
         if refusal is not None and refusal.reason is RefusalReason.ROTATE:
-            await self._maker.rotate()
+            await self._maker.replace_secret(self._refused_generation)
         self.writer.rewind()
         self._attempt = await self._maker.begin_attempt(self)
         self._working = None
@@ -214,8 +219,13 @@ class Request:
     def _working_failed(self, failure: Failure) -> None:
         self._working = None
         error: Any = failure.value
-        if failure.trap(CancelledError, PorttunnelError) is not CancelledError:
-            self._give_up(error)
+        if failure.check(CancelledError):
+            return
+        if not isinstance(error, PorttunnelError):
+            # A mistake of ours: whoever waits for the response must not wait for ever.
+            self._log.failure("a request could not be tried again", failure)
+            error = uncertain(RequestFailureCode.BROKEN, self._is_safe)
+        self._give_up(error)
 
     def _flush_soon(self) -> None:
         # What is written in one turn of the reactor shares a part.

@@ -94,6 +94,11 @@ class SecretKeeper:
                 await self._settle()
         return self.secret
 
+    async def refresh(self) -> None:
+        """See what other programs have done."""
+        async with self._turn:
+            await self._refresh()
+
     async def rotate(self, generation: int) -> None:
         """Agree with the instance on another secret.
 

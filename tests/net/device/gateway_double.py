@@ -47,7 +47,7 @@ class GatewayDouble:
     :ivar offers: setup key → [device id, instance id, nonce or None].
     :ivar claims: how many claims came.
     :ivar lose_claims: so many claims are carried out and get no answer.
-    :ivar busy: so many questions are answered by 503.
+    :ivar busy: so many questions are answered by ``busy_status``.
     """
 
     def __init__(self) -> None:
@@ -57,6 +57,7 @@ class GatewayDouble:
         self.claims = 0
         self.lose_claims = 0
         self.busy = 0
+        self.busy_status = 503
         self.removed: list[str] = []
         self.tells_of_losses = True
         self._policy = _Policy(self)
@@ -206,7 +207,7 @@ class _Rest(Resource):
         if gateway.busy:
             gateway.busy -= 1
             request.setHeader(b"retry-after", b"0")
-            return _answer(request, 503, {"code": "busy"})
+            return _answer(request, gateway.busy_status, {"code": "busy"})
         if where == (b"POST", b"devices/setup"):
             asked = json.loads(request.content.read())
             key, nonce = (bytes.fromhex(asked[n]) for n in ("device_setup_key", "client_nonce"))

@@ -568,6 +568,14 @@ class LifeTests(AskingTests):
         self.assertEqual(self.gateway.removed, [device.device_id])
         self.assertEqual(self.store.list_devices(), [])
 
+    async def test_one_that_was_never_started_can_be_revoked_and_stopped(self) -> None:
+        started = await self.pair()
+        await started.stop()
+        idle = Device(reactor, self.store, self.store.read_device(started.device_id))
+        await idle.revoke()
+        await idle.stop()
+        self.assertEqual(self.store.list_devices(), [])
+
     async def test_what_the_gateway_has_forgotten_is_removed_too(self) -> None:
         device = await self.pair()
         self.gateway.revoke(device.device_id)
@@ -670,6 +678,22 @@ class RotationTests(AskingTests):
         await second.rotate()
         self.assertEqual(self.generation(first), 3)
         self.assertEqual((await first.fetch("GET", "/")).data, b"hello ")
+
+    async def test_many_are_refused_and_one_exchange_is_enough(self) -> None:
+        device = await self.pair()
+        self.instance.refusals = [Refusal(RefusalReason.ROTATE)] * 10
+        await gatherResults([self.soon(device.fetch("POST", "/")) for _ in range(10)])
+        self.assertEqual(self.generation(device), 2)
+        self.assertEqual(len(self.instance.executed), 10)
+
+    async def test_a_push_under_a_secret_that_another_program_made(self) -> None:
+        first = await self.pair()
+        second = self.start(first.device_id)
+        await second.fetch("GET", "/")
+        await first.rotate()
+        await first.stop()
+        self.instance.push(first.device_id, "news", b"one")
+        await self.until(lambda: self.pushes == [("news", b"one")])
 
     async def test_a_refusal_changes_nothing(self) -> None:
         device = await self.pair()

@@ -9,6 +9,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 
 from porttunnel.errors import (
+    GatewayRefused,
     GatewayUnreachable,
     PairingError,
     PorttunnelError,
@@ -128,6 +129,14 @@ class LossTests(PairingTestCase):
         with self.assertRaisesRegex(PairingError, "not finished in time"):
             await self.begin(code, patience_seconds=0.05)
         self.gateway.busy = 0
+        await self.works(await self.begin(code))
+
+    async def test_a_gateway_that_has_a_fault(self) -> None:
+        _, code = self.instance.invite(PairingPolicy.IMMEDIATE)
+        self.gateway.busy, self.gateway.busy_status = 1_000, 502
+        with self.assertRaises(GatewayRefused):
+            await self.begin(code)
+        self.gateway.busy = 1
         await self.works(await self.begin(code))
 
     async def test_an_instance_that_is_away_for_a_while(self) -> None:
