@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.python.failure import Failure
 
+from porttunnel.errors import ConfigurationError
 from porttunnel.net.folder_lock import FolderLock
 from porttunnel.net.gateway_client.address import GatewayAddress
 from porttunnel.net.instance.agent_admin import agent_admin_site
@@ -44,6 +45,11 @@ __all__ = ["AgentService", "Options", "makeService"]
 
 DATABASE_NAME = "instance.sqlite"
 LOCK_NAME = "agent.lock"
+_REFUSED = (
+    "the gateway refuses this agent ({error}) If it was set up anew, or has removed the agent: stop "
+    "the agent, remove instance.sqlite and what begins so from its data folder, and invite all "
+    "devices again"
+)
 FILES_BESIDE_CONNECTIONS = 200  # commands and pushes, the database, logs, libraries
 
 
@@ -182,9 +188,10 @@ class AgentService(ListeningService[AgentSettings]):
                 self._tell_id()
                 self._announce(f"connected {self._gateway}")
             case GatewayLost(error=error):
-                self._log.warn("the gateway is lost, connecting anew: {error}", error=str(error))
+                why = "the connection ended" if error is None else str(error)
+                self._log.warn("the gateway is lost, connecting anew: {why}", why=why)
             case InstanceRefused(error=error):
-                self._give_up(Failure(error))
+                self._give_up(Failure(ConfigurationError(_REFUSED.format(error=error))))
             case DevicePaired(device_id=device_id):
                 self._log.info("device {device_id} is paired", device_id=device_id)
             case PairingFailed(device_id=device_id, reason=reason):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -313,6 +314,23 @@ def test_a_gateway_that_registers_only_its_own(
     running.append(agent)
     agent.wait_for("connected ")
     assert token.read_text().strip() not in agent.stop()
+
+
+def test_a_gateway_that_does_not_know_it_any_more(
+    folder: Path, running: list[RunningService]
+) -> None:
+    gateway = Gateway(folder)
+    running.append(gateway)
+    agent = Agent(folder, "--gateway", gateway.url, "--upstream", NOWHERE)
+    running.append(agent)
+    agent.wait_for("connected ")
+    gateway.stop()
+    shutil.rmtree(folder / "gateway")
+    running.append(Gateway(folder, gateway.port))
+    output = agent.rest()
+    assert agent.process.returncode == 1
+    assert "the service can't run: the gateway refuses this agent" in output
+    assert "Traceback" not in output
 
 
 def test_a_folder_too_deep_for_sockets(folder: Path, running: list[RunningService]) -> None:

@@ -198,6 +198,7 @@ class PushSite(Site):
     :param token: what has to be shown, but on a socket.
     """
 
+    noisy = False
     protocol = _Channel  # type: ignore[assignment]  # there is no HTTP/2 here to choose from
 
     def __init__(
