@@ -15,8 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
 
+from porttunnel.errors import GatewayBusy
 from porttunnel.gateway.topic import is_id
 from porttunnel.keys.credentials import SALT_BYTES, hash_password, verify_password
 from porttunnel.net.gateway.account import Account
@@ -46,14 +48,16 @@ class _Proof:
     until: float
 
 
+@dataclass(slots=True)
 class _Look:
     """Somebody's password is being looked at.
 
+    :ivar answers: for all who have shown the same meanwhile: it is paid for once.
     :ivar is_void: nothing was read from the store yet, or it is not so any more.
     """
 
-    def __init__(self) -> None:
-        self.is_void = True
+    answers: list[Deferred[Account | None]]
+    is_void: bool = True
 
 
 class PasswordDesk:
@@ -90,7 +94,7 @@ class PasswordDesk:
         self._no_hash = hash_password(secrets.token_bytes(16), secrets.token_bytes(SALT_BYTES))
         self._proof_key = secrets.token_bytes(32)
         self._proofs: OrderedDict[str, _Proof] = OrderedDict()  # the oldest first
-        self._looks: dict[str, set[_Look]] = {}
+        self._looks: dict[tuple[str, bytes], _Look] = {}  # no more than may be under way
 
     def known(self, user_name: str, password: bytes, now: float) -> Account | None:
         """The account, if this password was right within the hour before; costs next to nothing.
@@ -113,7 +117,23 @@ class PasswordDesk:
         :raises GatewayBusy: nobody looked at it; come again in ``retry_seconds``.
         :raises ConfigurationError: the store can't be used.
         """
-        return Deferred.fromCoroutine(self._check(user_name, password, prefix, now))
+        account = self.known(user_name, password, now)
+        if account is not None:
+            return succeed(account)
+        answer: Deferred[Account | None] = Deferred()
+        key = (user_name, self._digest(password))
+        look = self._looks.get(key)
+        if look is not None:
+            look.answers.append(answer)
+            return answer
+        try:
+            self._limit.enter(prefix, now)
+        except GatewayBusy:
+            return fail()
+        look = self._looks[key] = _Look([answer])
+        looking = Deferred.fromCoroutine(self._look_up(user_name, password, look))
+        looking.addBoth(self._tell, key, prefix, now)
+        return answer
 
     def forget(self, user_name: str) -> None:
         """What the store says of this user has changed: nothing is known of it any more.
@@ -121,8 +141,9 @@ class PasswordDesk:
         To be called when the store has it; then no password that is void is let in from now on.
         """
         self._proofs.pop(user_name, None)
-        for look in self._looks.get(user_name, ()):
-            look.is_void = True
+        for (name, _), look in self._looks.items():
+            if name == user_name:
+                look.is_void = True
 
     async def hash(self, password: bytes) -> str:
         """What is to be stored of a password; it takes its turn among those that are looked at."""
@@ -130,37 +151,12 @@ class PasswordDesk:
         text: str = await self._run_hash(hash_password, password, salt)
         return text
 
-    async def _check(
-        self, user_name: str, password: bytes, prefix: str, now: float
-    ) -> Account | None:
-        account = self.known(user_name, password, now)
-        if account is not None:
-            return account
-        self._limit.enter(prefix, now)
-        is_wrong = False
-        try:
-            account = await self._look_up(user_name, password, now)
-            is_wrong = account is None
-        finally:
-            self._limit.leave(prefix, now, counts=is_wrong)
-        return account
-
-    async def _look_up(self, user_name: str, password: bytes, now: float) -> Account | None:
+    async def _look_up(self, user_name: str, password: bytes, look: _Look) -> Account | None:
         if not is_id(user_name) or len(password) > MAX_PASSWORD_BYTES:
             return None  # nobody has such: there is nothing to find out by the time it takes
-        looks = self._looks.setdefault(user_name, set())
-        look = _Look()
-        looks.add(look)
-        try:
-            while look.is_void:
-                look.is_void = False
-                account = await self._look(user_name, password, look)
-        finally:
-            looks.discard(look)
-            if not looks:
-                del self._looks[user_name]
-        if account is not None:
-            self._keep(account, password, now)
+        while look.is_void:
+            look.is_void = False
+            account = await self._look(user_name, password, look)
         return account
 
     async def _look(self, user_name: str, password: bytes, look: _Look) -> Account | None:
@@ -180,10 +176,21 @@ class PasswordDesk:
         look.is_void = True  # what was read is not so any more: the same password, once more
         return account
 
-    def _keep(self, account: Account, password: bytes, now: float) -> None:
-        proof = _Proof(self._digest(password), account, now + KNOWN_SECONDS)
-        self._proofs[account.user_name] = proof
-        self._proofs.move_to_end(account.user_name)
+    def _tell(
+        self, result: Account | Failure | None, key: tuple[str, bytes], prefix: str, now: float
+    ) -> None:
+        """Let all know that wait for the same."""
+        look = self._looks.pop(key)
+        self._limit.leave(prefix, now, counts=result is None)
+        if isinstance(result, Account):
+            self._keep(_Proof(key[1], result, now + KNOWN_SECONDS), now)
+        for answer in look.answers:
+            answer.callback(result)
+
+    def _keep(self, proof: _Proof, now: float) -> None:
+        user_name = proof.account.user_name
+        self._proofs[user_name] = proof
+        self._proofs.move_to_end(user_name)
         while len(self._proofs) > MAX_KNOWN or next(iter(self._proofs.values())).until <= now:
             self._proofs.popitem(last=False)
 

@@ -205,7 +205,9 @@ def test_right_ones_count_for_nothing(scene: Scene) -> None:
 
 def test_only_so_many_wait(scene: Scene) -> None:
     scene.cores.are_held = True
-    waiting = [scene.check(NOBODY, WRONG, f"prefix {n}") for n in range(password_desk.MAX_WAITING)]
+    waiting = [
+        scene.check(f"{n:032x}", WRONG, f"prefix {n}") for n in range(password_desk.MAX_WAITING)
+    ]
     assert scene.cores.waiting() == password_desk.MAX_WAITING == 64
     error = failure(scene.check())
     assert isinstance(error, GatewayBusy)
@@ -217,12 +219,36 @@ def test_only_so_many_wait(scene: Scene) -> None:
 
 def test_one_prefix_does_not_fill_all_places(scene: Scene) -> None:
     scene.cores.are_held = True
-    waiting = [scene.check(NOBODY, WRONG) for _ in range(password_desk.MAX_WAITING_PER_PREFIX)]
+    waiting = [
+        scene.check(f"{n:032x}", WRONG) for n in range(password_desk.MAX_WAITING_PER_PREFIX)
+    ]
     assert isinstance(failure(scene.check()), GatewayBusy)
     other = scene.check(prefix="b")
     scene.cores.release()
     assert result(other) is not None
     assert len(waiting) < password_desk.MAX_WAITING
+
+
+def test_who_shows_the_same_at_the_same_time_pays_once(scene: Scene) -> None:
+    scene.cores.are_held = True
+    checking = [scene.check(prefix=f"prefix {n}") for n in range(500)]
+    wrong = [scene.check(INSTANCE, WRONG) for _ in range(500)]
+    assert scene.cores.waiting() == 2
+    checking[7].cancel()
+    failure(checking.pop(7))
+    scene.cores.release()
+    assert {result(each) for each in checking} == {Account(INSTANCE, INSTANCE)}
+    assert {result(each) for each in wrong} == {None}
+    assert scene.cores.count == 2
+    assert scene.desk._looks == {}
+
+
+def test_who_waits_with_others_hears_of_a_failure_too(scene: Scene) -> None:
+    scene.store.set_next_password(INSTANCE, "nonsense")
+    scene.cores.are_held = True
+    checking = [scene.check(INSTANCE, WRONG) for _ in range(2)]
+    scene.cores.release()
+    assert [type(failure(each)) for each in checking] == [ConfigurationError] * 2
 
 
 def test_a_store_that_fails_is_no_wrong_password(scene: Scene) -> None:
@@ -284,10 +310,12 @@ def test_who_is_revoked_while_his_password_is_looked_at_is_not_let_in(scene: Sce
     scene.cores.are_held = True
     checking = scene.check(DEVICE, DEVICE_PASSWORD)
     also = scene.check(DEVICE, DEVICE_PASSWORD)
+    stranger = scene.check()
     scene.store.remove_device(DEVICE, INSTANCE)
     scene.desk.forget(DEVICE)
     scene.cores.release()
     assert result(checking) is None
     assert result(also) is None
+    assert result(stranger) is not None
     assert scene.known(DEVICE, DEVICE_PASSWORD) is None
     assert scene.desk._looks == {}
