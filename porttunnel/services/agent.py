@@ -46,9 +46,9 @@ __all__ = ["AgentService", "Options", "makeService"]
 DATABASE_NAME = "instance.sqlite"
 LOCK_NAME = "agent.lock"
 _REFUSED = (
-    "the gateway refuses this agent ({error}) If it was set up anew, or has removed the agent: stop "
-    "the agent, remove instance.sqlite and what begins so from its data folder, and invite all "
-    "devices again"
+    "the gateway refuses this agent ({error}) If it was set up anew, or has removed the agent: "
+    "stop the agent, remove instance.sqlite and what begins so from its data folder, and invite "
+    "all devices again"
 )
 FILES_BESIDE_CONNECTIONS = 200  # commands and pushes, the database, logs, libraries
 
@@ -120,6 +120,9 @@ class AgentService(ListeningService[AgentSettings]):
             session = KeptSession(self._reactor, settings.session, self._folder, self._announce)
             session.start()
             self._session = session
+        if settings.has_admin:
+            site = agent_admin_site(self._reactor, self._instance, self._session)
+            await self._listen_for_operator(settings.admin, site, DEFAULT_ADMIN)
         if self._instance is not None:
             # Last, so that a failure above leaves no thread that would keep the process alive.
             self._instance.start().addCallbacks(lambda _: self._tell_id(), self._give_up)
@@ -148,9 +151,6 @@ class AgentService(ListeningService[AgentSettings]):
         control = self._control = ControlPort(self._reactor, self._folder, desk)
         await control.open()
         await self._open_push(instance)
-        if settings.has_admin:
-            site = agent_admin_site(self._reactor, instance)
-            await self._listen_for_operator(settings.admin, site, DEFAULT_ADMIN)
         self._instance = instance
 
     async def _open_push(self, instance: PatientInstance) -> None:

@@ -57,6 +57,11 @@ class KeptSession:
         self._resuming: IDelayedCall | None = None
         self._pause_seconds = FIRST_PAUSE_SECONDS
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a session just now."""
+        return self._session is not None
+
     def start(self) -> None:
         """Begin.
 

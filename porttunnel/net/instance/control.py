@@ -48,7 +48,7 @@ __all__ = ["PORT_FILE_NAME", "SOCKET_NAME", "ControlFactory", "ControlPort", "De
 SOCKET_NAME = "agent.sock"
 PORT_FILE_NAME = "agent-control.json"
 
-MAX_CONNECTIONS = 16  # people at their terminals, and a script
+MAX_CONNECTIONS = 64  # people at their terminals; each invitation that is waited for has one
 FIRST_COMMAND_SECONDS = 10.0  # from a program of this machine, which knows what it wants
 IDLE_SECONDS = 300.0  # between commands: somebody goes and looks for a phone
 COMMAND_SECONDS = 60.0  # the gateway is asked, which may be slow

@@ -14,15 +14,20 @@ from tests.net.http_question import ask
 from tests.net.instance.fake_instance import DEVICE, INSTANCE, FakeInstance
 
 
+class KeptOpen:
+    is_open = True
+
+
 class AgentAdminTests(TestCase):
     timeout = 20
 
     async def setUp(self) -> None:
+        self.session = KeptOpen()
         self.instance = FakeInstance()
         self.instance.add(DeviceState.PAIRED)
         self.instance.add(DeviceState.WAITING, "e" * 32, "bert")
         endpoint = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
-        self.port = await endpoint.listen(agent_admin_site(reactor, self.instance))
+        self.port = await endpoint.listen(agent_admin_site(reactor, self.instance, self.session))
         self.addCleanup(self.port.stopListening)
 
     async def ask(self, path: str) -> tuple[int, bytes, bytes]:
@@ -35,6 +40,9 @@ class AgentAdminTests(TestCase):
         code, _, body = await self.ask("/readyz")
         self.assertEqual(code, 503)
         self.assertIn(b"not connected", body)
+        self.instance.is_connected, self.session.is_open = True, False
+        code, _, body = await self.ask("/readyz")
+        self.assertEqual((code, body), (503, b"no session is open; the log says why\n"))
         self.assertEqual((await self.ask("/healthz"))[0], 200)
 
     async def test_the_pages_tell_numbers_and_nobody(self) -> None:
@@ -43,7 +51,8 @@ class AgentAdminTests(TestCase):
             ("/metrics", b'porttunnel_agent_devices{state="waiting"} 1\n'),
             ("/metrics", b"porttunnel_agent_connected 1\n"),
             ("/metrics", b"porttunnel_agent_devices_online 1\n"),
-            ("/", b"<p>connected to the gateway</p>"),
+            ("/metrics", b"porttunnel_agent_session_open 1\n"),
+            ("/", b"<p>in service</p>"),
             ("/", b"devices online</th><td>1</td>"),
         ):
             code, _, body = await self.ask(path)
@@ -53,4 +62,27 @@ class AgentAdminTests(TestCase):
                 self.assertNotIn(secret.encode(), body)
         self.instance.is_connected = False
         self.assertIn(b"porttunnel_agent_connected 0\n", (await self.ask("/metrics"))[2])
-        self.assertIn(b"<p>not connected</p>", (await self.ask("/"))[2])
+        self.assertIn(b"<p>not connected to the gateway</p>", (await self.ask("/"))[2])
+
+
+class PartTests(TestCase):
+    """An agent may be one of two things, or both."""
+
+    timeout = 20
+
+    async def metrics(self, instance: FakeInstance | None, session: KeptOpen | None) -> bytes:
+        endpoint = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
+        port: Any = await endpoint.listen(agent_admin_site(reactor, instance, session))
+        self.addCleanup(port.stopListening)
+        self.assertEqual((await ask(port.getHost().port, "/readyz"))[0], 200)
+        return (await ask(port.getHost().port, "/metrics"))[2]
+
+    async def test_a_session_alone(self) -> None:
+        metrics = await self.metrics(None, KeptOpen())
+        self.assertIn(b"session_open 1", metrics)
+        self.assertNotIn(b"devices", metrics)
+
+    async def test_an_instance_alone(self) -> None:
+        metrics = await self.metrics(FakeInstance(), None)
+        self.assertNotIn(b"session", metrics)
+        self.assertIn(b"agent_devices_online 0", metrics)
