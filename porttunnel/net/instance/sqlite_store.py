@@ -115,11 +115,13 @@ class SQLiteInstanceStore:
         if self._witness is None:
             return
         mark = secrets.token_bytes(MARK_BYTES)
+        # As long as the file could not be written, the mark in it goes on to count.
+        previous = self._witness.read() or mark
         with self._file.transaction():
             self._file.change(
-                "INSERT INTO witness VALUES (1, ?1, ?1, ?2) ON CONFLICT (one) DO UPDATE "
-                "SET previous = mark, mark = excluded.mark, file = excluded.file",
+                "INSERT OR REPLACE INTO witness VALUES (1, ?, ?, ?)",
                 mark,
+                previous,
                 self._witness.identify(),
             )
         self._witness.write(mark)
