@@ -64,9 +64,10 @@ class Rest:
     :param first: what goes before each request, on its connection.
     """
 
-    def __init__(self, port: int, first: bytes = b"") -> None:
+    def __init__(self, port: int, first: bytes = b"", *, tls: bool = False) -> None:
         self._port = port
         self._first = first
+        self._tls = tls
 
     def ask(
         self, method: str, path: str, body: Any = None, account: Account | None = None
@@ -81,6 +82,8 @@ class Rest:
             fields["Content-Type"] = "application/json"
         connection.connect()
         connection.sock.sendall(self._first)
+        if self._tls:
+            connection.sock = trusting_context().wrap_socket(connection.sock)
         connection.request(
             method, path, None if body is None else json.dumps(body).encode(), fields
         )
@@ -123,8 +126,12 @@ class Line(Protocol):
 class SocketLine:
     """MQTT over TCP, or in TLS."""
 
-    def __init__(self, port: int, *, tls: bool = False, first: bytes = b"") -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
+    def __init__(
+        self, port: int, *, tls: bool = False, first: bytes = b"", source: str = "127.0.0.1"
+    ) -> None:
+        self.socket = socket.create_connection(
+            ("127.0.0.1", port), PATIENCE_SECONDS, source_address=(source, 0)
+        )
         self.socket.sendall(first)
         if tls:
             self.socket = trusting_context().wrap_socket(self.socket)

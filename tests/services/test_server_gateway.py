@@ -15,7 +15,9 @@ from porttunnel.gateway.part import Failure, decode_part
 from porttunnel.mqtt.packet import Disconnect, Publish, Version
 from porttunnel.mqtt.property import Properties
 from porttunnel.mqtt.reason import ReasonCode
+from porttunnel.net.certificate import load_or_create_identity
 from tests.services.gateway_peer import Account, MQTTPeer, Rest, SocketLine, WebSocketLine
+from tests.services.running import TWISTD, RunningService
 from tests.services.test_server import RunningServer
 
 REQUEST = "0123456789abcdef"
@@ -57,13 +59,11 @@ class Gateway:
         return peer
 
 
-def start(folder: Path, config: str = "", program: str | None = None) -> Gateway:
+def start(folder: Path, config: str = "", program: str = TWISTD) -> Gateway:
     path = folder / "server.toml"
     path.write_text(config, encoding="utf-8")
     arguments = ("--listen", "tcp:0:interface=127.0.0.1", "--config", str(path))
-    running = RunningServer(
-        folder, *arguments, **({} if program is None else {"program": program})
-    )
+    running = RunningServer(folder, *arguments, program=program)
     port = int(running.wait_for(r"listening tcp:(\d+):interface=127\.0\.0\.1$")[1])
     return Gateway(running, port)
 
@@ -317,6 +317,29 @@ def test_behind_a_proxy(tmp_path: Path) -> None:
     assert rest.ask("GET", "/v1/devices", None, wrong)[0] == 429
     other = Rest(gateway.port, named("198.51.100.8"))
     assert other.ask("GET", "/v1/devices", None, wrong)[0] == 401
+    stop(gateway)
+
+
+def test_with_a_certificate_of_the_operators(tmp_path: Path) -> None:
+    load_or_create_identity(tmp_path)
+    pem = tmp_path / "server-identity.pem"
+    endpoint = f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}"
+    running: Any = RunningService(
+        tmp_path,
+        "porttunnel-server",
+        *("--data-dir", str(tmp_path / "data"), "--listen", endpoint),
+        warnings="ignore",  # the endpoint's own
+    )
+    port = int(running.wait_for("listening ssl:(\\d+):")[1])
+    assert running.wait_for(r"gateway (\S+)$")[1] == f"https://127.0.0.1:{port}"
+    gateway = Gateway(running, port)
+    rest = Rest(port, tls=True)
+    owner = rest.register()
+    account = rest.add_device(owner)
+    instance = gateway.log_in(owner, "websocket in tls")
+    device = gateway.log_in(account, "tls")
+    assert heard(instance) == event("device-online", owner, account)
+    assert device.publish(f"device/{account.name}/request/{REQUEST}", b"sealed") == 0
     stop(gateway)
 
 
