@@ -143,6 +143,12 @@ class WebSocketConnectorTests(TestCase):
         client.carrier.close()
         self.assertEqual(client.carrier.send([memoryview(b"late")]), 4)
 
+    async def test_a_small_message_waits_for_no_acknowledgement(self) -> None:
+        client, server = await self.pair()
+        carrier: Any = client.carrier
+        self.assertTrue(carrier._transport._protocol.transport.getTcpNoDelay())
+        await self.part(client, server)
+
     async def test_waits_for_a_peer_that_does_not_read(self) -> None:
         client, server = await self.pair()
         server.carrier.pause_receiving()
