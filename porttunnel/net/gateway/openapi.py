@@ -32,6 +32,11 @@ _LINKS = {
     for route in ROUTES
     if DEVICE_ID in route.path
 }
+# Beside the table, since they need no account: the pages of :mod:`.site` for whoever watches.
+_PROBES = {
+    "/healthz": ("checkHealth", "Whether the gateway runs.", ("200",)),
+    "/readyz": ("checkReadiness", "Whether users may be sent here.", ("200", "503")),
+}
 _WAITING = (ProblemKind.TOO_MANY_ATTEMPTS, ProblemKind.BUSY)
 
 _BODY_PROBLEMS = (
@@ -65,6 +70,8 @@ def describe(*, needs_token: bool) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, needs_token)
+    for path, (name, summary, statuses) in _PROBES.items():
+        paths[path] = {"get": _probe(name, summary, statuses)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -110,6 +117,21 @@ def _operation(route: Route, needs_token: bool) -> dict[str, Any]:
             "content": {_JSON: {"schema": _reference(route.takes)}},
         }
     return operation
+
+
+def _probe(name: str, summary: str, statuses: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "operationId": name,
+        "summary": summary,
+        "security": [],
+        "responses": {
+            status: {
+                "description": HTTPStatus(int(status)).phrase,
+                "content": {"text/plain": {"schema": {"type": "string"}}},
+            }
+            for status in statuses
+        },
+    }
 
 
 def _security(access: Access, needs_token: bool) -> list[dict[str, list[str]]]:
