@@ -22,7 +22,7 @@ from porttunnel.errors import (
 )
 from porttunnel.gateway.instance_exchange import InstanceExchange
 from porttunnel.gateway.part import Credit, Failure, FailureCode, SegmentPart, decode_part
-from porttunnel.gateway.part_stream import Opening
+from porttunnel.gateway.part_stream import WINDOW_PARTS, Opening
 from porttunnel.gateway.refusal import Refusal, RefusalReason
 from porttunnel.gateway.replay import judge_time
 from porttunnel.gateway.topic import format_response_topic
@@ -76,7 +76,7 @@ class Entrance:
         self._key_desk = key_desk
         self._unix_time = unix_time
         self._not_before_ms = int(unix_time() * 1_000)
-        self._recent: dict[tuple[str, str], None] = {}
+        self._recent: dict[tuple[str, str], int] = {}  # and the credit that was given last
         self.running_count = 0
 
     def receive(self, device_id: str, request_id: str, payload: bytes) -> None:
@@ -94,7 +94,7 @@ class Entrance:
             if isinstance(part, SegmentPart) and part.number == 0:
                 self._open(device, request_id, Opening(part))
             elif isinstance(part, SegmentPart | Credit):
-                self._pass_over(device_id, request_id)
+                self._pass_over(device_id, request_id, part)
         except (RemoteProtocolError, AuthenticationFailed):
             self._fail(device_id, request_id, FailureCode.BROKEN)
 
@@ -191,7 +191,7 @@ class Entrance:
     def _finish(self, device: ServedDevice, request_id: str) -> None:
         del device.running[request_id]
         self.running_count -= 1
-        self._recent[device.row.device_id, request_id] = None
+        self._recent[device.row.device_id, request_id] = WINDOW_PARTS
         while len(self._recent) > RECENT_REQUESTS:
             del self._recent[next(iter(self._recent))]
 
@@ -243,9 +243,15 @@ class Entrance:
 
     # What is said without a request
 
-    def _pass_over(self, device_id: str, request_id: str) -> None:
-        if (device_id, request_id) not in self._recent:
+    def _pass_over(self, device_id: str, request_id: str, part: SegmentPart | Credit) -> None:
+        # Of a request that is over what was under way means nothing. But a device that gives the
+        # same credit again waits for something, which then has been lost on the way.
+        given = self._recent.get((device_id, request_id))
+        repeated = given is not None and isinstance(part, Credit) and part.limit <= given
+        if given is None or repeated:
             self._fail(device_id, request_id, FailureCode.BROKEN)
+        elif isinstance(part, Credit):
+            self._recent[device_id, request_id] = part.limit
 
     def _fail(self, device_id: str, request_id: str, code: FailureCode) -> None:
         self._say(device_id, request_id, Failure(code).encode())
