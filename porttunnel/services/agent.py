@@ -71,7 +71,7 @@ class Options(ServiceOptions[AgentSettings]):
         ["data-dir", "d", None, "Where its state is kept; one folder is one agent."],
         ["admin", "a", None, f"Endpoint of health, metrics, status: {DEFAULT_ADMIN}. [off]"],
         ["server", "s", None, "A tunnel server: ptuns://HOST[:PORT][#sha256-PIN], or the like."],
-        ["accept", None, None, "Who gets into the session: all who have the code, or nobody."],
+        ["accept", None, None, "all: everybody who has the code gets into it. [nobody]"],
     ]
 
     def __init__(self) -> None:
