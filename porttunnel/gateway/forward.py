@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from porttunnel.gateway.binary_http_reader import MAX_FIELDS, MAX_SECTION_BYTES
 from porttunnel.gateway.forward_field import compare_name, find_values, keep_answered, keep_asked
 from porttunnel.gateway.forward_identity import IdentityRules
 from porttunnel.gateway.forward_origin import (
@@ -23,6 +24,7 @@ from porttunnel.gateway.http_head import (
     Fields,
     RequestHead,
     ResponseHead,
+    find_field_fault,
     find_response_fault,
 )
 
@@ -31,6 +33,7 @@ __all__ = ["ForwardRules", "ForwardedRequest", "ForwardedResponse"]
 WEBSOCKET = b"websocket"
 
 _LENGTH = re.compile(rb"[0-9]{1,18}")  # no file has more
+_LENGTHS_BYTES = 8  # what the lengths of a name and a value take at most
 _CONTROL = re.compile(rb"[\0-\x08\x0a-\x1f\x7f]")
 _CLEARS_COOKIES = {b'"cookies"', b'"*"'}
 _KEEPS_CLEARING = (b'"cache"', b'"storage"')
@@ -147,9 +150,20 @@ class ForwardRules:
         if still:
             kept.append((b"clear-site-data", b", ".join(still)))
         head = ResponseHead(status, tuple(kept))
-        if find_response_fault(head) is not None:
+        if find_response_fault(head) is not None or not _fits(head.fields):
             return None
         return ForwardedResponse(head, cookies, bool(cleared & _CLEARS_COOKIES))
+
+    def forward_trailers(self, fields: Fields) -> Fields:
+        """The trailers of a response for a device: none of them if they can't be passed on."""
+        kept = keep_answered(fields)
+        return kept if find_field_fault(kept) is None and _fits(kept) else ()
+
+
+def _fits(fields: Fields) -> bool:
+    """Whether a device takes so many, and so much."""
+    size = sum(len(name) + len(value) + _LENGTHS_BYTES for name, value in fields)
+    return len(fields) <= MAX_FIELDS and size <= MAX_SECTION_BYTES
 
 
 def _is_websocket(head: RequestHead) -> bool:

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from porttunnel.gateway.binary_http import Framing, MessageWriter
+from porttunnel.gateway.binary_http_reader import MAX_FIELDS, MessageEnded, MessageReader
 from porttunnel.gateway.forward import ForwardedRequest, ForwardRules
 from porttunnel.gateway.forward_identity import IdentityRules, UserCredentials
 from porttunnel.gateway.forward_origin import Origin
@@ -185,6 +187,27 @@ class TestAResponse:
         given = RULES.forward_response(200, fields)
         assert given is not None
         assert given.head.fields == ((b"a", b"b"),)
+
+    def test_is_none_that_a_device_would_refuse(self) -> None:
+        most = ((b"a", b""),) * MAX_FIELDS
+        assert RULES.forward_response(200, most) is not None
+        assert RULES.forward_response(200, (*most, (b"a", b""))) is None
+        assert RULES.forward_response(200, ((b"a", b"x" * 65_527),)) is not None
+        assert RULES.forward_response(200, ((b"a", b"x" * 65_528),)) is None
+
+    def test_the_largest_that_passes_is_taken(self) -> None:
+        for fields in (((b"a", b"x" * 65_527),), ((b"a", b"x" * 119),) * MAX_FIELDS):
+            given = RULES.forward_response(200, fields)
+            assert given is not None
+            writer, reader = MessageWriter(Framing.RESPONSE), MessageReader(request=False)
+            data = writer.write_head(given.head) + writer.end(RULES.forward_trailers(fields))
+            assert [*reader.read(data), *reader.finish()] == [given.head, MessageEnded(fields)]
+
+    def test_trailers(self) -> None:
+        trailers = ((b"x-sum", b"1"), (b"set-cookie", b"a=b"))
+        assert RULES.forward_trailers(trailers) == trailers[:1]
+        assert RULES.forward_trailers(((b"x", b"\0"),)) == ()
+        assert RULES.forward_trailers(((b"x", b""),) * (MAX_FIELDS + 1)) == ()
 
     def test_that_can_be_none_is_none(self) -> None:
         assert RULES.forward_response(99, ()) is None

@@ -21,9 +21,8 @@ from zope.interface import implementer
 from porttunnel.errors import LocalProtocolError, UpstreamError
 from porttunnel.gateway.cookie_jar import CookieJar, CookieShelf
 from porttunnel.gateway.forward import ForwardedRequest, ForwardRules
-from porttunnel.gateway.forward_field import keep_answered
 from porttunnel.gateway.forward_path import Denial
-from porttunnel.gateway.http_head import Fields, find_field_fault
+from porttunnel.gateway.http_head import Fields
 from porttunnel.net.gateway_client.body import BodyWriter
 from porttunnel.net.instance.application import ServedRequest
 from porttunnel.net.instance.upstream_answer import deny, say_failed
@@ -237,8 +236,7 @@ class UpstreamExchange:
 
     def ended(self, trailers: Fields) -> None:
         self._connection = None
-        kept = keep_answered(trailers)
-        self._finish(kept if find_field_fault(kept) is None else ())
+        self._finish(self._shared.rules.forward_trailers(trailers))
 
     def switched(self, fields: Fields) -> None:
         connection = self._connection
