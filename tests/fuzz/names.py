@@ -22,5 +22,7 @@ TARGETS = {
     "parts": "tests.fuzz.gateway",
     "pairing": "tests.fuzz.gateway",
     "gateway_http": "tests.fuzz.gateway_http",
+    "gateway_mqtt": "tests.fuzz.gateway_mqtt",
+    "proxy_header": "tests.fuzz.gateway_mqtt",
     "control": "tests.fuzz.wire",
 }

@@ -33,6 +33,8 @@ RUNS = {
     "parts": 5_000,
     "pairing": 4_000,
     "gateway_http": 500,
+    "gateway_mqtt": 1_000,
+    "proxy_header": 20_000,
 }
 
 
