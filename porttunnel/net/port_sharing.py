@@ -44,6 +44,9 @@ _PACKET_PREFIX = b"PT\x01"
 _TLS_HANDSHAKE = 0x16
 _MQTT_CONNECT = 0x10
 _NO_PROXIES = TrustedProxies()
+# In front of what is logged of a connection. Twisted's own names the peer's address, and is another
+# one for each.
+_LOG_PREFIX = "shared port"
 
 
 class Branch(Enum):
@@ -158,6 +161,8 @@ class SharedPortProtocol(Protocol):
     def connectionMade(self) -> None:
         # Not in the factory, which doesn't see what is between us and the socket.
         transport: Any = self.transport
+        if hasattr(transport, "logstr"):
+            transport.logstr = _LOG_PREFIX
         self._awaits_header = self._proxies.trusts(transport.getPeer())
         later = self._awaits_header or _is_wrapped_for_proxy(transport)
         if self._place is not None and not self._place.take(transport, tells_peer_later=later):

@@ -211,6 +211,13 @@ class SharedPortTests(SynchronousTestCase):
         self.assertEqual(made, [True, True, False, True, False])
         self.assertEqual(self.counters.refused_connections, 2)
 
+    def test_no_address_stands_in_the_log(self) -> None:
+        protocol = self.factory.buildProtocol(PEER)
+        transport: Any = StringTransport(peerAddress=PEER)
+        transport.logstr = f"SharedPortProtocol,1,{PEER.host}"
+        protocol.makeConnection(transport)
+        self.assertNotIn(PEER.host, transport.logstr)
+
     def test_it_names_a_protocol_for_alpn(self) -> None:
         self.assertTrue(IProtocolNegotiationFactory.providedBy(self.factory))
         self.assertEqual(self.factory.acceptableProtocols(), [b"http/1.1"])
