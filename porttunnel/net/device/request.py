@@ -139,10 +139,6 @@ class Request:
         self._body.close()  # whoever does not want it is not told
         self._give_up(uncertain(RequestFailureCode.CANCELLED, self._is_safe), tell_instance=True)
 
-    def fail(self, error: PorttunnelError) -> None:
-        """It can't go on, for a reason outside it."""
-        self._give_up(error, tell_instance=True)
-
     # What the try tells
 
     def plaintext_received(self, data: memoryview, last: bool) -> None:

@@ -135,6 +135,7 @@ class InstanceDouble:
     :param application: called with each request each time something of it has come.
     :ivar phases: of each device.
     :ivar refusals: given to requests, one each, before anything else happens.
+    :ivar key_replies: pieces of an answer that is given in place of the right one, once.
     :ivar lost: so many answers to messages about keys are not sent.
     :ivar clock_ms: added to the clock.
     :ivar probes: credit that said nothing new.
@@ -154,6 +155,7 @@ class InstanceDouble:
         self.windows: dict[tuple[str, int], ReplayWindow] = {}
         self.refusals: list[Refusal] = []
         self.key_refusals: list[Refusal] = []
+        self.key_replies: list[bytes] = []
         self.lost = 0
         self.key_messages = 0
         self.clock_ms = 0
@@ -309,6 +311,10 @@ class InstanceDouble:
             step = phase.receive_confirm(generation, message)
         self.phases[device_id] = step.phase
         reply = step.reply if isinstance(step.reply, bytes) else step.reply.encode()
+        if self.key_replies:
+            for piece in self.key_replies:
+                send(bytes(exchange.send(piece)))
+            reply, self.key_replies = b"", []
         if self.lost:
             self.lost -= 1
             send(Failure(FailureCode.BUSY).encode())

@@ -17,13 +17,18 @@ from porttunnel.errors import (
     GatewayUnreachable,
     LocalProtocolError,
     PorttunnelError,
+    RemoteProtocolError,
     RequestFailureCode,
     RequestNotExecuted,
     RequestUncertain,
 )
+from porttunnel.gateway.event import ALL_REQUESTS
 from porttunnel.gateway.http_head import Fields, RequestHead, ResponseHead
-from porttunnel.gateway.part import FailureCode
+from porttunnel.gateway.pairing_device import DeviceConfirming
+from porttunnel.gateway.pairing_schedule import DeviceSecret
+from porttunnel.gateway.part import Cancel, Failure, FailureCode
 from porttunnel.gateway.refusal import Refusal, RefusalReason
+from porttunnel.gateway.topic import format_response_topic
 from porttunnel.net.device import device as device_module
 from porttunnel.net.device import link as link_module
 from porttunnel.net.device.device import Device
@@ -414,6 +419,56 @@ class FailureTests(AskingTests):
         await self.expect(device.fetch("GET", "/"), RequestUncertain, RequestFailureCode.BROKEN)
         self.assertEqual(len(self.instance.executed), 1)
 
+    async def test_a_part_that_the_instance_did_not_send(self) -> None:
+        self.application = lambda served: None
+        device = self.start((await self.pair()).device_id, patience=SOON)
+        for method in ("POST", "GET"):
+            self.instance.served.clear()
+            self.application = lambda served: None
+            fetching = self.soon(device.fetch(method, "/"))
+            await self.until(lambda: self.instance.served)
+            ((_, request_id),) = self.instance.served
+            (served,) = self.instance.served.values()
+            self.application = greet
+            topic = format_response_topic(device.device_id, request_id)
+            self.gateway.factory.publish(topic, bytes(100), qos=1)
+            if method == "POST":
+                await self.expect(fetching, RequestUncertain, RequestFailureCode.BROKEN)
+            else:
+                self.assertEqual((await fetching).data, b"hello ")
+            await self.until(lambda one=served: one.is_cancelled)
+
+    async def test_what_the_gateway_says_of_all_requests(self) -> None:
+        device = await self.pair()
+        topic = format_response_topic(device.device_id, ALL_REQUESTS)
+        for code, expected in (
+            ("busy", RequestFailureCode.BUSY),
+            ("revoked", RequestFailureCode.REVOKED),
+            ("news", RequestFailureCode.BROKEN),
+            ("instance-offline", RequestFailureCode.INSTANCE_LOST),
+        ):
+            self.application = lambda served: None
+            self.instance.executed.clear()
+            fetching = self.soon(device.fetch("POST", "/"))
+            await self.until(lambda: self.instance.executed)
+            self.gateway.factory.publish(topic, b"nonsense", qos=1)
+            self.gateway.factory.publish(topic, Cancel().encode(), qos=1)
+            self.gateway.factory.publish(topic, Failure(code, True).encode(), qos=1)
+            await self.expect(fetching, RequestUncertain, expected)
+
+    async def test_a_mistake_of_ours_leaves_nobody_waiting(self) -> None:
+        device = await self.pair()
+
+        def break_down(*arguments: object, **named: object) -> None:
+            raise ValueError
+
+        self.instance.refusals = [Refusal(RefusalReason.NOT_EXECUTED)]
+        request = await device.request(POST)
+        self.patch(device, "note", break_down)
+        request.writer.end()
+        await self.expect(request.response(), RequestUncertain, RequestFailureCode.BROKEN)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
     async def test_a_sealed_refusal_lets_it_be_asked_again(self) -> None:
         device = self.start((await self.pair()).device_id, patience=SOON)
         self.instance.refusals = [Refusal(RefusalReason.NOT_EXECUTED)] * 3
@@ -701,6 +756,59 @@ class RotationTests(AskingTests):
         with self.assertRaises(RequestNotExecuted):
             await device.rotate()
         self.assertEqual(self.generation(device), 1)
+
+    async def test_answers_that_are_none(self) -> None:
+        device = await self.pair()
+        for replies in ([b"x"], [b"x" * 5_000] * 3):
+            self.instance.key_replies = list(replies)
+            with self.assertRaises((RemoteProtocolError, RequestUncertain)):
+                await device.rotate()
+            self.assertEqual(self.generation(device), 1)
+            self.assertEqual((await device.fetch("POST", "/")).data, b"hello ")
+
+    async def test_a_pending_secret_that_the_instance_never_had(self) -> None:
+        """The instance was restored, say: the old one goes on, and leads to another."""
+        device = await self.pair()
+        await device.stop()
+        made_up = DeviceConfirming(DeviceSecret(2, bytes(32)), "", bytes(32))
+        self.store.keep_pending(device.device_id, made_up)
+        again = self.start(device.device_id)
+        self.assertEqual((await again.fetch("POST", "/")).data, b"hello ")
+        asked = self.instance.key_messages
+        self.assertEqual((await again.fetch("POST", "/")).data, b"hello ")
+        self.assertEqual(self.instance.key_messages, asked, "not before each request")
+        self.assertIsNotNone(self.store.read_device(device.device_id).pending)
+        await again.rotate()
+        self.assertEqual(self.generation(device), 2)
+        self.assertEqual((await again.fetch("POST", "/")).data, b"hello ")
+
+    async def test_a_confirmation_that_is_refused(self) -> None:
+        device = await self.pair()
+        self.instance.lost = 0
+
+        def refuse_from_now_on(*arguments: Any) -> bool:
+            self.instance.key_refusals = [Refusal(RefusalReason.NOT_EXECUTED)] * 2
+            return keep(*arguments)
+
+        keep = self.store.keep_pending
+        self.patch(self.store, "keep_pending", refuse_from_now_on)
+        with self.assertRaises(RemoteProtocolError):
+            await device.rotate()
+        self.assertEqual((await device.fetch("POST", "/")).data, b"hello ")
+        self.assertEqual(self.generation(device), 1)
+
+    async def test_a_stop_does_not_wait_for_ever(self) -> None:
+        device = await self.pair()
+        await device.stop()
+        self.patch(device_module, "STOP_SECONDS", 0.02)
+        self.instance.clock_ms = 8 * 86_400_000
+        self.instance.silent = True
+        again = self.start(device.device_id, unix_seconds=lambda: time.time() + 8 * 86_400)
+        await self.until(lambda: again.is_connected)
+        await again.stop()
+        self.instance.silent = False
+        self.assertEqual(self.generation(device), 1)
+        self.assertFalse(any(isinstance(one, RotationFailed) for one in self.events))
 
     async def test_one_that_fails_by_itself_is_told_and_tried_again(self) -> None:
         device = await self.pair()
