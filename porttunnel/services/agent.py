@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from porttunnel.errors import ConfigurationError
 from porttunnel.net.folder_lock import FolderLock
 from porttunnel.net.gateway_client.address import GatewayAddress
-from porttunnel.net.instance.agent_admin import agent_admin_site
+from porttunnel.net.instance.agent_admin import AgentParts, agent_admin_site
 from porttunnel.net.instance.control import ControlPort
 from porttunnel.net.instance.control_desk import ControlDesk
 from porttunnel.net.instance.event import (
@@ -121,7 +121,8 @@ class AgentService(ListeningService[AgentSettings]):
             session.start()
             self._session = session
         if settings.has_admin:
-            site = agent_admin_site(self._reactor, self._instance, self._session)
+            parts = AgentParts(self._instance, self._upstream, self._session)
+            site = agent_admin_site(self._reactor, parts)
             await self._listen_for_operator(settings.admin, site, DEFAULT_ADMIN)
         if self._instance is not None:
             # Last, so that a failure above leaves no thread that would keep the process alive.

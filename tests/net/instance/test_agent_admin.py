@@ -8,7 +8,7 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import serverFromString
 from twisted.trial.unittest import TestCase
 
-from porttunnel.net.instance.agent_admin import agent_admin_site
+from porttunnel.net.instance.agent_admin import AgentParts, agent_admin_site
 from porttunnel.net.instance.device_record import DeviceState
 from tests.net.http_question import ask
 from tests.net.instance.fake_instance import DEVICE, INSTANCE, FakeInstance
@@ -16,6 +16,10 @@ from tests.net.instance.fake_instance import DEVICE, INSTANCE, FakeInstance
 
 class KeptOpen:
     is_open = True
+
+
+class BusyUpstream:
+    running, waiting, connections = 7, 5, 3
 
 
 class AgentAdminTests(TestCase):
@@ -26,8 +30,9 @@ class AgentAdminTests(TestCase):
         self.instance = FakeInstance()
         self.instance.add(DeviceState.PAIRED)
         self.instance.add(DeviceState.WAITING, "e" * 32, "bert")
+        parts = AgentParts(self.instance, BusyUpstream(), self.session)
         endpoint = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
-        self.port = await endpoint.listen(agent_admin_site(reactor, self.instance, self.session))
+        self.port = await endpoint.listen(agent_admin_site(reactor, parts))
         self.addCleanup(self.port.stopListening)
 
     async def ask(self, path: str) -> tuple[int, bytes, bytes]:
@@ -51,6 +56,9 @@ class AgentAdminTests(TestCase):
             ("/metrics", b'porttunnel_agent_devices{state="waiting"} 1\n'),
             ("/metrics", b"porttunnel_agent_connected 1\n"),
             ("/metrics", b"porttunnel_agent_devices_online 1\n"),
+            ("/metrics", b"porttunnel_agent_requests_running 7\n"),
+            ("/metrics", b"porttunnel_agent_requests_waiting 5\n"),
+            ("/metrics", b"porttunnel_agent_connections 3\n"),
             ("/metrics", b"porttunnel_agent_session_open 1\n"),
             ("/", b"<p>in service</p>"),
             ("/", b"devices online</th><td>1</td>"),
@@ -70,19 +78,19 @@ class PartTests(TestCase):
 
     timeout = 20
 
-    async def metrics(self, instance: FakeInstance | None, session: KeptOpen | None) -> bytes:
+    async def metrics(self, parts: AgentParts) -> bytes:
         endpoint = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
-        port: Any = await endpoint.listen(agent_admin_site(reactor, instance, session))
+        port: Any = await endpoint.listen(agent_admin_site(reactor, parts))
         self.addCleanup(port.stopListening)
         self.assertEqual((await ask(port.getHost().port, "/readyz"))[0], 200)
         return (await ask(port.getHost().port, "/metrics"))[2]
 
     async def test_a_session_alone(self) -> None:
-        metrics = await self.metrics(None, KeptOpen())
+        metrics = await self.metrics(AgentParts(session=KeptOpen()))
         self.assertIn(b"session_open 1", metrics)
         self.assertNotIn(b"devices", metrics)
 
     async def test_an_instance_alone(self) -> None:
-        metrics = await self.metrics(FakeInstance(), None)
+        metrics = await self.metrics(AgentParts(FakeInstance()))
         self.assertNotIn(b"session", metrics)
         self.assertIn(b"agent_devices_online 0", metrics)
