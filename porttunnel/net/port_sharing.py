@@ -44,8 +44,8 @@ _PACKET_PREFIX = b"PT\x01"
 _TLS_HANDSHAKE = 0x16
 _MQTT_CONNECT = 0x10
 _NO_PROXIES = TrustedProxies()
-# In front of what is logged of a connection. Twisted's own names the peer's address, and is another
-# one for each.
+# In front of what is logged of a connection. Twisted's own names the peer's address, and takes its
+# place in memory for each.
 _LOG_PREFIX = "shared port"
 
 
