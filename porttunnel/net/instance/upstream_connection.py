@@ -32,6 +32,7 @@ MAX_HEAD_BYTES = 65_536  # of a response; what a device takes of fields
 CLOSING_SECONDS = 5.0  # for the web system to say goodbye in TLS; then the connection is cut
 
 _SWITCHING = 101
+_BODILESS = (204, 304)
 
 
 class UpstreamReader(Protocol):
@@ -90,7 +91,9 @@ class UpstreamConnection(TwistedProtocol):
         self._reactor = reactor
         self._on_idle = on_idle
         self._on_gone: Callable[[UpstreamConnection], None] | None = on_gone
-        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
+        self._http = _new_http()
+        self._is_head = False
+        self._left = 0  # of a body that h11 doesn't see
         self._state = _State.IDLE
         self._reader: UpstreamReader | None = None
         self._requests = 0
@@ -121,6 +124,8 @@ class UpstreamConnection(TwistedProtocol):
         self._send(h11.Request(method=method, target=target, headers=list(fields)))
         self._state = _State.BUSY
         self._silent = True
+        self._is_head = method == b"HEAD"
+        self._left = 0
         self._reader = reader
 
     def send_data(self, data: bytes) -> None:
@@ -188,8 +193,11 @@ class UpstreamConnection(TwistedProtocol):
             self.abort()
             return
         self._silent = False
-        self._http.receive_data(data)
-        self._read_events(reader)
+        if self._left:
+            self._receive_plain(reader, data)
+        else:
+            self._http.receive_data(data)
+            self._read_events(reader)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
@@ -197,7 +205,7 @@ class UpstreamConnection(TwistedProtocol):
             self._closing.cancel()
         in_order = reason.check(ConnectionDone) is not None
         reader = self._reader
-        if self._state is _State.BUSY and reader is not None and in_order:
+        if self._state is _State.BUSY and reader is not None and in_order and not self._left:
             # The end of the connection may be the end of the response.
             self._http.receive_data(b"")
             self._read_events(reader)
@@ -239,9 +247,13 @@ class UpstreamConnection(TwistedProtocol):
             case h11.InformationalResponse():
                 reader.informed(event.status_code, _fields(event))
             case h11.Response():
+                self._left = self._find_length(event)
                 reader.answered(event.status_code, _fields(event))
+                if self._left and self._reader is reader:
+                    self._receive_plain(reader, bytes(self._http.trailing_data[0]))
+                return not self._left
             case h11.EndOfMessage():
-                self._end(reader, _fields(event))
+                self._end_of_message(reader, _fields(event))
                 return False
             case _:
                 return False
@@ -252,13 +264,46 @@ class UpstreamConnection(TwistedProtocol):
             reader.received(b"".join(pieces))
         pieces.clear()
 
-    def _end(self, reader: UpstreamReader, trailers: Fields) -> None:
+    def _find_length(self, response: h11.Response) -> int:
+        """How many bytes follow and nothing else, if that is so; then h11 need not see them."""
+        fields = dict(response.headers)
+        if b"transfer-encoding" in fields or response.status_code in _BODILESS or self._is_head:
+            return 0
+        return int(fields.get(b"content-length", b"0"))
+
+    def _receive_plain(self, reader: UpstreamReader, data: bytes) -> None:
+        surplus = len(data) > self._left
+        piece = data[: self._left] if surplus else data
+        self._left -= len(piece)
+        if piece:
+            reader.received(piece)
+        if not self._left and self._reader is reader:
+            # Our side of it is h11's still; DONE means as well that the connection may stay.
+            again = self._http.our_state is h11.DONE and not surplus
+            self._end(reader, (), _new_http() if again else None)
+
+    def _end_of_message(self, reader: UpstreamReader, trailers: Fields) -> None:
+        http = self._http
+        if (
+            http.our_state is h11.DONE
+            and http.their_state is h11.DONE
+            and not http.trailing_data[0]
+        ):
+            http.start_next_cycle()
+            self._end(reader, trailers, http)
+        else:
+            self._end(reader, trailers, None)
+
+    def _end(self, reader: UpstreamReader, trailers: Fields, again: h11.Connection | None) -> None:
+        """The response is whole.
+
+        :param again: for the next one, if there may be one.
+        """
+        is_sent = self._http.our_state in (h11.DONE, h11.MUST_CLOSE, h11.CLOSED)
         self._reader = None
         self.resume()
-        is_sent = self._http.our_state in (h11.DONE, h11.MUST_CLOSE, h11.CLOSED)
-        again = self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
-        if again and not self._http.trailing_data[0]:
-            self._http.start_next_cycle()
+        if again is not None:
+            self._http = again
             self._state = _State.IDLE
             # First, so that whoever asks again because of the end finds it.
             self._on_idle(self)
@@ -306,6 +351,10 @@ class UpstreamConnection(TwistedProtocol):
         on_gone, self._on_gone = self._on_gone, None
         if on_gone is not None:
             on_gone(self)
+
+
+def _new_http() -> h11.Connection:
+    return h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
 
 
 def _fields(event: Any) -> Fields:

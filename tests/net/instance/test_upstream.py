@@ -72,6 +72,31 @@ class TestAskingAndAnswering:
                 web.line.say(piece)
             assert answered(asked) == (200, b"abcd", ((b"x-sum", b"1"),))
 
+    def test_of_a_known_length(self, web: WebSystem) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
+        whole = head + b"abcd"
+        for pieces in ([whole], [bytes([octet]) for octet in whole], [head, b"abcd"]):
+            asked = web.ask()
+            for piece in pieces:
+                web.line.say(piece)
+            assert answered(asked) == (200, b"abcd", ())
+        assert len(web.endpoint.lines) == 1
+        asked = web.ask()
+        web.line.say(head + b"abcdHTTP/1.1 200 OK\r\n")
+        assert answered(asked) == (200, b"abcd", ())
+        assert web.line.closing, "what follows was not asked for"
+        both = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n"
+        asked = web.ask()
+        web.line.say(both + b"1\r\na\r\n0\r\n\r\n")
+        assert answered(asked) == (200, b"a", ())
+
+    def test_a_reader_that_goes_in_the_middle(self, web: WebSystem) -> None:
+        asked = web.ask()
+        asked.writer.registerProducer = lambda *_: asked.on_cancelled()  # type: ignore[method-assign]  # goes at once
+        web.line.say(OK)
+        assert asked.writer.data == b""
+        assert web.line.aborted
+
     def test_heads_before_the_final_one(self, web: WebSystem) -> None:
         asked = web.ask()
         web.line.say(b"HTTP/1.1 100 Continue\r\n\r\n")
