@@ -20,6 +20,7 @@ from porttunnel.cli.setting import default_data_dir, json_option
 from porttunnel.cli.standard_streams import StandardStreams
 from porttunnel.cli.wrong_use import CommandWithJson
 from porttunnel.errors import PorttunnelError
+from porttunnel.gateway.forward_identity import MAX_USER_BYTES
 from porttunnel.net.instance.control_client import ControlClient
 from porttunnel.net.instance.control_message import DeviceEntry, ListDevices, Revoke
 
@@ -80,6 +81,12 @@ def invite(
     data_dir: Path | None,
 ) -> int:
     """See instance_text.INVITE_HELP."""
+    if (
+        not user.isprintable()
+        or user != user.strip()
+        or not 0 < len(user.encode()) <= MAX_USER_BYTES
+    ):
+        raise click.UsageError(text.BAD_USER.format(user=user))
     pictures = {kind: path for kind, path in (("png", png), ("svg", svg)) if path is not None}
 
     async def run(dialogue: InstanceDialogue, control: ControlClient) -> ExitCode:

@@ -90,6 +90,10 @@ SVG_OPTION = "The same as SVG."
 
 # Wrong use
 
+BAD_USER = (
+    "{user!r} can't be a user's name: it has 1 to 255 bytes, no blanks around it, and only what "
+    "can be printed. Give the name that the web system knows."
+)
 NO_DEVICES = "There are no devices yet. Use: porttunnel instance invite --user NAME"
 NO_SUCH_DEVICE = "No device fits {wanted!r}. There are: {devices}."
 SEVERAL_DEVICES = "Several devices fit {wanted!r}: {devices}. Give more digits of the id."

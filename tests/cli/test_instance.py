@@ -112,7 +112,16 @@ def test_invite(run: Run) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("invite",), ("invite", "--user", "anna", "--expires", "0"), ("confirm",), ("revoke",)],
+    [
+        ("invite",),
+        ("invite", "--user", "anna", "--expires", "0"),
+        ("invite", "--user", ""),
+        ("invite", "--user", " anna"),
+        ("invite", "--user", "anna\nX-Admin: yes"),
+        ("invite", "--user", "ä" * 128),
+        ("confirm",),
+        ("revoke",),
+    ],
 )
 def test_wrong_use_is_said_as_it_was_asked_for(run: Run, arguments: tuple[str, ...]) -> None:
     error, _ = run(*arguments)

@@ -23,7 +23,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python import usage
 
 from porttunnel.net.folder_lock import FolderLock
-from porttunnel.services.agent import LOCK_NAME, AgentService, Options, makeService
+from porttunnel.services.agent import DATABASE_NAME, LOCK_NAME, AgentService, Options, makeService
 from porttunnel.services.agent_config import AgentSettings, load_settings
 from tests.services.running import PATIENCE_SECONDS, ROOT, RunningService
 
@@ -330,6 +330,16 @@ def test_a_gateway_that_does_not_know_it_any_more(
     output = agent.rest()
     assert agent.process.returncode == 1
     assert "the service can't run: the gateway refuses this agent" in output
+    assert "Traceback" not in output
+
+
+def test_a_state_that_is_damaged_is_said(folder: Path) -> None:
+    (folder / "agent").mkdir()
+    (folder / "agent" / DATABASE_NAME).write_text("nothing that an agent has written")
+    agent = Agent(folder, "--gateway", NOWHERE, "--upstream", NOWHERE)
+    output = agent.rest()
+    assert agent.process.returncode == 1
+    assert "it is not a SQLite file" in output
     assert "Traceback" not in output
 
 

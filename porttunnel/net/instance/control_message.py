@@ -43,7 +43,10 @@ MAX_INVITATION_SECONDS = 86_400  # as the gateway has it
 DEFAULT_INVITATION_SECONDS = 600
 
 DeviceId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
-UserName = Annotated[str, Meta(min_length=1, max_length=256)]
+# It goes out in a field of HTTP, of which 255 bytes are its share; see IdentityRules.
+UserName = Annotated[
+    str, Meta(pattern=r"^[^\x00-\x20\x7f]([^\x00-\x1f\x7f]{0,253}[^\x00-\x20\x7f])?\Z")
+]
 
 
 class _Command(msgspec.Struct, tag_field="command", forbid_unknown_fields=True, frozen=True):

@@ -32,6 +32,8 @@ ID = "0123456789abcdef" * 2
 COMMANDS: list[Command] = [
     Login("t0ken"),
     Invite("anna", True, 60),
+    Invite("Anna von Ärzen"),
+    Invite("a"),
     EnterDigits(ID, "123 456"),
     ListDevices(),
     Revoke(ID),
@@ -71,6 +73,8 @@ def test_answers_travel(answer: Answer) -> None:
         b'{"command":"revoke","device_id":"../x"}',
         b'{"command":"revoke","device_id":"' + ID.encode() + b'\\n"}',
         b'{"command":"invite","user":""}',
+        b'{"command":"invite","user":" anna"}',
+        b'{"command":"invite","user":"anna\\nX-Admin: yes"}',
         b'{"command":"invite","user":"anna","expires_seconds":86401}',
         b'{"command":"invite","user":"anna","expires_seconds":0}',
         b'{"answer":"done"}',
