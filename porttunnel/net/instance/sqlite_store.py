@@ -88,6 +88,9 @@ class SQLiteInstanceStore:
         self._witness = None if os.fspath(path) == IN_MEMORY else Witness(path)
         self._file = SQLiteFile(path, _SCHEMA)
         self._file.rows("PRAGMA secure_delete = ON")
+        # From the first reading on nobody else may use it: of two instances that accept requests
+        # with one state each would carry out what the other has.
+        self._file.rows("PRAGMA locking_mode = EXCLUSIVE")
 
     def close(self) -> None:
         """Let go of the file. Nothing waits to be written."""
@@ -109,7 +112,7 @@ class SQLiteInstanceStore:
             for change in changes:
                 self._apply(change)
         if any(isinstance(change, DeviceWritten | DeviceErased) for change in changes):
-            self._file.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._file.checkpoint()
 
     def leave_witness(self) -> None:
         if self._witness is None:

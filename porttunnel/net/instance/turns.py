@@ -21,10 +21,11 @@ from porttunnel.net.instance.backlog import Backlog
 
 __all__ = ["PartSource", "Turns"]
 
-# Of one device. A honest one has a reply or two for each of its requests; more is a device that
+# Of one device. An honest one has a reply or two for each of its requests; more is a device that
 # asks without listening, and loses what it doesn't hear.
-MAX_SAID = 512
 MAX_SAID_BYTES = 1 << 20
+# Of all together: a gateway that takes nothing may still bring requests of devices that are none.
+MAX_SAID_OVERALL_BYTES = 32 << 20
 
 MESSAGE_BYTES = 640  # what a message costs beside its payload, so that empty ones count too
 
@@ -83,6 +84,7 @@ class Turns:
         self._publish = publish
         self._queues: OrderedDict[str, _Queue] = OrderedDict()  # in the order of turns
         self._backlog = Backlog()
+        self._said_bytes = 0
         self._under_way: set[Deferred[bool]] = set()  # of what was said
         self._is_scheduled = False
 
@@ -97,13 +99,18 @@ class Turns:
         :returns: whether somebody is there who gets it. Fails with a ``MessagingError`` if it
             can't be sent, because too much waits for this device for one.
         """
-        queue = self._queues.setdefault(device_id, _Queue())
-        full = len(queue.said) >= MAX_SAID or queue.said_bytes + len(payload) > MAX_SAID_BYTES
-        if queue.said and full:
-            return fail(QueueFull("Too much waits for this device. Try again in a while."))
+        queue = self._queues.get(device_id) or _Queue()
+        count = len(payload) + MESSAGE_BYTES
+        if (
+            queue.said_bytes + count > MAX_SAID_BYTES
+            or self._said_bytes + count > MAX_SAID_OVERALL_BYTES
+        ):
+            return fail(QueueFull("Too much waits to be sent. Try again in a while."))
+        self._queues[device_id] = queue
         sent: Deferred[bool] = Deferred(lambda _: None)
         queue.said.append((topic, payload, sent))
-        queue.said_bytes += len(payload)
+        queue.said_bytes += count
+        self._said_bytes += count
         self._go_on_soon()
         return sent
 
@@ -122,6 +129,7 @@ class Turns:
     def clear(self, error: MessagingError) -> None:
         """The connection is gone: what waits, or was on its way, may have reached nobody."""
         queues, self._queues = self._queues, OrderedDict()
+        self._said_bytes = 0
         unsent = [sent for queue in queues.values() for _, _, sent in queue.said]
         for sent in (*self._under_way, *unsent):
             if not sent.called:
@@ -145,7 +153,8 @@ class Turns:
     def _take_turn(self, queue: _Queue) -> None:
         if queue.said:
             topic, payload, sent = queue.said.popleft()
-            queue.said_bytes -= len(payload)
+            queue.said_bytes -= len(payload) + MESSAGE_BYTES
+            self._said_bytes -= len(payload) + MESSAGE_BYTES
             self._under_way.add(sent)
             self._send(topic, payload).addBoth(self._tell, sent)
             return

@@ -90,6 +90,11 @@ class SQLiteFile:
         """Run a statement; how many rows it changed."""
         return self._connection.execute(statement, values).rowcount
 
+    def checkpoint(self) -> None:
+        """Let the journal hold nothing any more, so that what was overwritten is gone from it."""
+        with self._advice():
+            self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def _prepare(self, schema: Sequence[Sequence[str]]) -> None:
         self._enter_wal()
         self._connection.execute("PRAGMA synchronous = FULL")

@@ -26,6 +26,7 @@ from porttunnel.net.instance.store import (
     RemovalFinished,
     StoredDevice,
 )
+from porttunnel.net.store import sqlite_file
 
 IDENTITY = Identity("1" * 32, "2" * 32)
 DEVICE, OTHER = "a" * 32, "b" * 32
@@ -125,3 +126,12 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "x.sqlite").write_bytes(b"something else" * 100)
     with pytest.raises(ConfigurationError, match="not a SQLite file"):
         SQLiteInstanceStore(tmp_path / "x.sqlite")
+
+
+def test_two_instances_with_one_state(
+    tmp_path: Path, store: SQLiteInstanceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "BUSY_SECONDS", 0.01)
+    store.load()
+    with pytest.raises(ConfigurationError, match="another program keeps it locked"):
+        SQLiteInstanceStore(tmp_path / "instance.sqlite").load()

@@ -14,7 +14,7 @@ from porttunnel.mqtt.property import EMPTY
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.net.instance import turns as module
 from porttunnel.net.instance.backlog import MIN_BACKLOG_BYTES
-from porttunnel.net.instance.turns import Turns
+from porttunnel.net.instance.turns import MESSAGE_BYTES, Turns
 
 PART = bytes(65_536)
 ON_ITS_WAY = MIN_BACKLOG_BYTES // len(PART)
@@ -173,7 +173,7 @@ def test_a_lost_connection(line: Line) -> None:
 def test_who_asks_and_does_not_listen_loses_what_it_does_not_hear(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_SAID", 3)
+    monkeypatch.setattr(module, "MAX_SAID_BYTES", 3 * (MESSAGE_BYTES + 1))
     failed: list[Any] = []
     for _ in range(5):
         line.turns.say("a" * 32, "reply", b"x").addErrback(
@@ -186,6 +186,22 @@ def test_who_asks_and_does_not_listen_loses_what_it_does_not_hear(
     told: list[bool] = []
     other.addCallback(told.append)
     assert told == [True]
+
+
+def test_a_gateway_that_takes_nothing_costs_a_bounded_amount(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_SAID_OVERALL_BYTES", 10 * (MESSAGE_BYTES + 1))
+    failed: list[Any] = []
+    for number in range(15):
+        line.turns.say(f"{number:032}", "reply", b"x").addErrback(failed.append)
+    line.clock.advance(0)
+    assert (len(failed), len(line.sent)) == (5, 10)
+    line.turns.say("a" * 32, "reply", b"x")
+    line.turns.clear(OutcomeUnknown("lost"))
+    line.turns.say("a" * 32, "reply", b"x")
+    line.clock.advance(0)
+    assert len(line.sent) == 11
 
 
 def test_a_cancelled_answer_is_nobody_s(line: Line) -> None:
