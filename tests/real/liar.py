@@ -93,10 +93,15 @@ class Liar:
         """Whatever it likes, whenever it likes."""
         self._client.publish(sent.topic, sent.part, qos=1)
 
-    def wait_for(self, condition: Callable[[Sent], bool]) -> None:
-        """Until a part of this kind has come by, now or before."""
+    def wait_for(self, condition: Callable[[Sent], bool], since: int = 0) -> None:
+        """Until a part of this kind has come by.
+
+        :param since: how many of those that were seen don't count.
+        """
         with self._changed:
-            assert self._changed.wait_for(lambda: any(map(condition, self.seen)), WAIT_SECONDS)
+            assert self._changed.wait_for(
+                lambda: any(map(condition, self.seen[since:])), WAIT_SECONDS
+            )
 
     def close(self) -> None:
         self._client.disconnect()

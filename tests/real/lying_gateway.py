@@ -4,7 +4,7 @@ one passes it on, or does whatever it likes (:mod:`tests.real.liar`).
 
 from __future__ import annotations
 
-import sys
+import runpy
 from typing import Any
 
 from porttunnel.mqtt.packet import Subscription
@@ -50,12 +50,9 @@ class LyingPolicy(GatewayPolicy):
 
 
 def main() -> None:
-    """As ``twistd``."""
-    from twisted.scripts.twistd import run
-
+    """As ``python -m twisted``."""
     gateway.GatewayPolicy = LyingPolicy  # type: ignore[misc]  # that is the lie
-    sys.argv[0] = "twistd"
-    run()
+    runpy.run_module("twisted", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

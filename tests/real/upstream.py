@@ -42,7 +42,7 @@ class Upstream:
         Says that SIZE bytes follow, and resets the connection after SENT.
     ``/drip/NAME``
         A body whose pieces are :meth:`drip`'s; ends with an empty one.
-    ``/echo``
+    ``/echo/...``
         Tells, as JSON, the request: its fields, the length and the hash of its body.
 
     :ivar port: stays the same over :meth:`stop` and :meth:`run`.
@@ -302,7 +302,7 @@ class _Page(BaseHTTPRequestHandler):
             raise ConnectionError("whoever asked has gone")
         self.wfile.write(b"0\r\n\r\n")
 
-    def _echo(self, body: bytes) -> None:
+    def _echo(self, body: bytes, *words: str) -> None:
         told = {
             "method": self.command,
             "path": self.path,
