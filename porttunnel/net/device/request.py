@@ -23,6 +23,7 @@ from porttunnel.errors import (
     RequestFailed,
     RequestFailureCode,
     RequestNotExecuted,
+    RequestUncertain,
 )
 from porttunnel.gateway.binary_http_reader import (
     ContentReceived,
@@ -197,8 +198,9 @@ class Request:
                 self._maker.note(refusal)
             self._give_up(error)
             return
-        self._working = Deferred.fromCoroutine(self._begin_again(delay, refusal))
-        self._working.addErrback(self._working_failed)
+        working = Deferred.fromCoroutine(self._begin_again(delay, refusal))
+        self._working = working
+        working.addErrback(self._working_failed, error, refusal)
 
     async def _begin_again(self, delay: float, refusal: Refusal | None) -> None:
         if delay:
@@ -212,7 +214,9 @@ class Request:
         self._working = None
         self._send()
 
-    def _working_failed(self, failure: Failure) -> None:
+    def _working_failed(
+        self, failure: Failure, reason: RequestFailed, refusal: Refusal | None
+    ) -> None:
         self._working = None
         error: Any = failure.value
         if failure.check(CancelledError):
@@ -220,8 +224,12 @@ class Request:
         if not isinstance(error, PorttunnelError):
             # A mistake of ours: whoever waits for the response must not wait for ever.
             self._log.failure("a request could not be tried again", failure)
-            error = uncertain(RequestFailureCode.BROKEN, self._is_safe)
-        self._give_up(error)
+            self._give_up(uncertain(RequestFailureCode.BROKEN, self._is_safe))
+        elif isinstance(error, RequestUncertain):
+            # What was lost is not the request itself, but what was said about keys before it.
+            self._try_again(reason, refusal)
+        else:
+            self._give_up(error)
 
     def _flush_soon(self) -> None:
         # What is written in one turn of the reactor shares a part.

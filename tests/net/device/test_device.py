@@ -734,6 +734,16 @@ class RotationTests(AskingTests):
         self.assertEqual(self.generation(first), 3)
         self.assertEqual((await first.fetch("GET", "/")).data, b"hello ")
 
+    async def test_an_exchange_that_is_lost_on_the_way_to_a_request(self) -> None:
+        for lost in range(1, 4):
+            device = self.start((await self.pair()).device_id, patience=SOON)
+            self.instance.executed.clear()
+            self.instance.refusals = [Refusal(RefusalReason.ROTATE)]
+            self.instance.lost = lost
+            self.assertEqual((await device.fetch("POST", "/")).data, b"hello ")
+            self.assertEqual(len(self.instance.executed), 1)
+            self.assertEqual(self.generation(device), 2)
+
     async def test_many_are_refused_and_one_exchange_is_enough(self) -> None:
         device = await self.pair()
         self.instance.refusals = [Refusal(RefusalReason.ROTATE)] * 10
