@@ -15,7 +15,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from porttunnel.errors import LocalProtocolError, PorttunnelError
+from porttunnel.errors import LocalProtocolError, PairingError, PorttunnelError
+from porttunnel.gateway.forward_identity import MAX_USER_BYTES
 from porttunnel.gateway.pairing_instance import PairingPolicy, Waiting
 from porttunnel.gateway.pairing_rotation import Paired
 from porttunnel.gateway.pairing_step import PairingEnded
@@ -170,13 +171,24 @@ class Instance:
     ) -> Invitation:
         """Make a code with which somebody's device can be paired.
 
-        :param user: to whom the device will belong: what an application is told with each request.
+        :param user: to whom the device will belong: what an application is told with each request,
+            and may write into a field of HTTP. Printable, at most 255 bytes, no blanks around it.
         :param immediate: whoever uses the code first gets the device; else its user has to type
             the digits that it shows (:meth:`enter_digits`).
         :param expires_seconds: at most a day.
+        :raises PairingError: that can't be a user's name.
         :raises GatewayError: the gateway does not make one.
         """
         serving = self._demand()
+        if (
+            not user.isprintable()
+            or user != user.strip()
+            or not 0 < len(user.encode()) <= MAX_USER_BYTES
+        ):
+            raise PairingError(
+                "A user's name has 1 to 255 bytes, no blanks around it, and only what can be "
+                "printed. Give the name that the web system knows."
+            )
         offered = await self._rest.offer_device(serving.login, expires_seconds)
         policy = PairingPolicy.IMMEDIATE if immediate else PairingPolicy.CONFIRM
         return await serving.pairing.invite(self._address, offered, user, policy, expires_seconds)

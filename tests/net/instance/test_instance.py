@@ -106,6 +106,13 @@ class TestPairing:
         assert (code.gateway, code.expires) == ("https://gateway.example", NOW + 60)
         assert [record.state for record in instance.devices()] == [DeviceState.INVITED]
 
+    @pytest.mark.parametrize("user", ["", " anna", "anna\r\nX-Admin: yes", "\u00e4" * 128])
+    def test_what_is_no_user_s_name(self, around: Surroundings, user: str) -> None:
+        instance = around.start()
+        with pytest.raises(PairingError, match="user's name"):
+            around.run(instance.invite(user))
+        assert instance.devices() == []
+
     def test_wrong_digits_end_it_the_third_time(self, around: Surroundings) -> None:
         instance = around.start()
         phone, digits = begin_pairing(around)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -82,7 +83,9 @@ class OverAGatewayTests(TestCase):
     timeout = 60
 
     async def start(self) -> GatewayOnLoopback:
-        around = GatewayOnLoopback(Path(self.mktemp()))
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        around = GatewayOnLoopback(Path(folder.name))
         around.application = serve
         await around.start()
         self.addCleanup(lambda: Deferred.fromCoroutine(around.stop()))
