@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
+from socket import SHUT_RDWR
 from typing import Any
 
 import pytest
@@ -130,7 +131,7 @@ def test_a_browser_that_goes_is_seen_to_go(system: WebSocketSystem, serving: Ser
     with open_at(serving, "/echo") as socket:
         socket.send("hello")
         assert socket.recv(WAIT_SECONDS) == "hello"
-        socket.socket.close()
+        socket.socket.shutdown(SHUT_RDWR)
     assert system.closed.get(timeout=WAIT_SECONDS)[0] == 1006
 
 
