@@ -147,6 +147,7 @@ class MQTTBrokerFactory(Factory):
         reason: ReasonCode,
         *,
         forget: bool = False,
+        with_will: bool = True,
         goodbye_seconds: float = GOODBYE_SECONDS,
     ) -> bool:
         """Disconnect one client; see :meth:`Broker.disconnect_session`.
@@ -158,7 +159,7 @@ class MQTTBrokerFactory(Factory):
             link: MQTTLink = connection.shell
             link.goodbye_seconds = goodbye_seconds
         found = self.broker.disconnect_session(
-            session_name, reason, self._reactor.seconds(), forget=forget
+            session_name, reason, self._reactor.seconds(), forget=forget, with_will=with_will
         )
         self.batch.soon()
         return found

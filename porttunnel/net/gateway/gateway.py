@@ -120,8 +120,9 @@ class Gateway:
 
     def _cut(self, user_name: str) -> None:
         for name in self.presence.sessions(user_name):
+            # Its will is something that it sent, too.
             self.broker.disconnect_session(
-                name, CUT_REASON, forget=True, goodbye_seconds=CUT_SECONDS
+                name, CUT_REASON, forget=True, with_will=False, goodbye_seconds=CUT_SECONDS
             )
 
     def _publish(self, answer: GatewayAnswer) -> None:

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from porttunnel.gateway.event import decode_event
 from porttunnel.gateway.part import Failure, decode_part
-from porttunnel.mqtt.packet import Connack, Connect, Disconnect, Packet, Publish, Version
+from porttunnel.mqtt.packet import Connack, Connect, Disconnect, Packet, Publish, Version, Will
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.net.gateway.gateway import CUT_SECONDS
 from porttunnel.net.mqtt_link import GOODBYE_SECONDS
@@ -55,6 +55,14 @@ class GatewayTests(SynchronousTestCase):
         self.assertEqual(
             told(instance.heard()), [("device-removed", DEVICE), ("device-offline", DEVICE)]
         )
+
+    def test_its_will_is_passed_on_no_more(self) -> None:
+        instance = self.house.log_in(INSTANCE)
+        device = self.house.log_in(DEVICE, will=Will(f"device/{DEVICE}/request/00000001", b"x"))
+        self.gateway.device_removed(INSTANCE, DEVICE)
+        self.assert_revoked(device)
+        topics = {each.topic for each in instance.heard() if isinstance(each, Publish)}
+        self.assertEqual({each.split("/")[2] for each in topics}, {"event"})
 
     def test_its_socket_is_gone_within_a_second(self) -> None:
         """Whatever its end does, or doesn't."""
