@@ -7,6 +7,7 @@ about it is removed (:mod:`porttunnel.gateway.forward_field`).
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -18,6 +19,8 @@ from porttunnel.gateway.http_head import Fields, find_field_fault
 __all__ = ["IdentityRules", "UserCredentials"]
 
 MAX_USER_BYTES = 255  # as long as any web system lets a name be; it goes out with each request
+
+_CONTROL = re.compile(rb"[\0-\x1f\x7f]")
 
 
 class UserCredentials(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -60,11 +63,13 @@ class IdentityRules:
         fields = []
         if self.header:
             name = user.encode()
-            if not 0 < len(name) <= MAX_USER_BYTES:
+            if not 0 < len(name) <= MAX_USER_BYTES or _CONTROL.search(name):
                 return Denial.IDENTITY
             fields.append((self.header, name))
         credentials = self.credentials.get(user)
         if credentials is not None:
+            if not credentials.token and ":" in (credentials.login or user):
+                return Denial.IDENTITY  # what follows would be read as the password (RFC 7617)
             fields.append((b"authorization", credentials.format(user)))
         elif self.credentials and not self.header:
             return Denial.IDENTITY

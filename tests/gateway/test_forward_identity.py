@@ -21,7 +21,7 @@ def test_by_a_field() -> None:
     assert rules.fields_of("anna") == ((b"x-remote-user", b"anna"),)
     assert rules.fields_of("jürgen") == ((b"x-remote-user", "jürgen".encode()),)
     assert rules.fields_of("x" * 255) == ((b"x-remote-user", b"x" * 255),)
-    for user in ("", "x" * 256, "an\nna", "anna\r", "anna ", "a\0"):
+    for user in ("", "x" * 256, "an\nna", "anna\r", "anna ", "a\0", "a\t", "a\x1bb", "a\x7f"):
         assert rules.fields_of(user) is Denial.IDENTITY
 
 
@@ -33,6 +33,9 @@ def test_by_credentials() -> None:
     assert rules.fields_of("bert") == ((b"authorization", other),)
     assert rules.fields_of("carla") == ((b"authorization", b"Bearer t0ken"),)
     assert rules.fields_of("dora") is Denial.IDENTITY
+    for credentials in (ANNA, UserCredentials(login="a:b", password="x")):
+        split = IdentityRules(credentials={"a:b": credentials})
+        assert split.fields_of("a:b") is Denial.IDENTITY
     broken = IdentityRules(credentials={"x": UserCredentials(token="a\r\nx: y")})
     assert broken.fields_of("x") is Denial.IDENTITY
 
