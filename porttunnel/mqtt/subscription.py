@@ -129,13 +129,19 @@ class SharedGroup(Generic[S]):
 class _Node(Generic[S]):
     """A level. Its parts are made when they are needed: most nodes have only one of them.
 
+    :ivar only_level: of the child, as long as there is but one; a dictionary would take more
+        memory than all the rest.
+    :ivar only_child: itself.
+    :ivar children: by their levels, if there are more.
     :ivar only: the interest, as long as there is but one: for most filters there ever is.
     :ivar interests: by their subscribers, if there are more.
     """
 
-    __slots__ = ("children", "groups", "interests", "only")
+    __slots__ = ("children", "groups", "interests", "only", "only_child", "only_level")
 
     def __init__(self) -> None:
+        self.only_level: str | None = None
+        self.only_child: _Node[S] | None = None
         self.children: dict[str, _Node[S]] | None = None
         self.only: Interest[S] | None = None
         self.interests: dict[S, Interest[S]] | None = None
@@ -143,19 +149,38 @@ class _Node(Generic[S]):
 
     @property
     def is_empty(self) -> bool:
-        return self.only is None and not (self.children or self.interests or self.groups)
+        return (
+            self.only is None
+            and self.only_child is None
+            and not (self.children or self.interests or self.groups)
+        )
 
     def child(self, level: str) -> _Node[S] | None:
-        return None if self.children is None else self.children.get(level)
+        if self.children is None:
+            return self.only_child if self.only_level == level else None
+        return self.children.get(level)
 
     def grow(self, level: str) -> _Node[S]:
         """The child for a level, made if it is not there."""
+        child = self.child(level)
+        if child is not None:
+            return child
+        child = _Node()
         if self.children is None:
-            self.children = {}
-        child = self.children.get(level)
-        if child is None:
-            child = self.children[level] = _Node()
+            if self.only_child is None or self.only_level is None:
+                self.only_level, self.only_child = level, child
+                return child
+            self.children = {self.only_level: self.only_child}
+            self.only_level = self.only_child = None
+        self.children[level] = child
         return child
+
+    def prune(self, level: str) -> None:
+        """Forget the child for a level, which is there."""
+        if self.children is None:
+            self.only_level = self.only_child = None
+        else:
+            del self.children[level]
 
     def add(self, group: str | None, interest: Interest[S]) -> bool:
         """Whether there was one to replace."""
@@ -256,10 +281,9 @@ class SubscriptionTree(Generic[S]):
         self.held_bytes -= _cost(group, levels)
         self.count -= 1
         for index in range(len(levels) - 1, -1, -1):
-            children = path[index].children
-            if children is None or not path[index + 1].is_empty:
+            if not path[index + 1].is_empty:
                 break
-            del children[levels[index]]
+            path[index].prune(levels[index])
         return True
 
     def match(self, name: str) -> tuple[list[Interest[S]], list[SharedGroup[S]]]:
@@ -277,6 +301,13 @@ class SubscriptionTree(Generic[S]):
             for node in nodes:
                 children = node.children
                 if children is None:
+                    only = node.only_child
+                    if only is None:
+                        continue
+                    if node.only_level == level or (wild and node.only_level == "+"):
+                        following.append(only)
+                    elif wild and node.only_level == "#":
+                        _take(only, interests, groups)
                     continue
                 if (child := children.get(level)) is not None:
                     following.append(child)
