@@ -75,6 +75,7 @@ class GatewayLink:
     async def stop(self) -> None:
         """Say goodbye."""
         self.is_connected = False
+        self._has_told_loss = True  # this one is no news
         await self._client.stop(STOP_SECONDS)
 
     def publish(self, topic: str, payload: bytes | bytearray) -> Deferred[Any]:

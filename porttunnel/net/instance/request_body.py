@@ -84,20 +84,19 @@ class RequestBody:
 
     def end(self, trailers: Fields) -> None:
         """It is whole."""
-        self._end = trailers
-        self._flow()
+        if self._end is None:
+            self._end = trailers
+            self._flow()
 
     def break_off(self, error: RequestBroken) -> None:
-        """It will never be whole; what waits is dropped. Does nothing if it was whole."""
-        if self._end is None:
-            self._drop_waiting()
+        """The request is over: what waits is dropped. Whoever takes the body, now or later, is
+        told that it isn't whole, unless it was told that it is.
+        """
+        self._drop_waiting()
+        if not self._is_told:
             self._end = error
             # Also if it is paused: nothing of it is worth waiting for.
             self._tell_end()
-
-    def drop(self) -> None:
-        """The request is over."""
-        self._drop_waiting()
 
     def _drop_waiting(self) -> None:
         self._budget.give_back(sum(len(data) for data, _ in self._waiting))

@@ -276,7 +276,6 @@ class RunningRequest:
             self._exchange.fail(FailureCode.BROKEN)
         self._place.turns.remove(self)
         self._response.close()
-        self.body.drop()
         self._on_over()
 
     def _call(self, function: Callable[[], object]) -> None:

@@ -320,6 +320,35 @@ class TestEnds:
                 around.stop()
         assert told == ["cancelled"]
 
+    @pytest.mark.parametrize("has_begun", [False, True])
+    def test_who_takes_a_body_too_late_is_told_that_it_is_not_whole(
+        self, around: Surroundings, phone: Phone, has_begun: bool
+    ) -> None:
+        taker = Taker()
+        asked = phone.begin()
+        asked.send_whole(POST, b"an order")
+        around.turn()
+        body = around.requests[0].body
+        if has_begun:
+            taker.body_received = lambda data: body.pause()  # type: ignore[method-assign]  # a test
+            body.deliver(taker)
+        asked.cancel()
+        if has_begun:
+            body.resume()
+        else:
+            body.deliver(taker)
+        assert isinstance(taker.end, RequestBroken)
+        assert not taker.data
+
+    def test_a_body_that_was_taken_whole_stays_so(
+        self, around: Surroundings, phone: Phone
+    ) -> None:
+        taker = Taker()
+        around.application = lambda request: request.body.deliver(taker)
+        asked = phone.ask(POST, b"an order")
+        asked.cancel()
+        assert (taker.data, taker.end) == (b"an order", ())
+
     def test_an_application_that_fails(self, around: Surroundings, phone: Phone) -> None:
         def fail(request: Any) -> None:
             raise ValueError("a secret")
