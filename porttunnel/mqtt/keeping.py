@@ -19,7 +19,11 @@ class Outcome(Enum):
 
 
 class HeldBytes:
-    """What the messages of all sessions take, and may take."""
+    """What the messages of all sessions take, and may take.
+
+    No session gets more than it leaves free for all others: however many read nothing, there is
+    as much left as each of them has.
+    """
 
     __slots__ = ("held", "limit")
 
@@ -27,6 +31,9 @@ class HeldBytes:
         self.held = 0
         self.limit = limit
 
-    def has_room(self, cost: int) -> bool:
-        """Whether one of this size may be kept too."""
-        return self.held + cost <= self.limit
+    def has_room(self, cost: int, own: int) -> bool:
+        """Whether one of this size may be kept too.
+
+        :param own: what the session that wants it has already.
+        """
+        return self.held + own + cost <= self.limit

@@ -108,10 +108,10 @@ class Outgoing:
     @property
     def is_pressed(self) -> bool:
         """Whether who publishes to it had better wait."""
-        outbox = self.outbox
+        outbox, all_held = self.outbox, self._all_held
+        free = min(self.profile.max_queued_bytes, all_held.limit - all_held.held)
         return outbox is not None and (
-            outbox.waiting_bytes > outbox.high_bytes
-            or self.held_bytes > self.profile.max_queued_bytes // 2
+            outbox.waiting_bytes > outbox.high_bytes or self.held_bytes > free // 2
         )
 
     def attach(self, outbox: PacedOutbox, receive_maximum: int, now: float) -> None:
@@ -150,7 +150,7 @@ class Outgoing:
         all_held = self._all_held
         if (
             self.held_bytes + cost > self.profile.max_queued_bytes
-            or all_held.held + cost > all_held.limit
+            or all_held.held + self.held_bytes + cost > all_held.limit
         ) and not self._make_room(cost, now):
             self.dropped += 1
             return Outcome.DROPPED
@@ -191,7 +191,7 @@ class Outgoing:
 
     def _has_room(self, cost: int) -> bool:
         is_free = self.held_bytes + cost <= self.profile.max_queued_bytes
-        return is_free and self._all_held.has_room(cost)
+        return is_free and self._all_held.has_room(cost, self.held_bytes)
 
     def pass_on(self, delivery: Delivery, version: int, head: bytes, tail: bytes) -> bool:
         """Send a QoS 1 message in the packet that it came in, if nothing stands in its way.
@@ -212,7 +212,7 @@ class Outgoing:
             or outbox.waiting_bytes >= outbox.limit_bytes
             or size > outbox.packet_limit
             or self.held_bytes + cost > self.profile.max_queued_bytes
-            or all_held.held + cost > all_held.limit
+            or all_held.held + self.held_bytes + cost > all_held.limit
         ):
             return False
         self.held_bytes += cost

@@ -268,7 +268,7 @@ class TestWaiting:
 
     def test_so_are_those_of_all_together(self) -> None:
         cost = text(b"x").message.cost
-        held = HeldBytes(2 * cost)
+        held = HeldBytes(3 * cost)
         one, other = Outgoing(Profile(), held), Outgoing(Profile(), held)
         assert one.deliver(text(b"x"), 0.0) is Outcome.QUEUED
         assert other.deliver(text(b"x"), 0.0) is Outcome.QUEUED
@@ -277,6 +277,34 @@ class TestWaiting:
         assert other.deliver(text(b"x"), 0.0) is Outcome.QUEUED
         other.discard()
         assert held.held == 0
+
+    def test_nobody_gets_more_than_he_leaves_to_all_others(self) -> None:
+        """Those who read nothing, however many, don't keep others from theirs."""
+        cost = text(b"x").message.cost
+        held = HeldBytes(100 * cost)
+        for _ in range(4):
+            deaf = Outgoing(Profile(), held)
+            while deaf.deliver(text(b"x"), 0.0) is Outcome.QUEUED:
+                pass
+        assert held.held == (50 + 25 + 13 + 6) * cost
+        ready, connection = Outgoing(Profile(), held), Connection()
+        ready.attach(connection, 10, 0.0)
+        assert [pass_on(ready) for _ in range(4)] == [True, True, True, False]
+        assert ready.deliver(text(b"x"), 0.0) is Outcome.DROPPED
+        connection.read()
+        for packet_id in (1, 2, 3):
+            ready.receive_puback(packet_id, 0.0)
+        assert ready.deliver(text(b"x"), 0.0) is Outcome.SENT
+
+    def test_who_publishes_had_better_wait_before_that(self) -> None:
+        cost = text(b"x").message.cost
+        held = HeldBytes(10 * cost)
+        outgoing, connection = Outgoing(Profile(), held), Connection()
+        outgoing.attach(connection, 10, 0.0)
+        pressed = []
+        while outgoing.deliver(text(b"x"), 0.0) is Outcome.SENT:
+            pressed.append(outgoing.is_pressed)
+        assert pressed == [False, False, False, True, True]
 
     def test_what_expired_makes_room(self) -> None:
         cost = text(b"x").message.cost

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -11,7 +13,7 @@ from porttunnel.mqtt.packet import Connack, Connect, Disconnect, Packet, Publish
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.net.gateway.gateway import CUT_SECONDS
 from porttunnel.net.mqtt_link import GOODBYE_SECONDS
-from tests.net.gateway.house import DEVICE, INSTANCE, House
+from tests.net.gateway.house import DEVICE, INSTANCE, LIMITS, House
 from tests.net.test_mqtt_broker import Peer
 
 SECOND = "db" * 16
@@ -108,6 +110,23 @@ class GatewayTests(SynchronousTestCase):
         self.assertEqual(
             decode_part(answer.payload), Failure("instance-offline", from_gateway=True)
         )
+
+    def test_devices_that_read_nothing_stop_no_other_instance(self) -> None:
+        """Together they would take all that may wait for those who read slowly."""
+        house = House(replace(LIMITS, queued_bytes=1_000_000))
+        strange, stranger = "5e" * 16, "de" * 16
+        house.accounts.add(strange, strange)
+        house.accounts.add(stranger, strange)
+        flood = house.log_in(strange)
+        for number in range(3):
+            house.log_in(stranger, client_id=str(number))
+        topic = f"device/{stranger}/response/00000001"
+        reasons = [house.publish(flood, topic, bytes(30_000)) for _ in range(20)]
+        self.assertIs(reasons[-1], ReasonCode.QUOTA_EXCEEDED)
+        instance, device = house.log_in(INSTANCE), house.log_in(DEVICE)
+        reason = house.publish(instance, f"device/{DEVICE}/response/00000001", bytes(30_000))
+        self.assertIs(reason, ReasonCode.SUCCESS)
+        self.assertEqual([each.topic[-8:] for each in device.heard()], ["00000001"])
 
     def test_a_race_is_told(self) -> None:
         instance = self.house.log_in(INSTANCE)
