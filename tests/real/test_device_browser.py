@@ -100,11 +100,13 @@ class RecordingSite:
 
     def wait_for_paths(self, part: str, count: int) -> None:
         """Until so many different ones were asked for."""
+
+        def paths() -> set[str]:
+            return {path for _, path in self.asked_for(part)}
+
         with self.changed:
-            asked = self.changed.wait_for(
-                lambda: len({path for _, path in self.asked_for(part)}) >= count, WAIT_SECONDS
-            )
-        assert asked, self.asked
+            asked = self.changed.wait_for(lambda: len(paths()) >= count, WAIT_SECONDS)
+        assert asked, sorted(paths())
 
     def asked_for(self, part: str) -> list[tuple[str, str]]:
         return [each for each in self.asked if part in each[1]]
@@ -154,6 +156,7 @@ def test_nothing_that_another_page_asks_for_reaches_the_system(
 ) -> None:
     evil_page.evaluate(ATTACK % json.dumps(f"http://{name}:{serving.port}"))
     # The control: what was tried does reach a site that lets it.
+    evil_page.go(f"{evil_page.evaluate('location.origin')}/")
     with evil.changed:
         evil.asked.clear()
     evil_page.evaluate(ATTACK % json.dumps(f"http://{name}:{evil.port}"))
