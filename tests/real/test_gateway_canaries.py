@@ -17,7 +17,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.independent.device import Device
-from tests.independent.device_request import Secret
+from tests.independent.device_request import Refused, Secret
 from tests.real.gateway_site import GatewaySite, PairedDevice
 from tests.real.http_asker import ask
 from tests.real.program import Start
@@ -93,6 +93,8 @@ class Traffic:
         self.canaries["the password"] = device.password.encode()
         with closing(device.connect()):
             digits = device.exchange_keys()
+            with pytest.raises(Refused):
+                device.confirm()
             inviting.event("digits-asked")
             inviting.send({"digits": digits})
             inviting.event("paired")
