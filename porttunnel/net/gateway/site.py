@@ -25,7 +25,10 @@ MAX_FIELDS = 100
 # From a connection's beginning, or the answer before, to the end of a request; however fast it
 # drips.
 REQUEST_SECONDS = 30.0
-ABORT_SECONDS = 5.0  # for the last answer to go out
+ABORT_SECONDS = 5.0  # for who was too slow, to close
+# For the last answer to go out, and, in TLS, for the client to say goodbye: a phone that is out of
+# reach by then never does.
+LAST_SECONDS = 30.0
 
 _READING = (b"GET", b"HEAD")
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n"
@@ -37,14 +40,18 @@ class _Channel(HTTPChannel):
     MAX_LENGTH = MAX_LINE_BYTES
     maxHeaders = MAX_FIELDS
     totalHeadersSize = MAX_HEAD_BYTES
-    abortTimeout = ABORT_SECONDS  # type: ignore[assignment]  # it is for callLater
 
     def resetTimeout(self) -> None:
         """Called with each piece that comes: those shall gain no time."""
 
     def timeoutConnection(self) -> None:
-        channel: Any = self
-        self._abortingCall = channel.callLater(self.abortTimeout, self.forceAbortClient)
+        self._abort_in(ABORT_SECONDS)
+        self.loseConnection()
+
+    def loseConnection(self) -> None:
+        """Also called after the last answer; then nothing else would end it."""
+        if self._abortingCall is None:
+            self._abort_in(LAST_SECONDS)
         HTTPChannel.loseConnection(self)
 
     def forceAbortClient(self) -> None:
@@ -55,7 +62,11 @@ class _Channel(HTTPChannel):
     def lineLengthExceeded(self, line: bytes) -> None:
         transport: Any = self.transport
         transport.write(_HEAD_TOO_LARGE)
-        HTTPChannel.loseConnection(self)
+        self.loseConnection()
+
+    def _abort_in(self, seconds: float) -> None:
+        channel: Any = self
+        self._abortingCall = channel.callLater(seconds, self.forceAbortClient)
 
 
 class _RootResource(Resource):

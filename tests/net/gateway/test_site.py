@@ -18,6 +18,7 @@ from twisted.web.resource import Resource
 from porttunnel.net.bounded_request import MAX_BODY_BYTES
 from porttunnel.net.gateway.site import (
     ABORT_SECONDS,
+    LAST_SECONDS,
     MAX_FIELDS,
     MAX_HEAD_BYTES,
     MAX_LINE_BYTES,
@@ -153,6 +154,18 @@ class SiteTests(SynchronousTestCase):
         self.clock.advance(ABORT_SECONDS)
         self.assertTrue(transport.disconnected)
         channel.connectionLost(Failure(ConnectionDone()))
+
+    def test_nor_stays_who_got_the_last_answer(self) -> None:
+        """In TLS the transport waits for the client's goodbye."""
+        for head in ("GET /healthz HTTP/1.0", f"POST /v1 HTTP/1.1\r\nContent-Length: {1 << 20}"):
+            channel, transport = self.connect()
+            channel.dataReceived(head.encode() + b"\r\n\r\n" + bytes(1 << 20))
+            self.assertTrue(transport.disconnecting)
+            self.clock.advance(LAST_SECONDS - 0.1)
+            self.assertFalse(transport.disconnected)
+            self.clock.advance(0.1)
+            self.assertTrue(transport.disconnected)
+            channel.connectionLost(Failure(ConnectionDone()))
 
     def test_nothing_is_logged(self) -> None:
         """Twisted would name the addresses of those who ask, and of those who are too slow."""
