@@ -263,7 +263,7 @@ class Asked:
         self.exchange = exchange
         self.request_id = request_id
         self.heads: list[ResponseHead] = []
-        self.content = b""
+        self.content = bytearray()
         self.end: Fields | Refusal | str | Exception | None = None
         self.raw = b""  # of a response about keys
         self.consumes = True
@@ -323,7 +323,7 @@ class Asked:
                 case ResponseHead():
                     self.heads.append(told)
                 case ContentReceived(content):
-                    self.content += bytes(content)
+                    self.content += content
                 case MessageEnded(trailers):
                     self.end = trailers
 
