@@ -7,6 +7,7 @@ interface alone, and what a browser does there for pages of other sites is refus
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -19,7 +20,7 @@ from porttunnel.net.device.interface import Requester
 from porttunnel.net.device.proxy_connection import ProxyConnection
 from porttunnel.net.device.proxy_rule import own_authorities
 
-__all__ = ["ANY_PORT", "LOOPBACK", "LoopbackProxy", "usual_port"]
+__all__ = ["ANY_PORT", "LOOPBACK", "LoopbackProxy", "usual_ports"]
 
 LOOPBACK = "127.0.0.1"
 ANY_PORT = 0
@@ -28,14 +29,18 @@ BACKLOG = 50  # connections that wait to be taken, as everywhere in Twisted
 FIRST_USUAL_PORT = 20_000  # below those that systems give to connections of their own
 USUAL_PORTS = 10_000
 
+_DIGITS = 8  # of an id, for one port
 
-def usual_port(device_id: str) -> int:
-    """Where a device's system is found if nobody says otherwise: the same each time, so that
-    bookmarks, and what pages keep in the browser, stay its own.
+
+def usual_ports(device_id: str) -> list[int]:
+    """Where a device's system is found if nobody says otherwise, the first that is free: the same
+    each time, and hardly ever another system's, because a browser keeps by the port what belongs
+    to a site's pages.
 
     :param device_id: 32 hex digits, random.
     """
-    return FIRST_USUAL_PORT + int(device_id[:8], 16) % USUAL_PORTS
+    parts = (device_id[at : at + _DIGITS] for at in range(0, len(device_id), _DIGITS))
+    return [FIRST_USUAL_PORT + int(part, 16) % USUAL_PORTS for part in parts]
 
 
 class LoopbackProxy:
@@ -53,17 +58,17 @@ class LoopbackProxy:
     async def start(self, port: int | None = None) -> int:
         """Listen.
 
-        :param port: where; ANY_PORT for any. Without it at the device's usual one, or at any if
-            that is taken.
+        :param port: where; ANY_PORT for any. Without it at one of the device's usual ones, or at
+            any if they are taken.
         :returns: the port.
         :raises CannotListenError: the port that was asked for is taken.
         """
         if port is not None:
             return await self._listen(port)
-        try:
-            return await self._listen(usual_port(self._factory.device.device_id))
-        except CannotListenError:
-            return await self._listen(ANY_PORT)
+        for usual in usual_ports(self._factory.device.device_id):
+            with suppress(CannotListenError):
+                return await self._listen(usual)
+        return await self._listen(ANY_PORT)
 
     async def stop(self) -> None:
         """Listen no more, and break off what is under way."""

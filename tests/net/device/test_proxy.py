@@ -21,7 +21,7 @@ from twisted.trial.unittest import TestCase
 from porttunnel.gateway.http_head import Fields, RequestHead
 from porttunnel.net.device import proxy as proxy_module
 from porttunnel.net.device.interface import DeviceRequest
-from porttunnel.net.device.proxy import ANY_PORT, LOOPBACK, LoopbackProxy, usual_port
+from porttunnel.net.device.proxy import ANY_PORT, LOOPBACK, LoopbackProxy, usual_ports
 from tests.net.device.fake_device import FakeDevice, FakeRequest, FakeWriter
 
 PIECE = 65_536
@@ -168,12 +168,19 @@ class ProxyTests(TestCase):
         taken = await TCP4ServerEndpoint(reactor, 0, interface=LOOPBACK).listen(Factory())
         self.addCleanup(taken.stopListening)
         number = taken.getHost().port
-        self.patch(proxy_module, "usual_port", lambda device_id: number)
+        self.patch(proxy_module, "usual_ports", lambda device_id: [number])
         self.assertNotEqual(await self.serve(device, None), number)
         with self.assertRaises(CannotListenError):
             await self.serve(device, number)
-        self.assertEqual(usual_port("0" * 32), 20_000)
-        self.assertEqual(usual_port("ffffffff" + "0" * 24), 27_295)
+
+    async def test_has_other_ports_of_its_own_if_the_first_is_taken(self) -> None:
+        device = FakeDevice(secrets.token_hex(16))
+        first, second, *_ = usual_ports(device.device_id)
+        self.assertEqual([await self.serve(device, None) for _ in range(2)], [first, second])
+        self.assertEqual(
+            usual_ports("00000000" + "ffffffff" + "00002710" + "00000001"),
+            [20_000, 27_295, 20_000, 20_001],
+        )
 
     async def test_so_many_connections_and_no_more(self) -> None:
         self.patch(proxy_module, "MAX_CONNECTIONS", 2)
