@@ -24,5 +24,7 @@ TARGETS = {
     "gateway_http": "tests.fuzz.gateway_http",
     "gateway_mqtt": "tests.fuzz.gateway_mqtt",
     "proxy_header": "tests.fuzz.gateway_mqtt",
+    "agent_commands": "tests.fuzz.agent",
+    "agent_pushes": "tests.fuzz.agent",
     "control": "tests.fuzz.wire",
 }

@@ -35,6 +35,8 @@ RUNS = {
     "gateway_http": 500,
     "gateway_mqtt": 1_000,
     "proxy_header": 20_000,
+    "agent_commands": 2_000,
+    "agent_pushes": 500,
 }
 
 
