@@ -36,7 +36,7 @@ class TestHelp:
 
     def test_names_every_command(self) -> None:
         result = run("--help")
-        for command in ("share", "join", "demo"):
+        for command in ("share", "join", "demo", "device", "instance"):
             assert f"\n  {command} " in result.output
 
     def test_explains_every_option(self) -> None:
