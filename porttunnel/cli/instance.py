@@ -22,7 +22,12 @@ from porttunnel.cli.wrong_use import CommandWithJson
 from porttunnel.errors import PorttunnelError
 from porttunnel.gateway.forward_identity import MAX_USER_BYTES
 from porttunnel.net.instance.control_client import ControlClient
-from porttunnel.net.instance.control_message import DeviceEntry, ListDevices, Revoke
+from porttunnel.net.instance.control_message import (
+    DeviceEntry,
+    ListDevices,
+    MarkRestored,
+    Revoke,
+)
 
 __all__ = ["instance"]
 
@@ -136,6 +141,20 @@ def revoke(*, device: str, as_json: bool, data_dir: Path | None) -> int:
         await control.ask(Revoke(meant.device_id))
         dialogue.tell_revoked(meant)
         dialogue.tell_done("")
+        return ExitCode.DONE
+
+    return _run(run, as_json=as_json, data_dir=data_dir)
+
+
+@instance.command(cls=CommandWithJson, help=text.RESTORED_HELP)
+@json_option
+@_data_dir_option
+def restored(*, as_json: bool, data_dir: Path | None) -> int:
+    """See instance_text.RESTORED_HELP."""
+
+    async def run(dialogue: InstanceDialogue, control: ControlClient) -> ExitCode:
+        await control.ask(MarkRestored())
+        dialogue.tell_done(text.RESTORED)
         return ExitCode.DONE
 
     return _run(run, as_json=as_json, data_dir=data_dir)

@@ -14,6 +14,7 @@ data folder:
   porttunnel instance devices               which devices there are
   porttunnel instance confirm 3fa91c02      type the digits that a phone shows
   porttunnel instance revoke 3fa91c02       put a device out for good
+  porttunnel instance restored              after the machine was put back from a backup
 
 Each command has its own page: porttunnel instance invite --help
 """
@@ -79,6 +80,21 @@ Examples:
 Exit codes: 0 done, 1 failed, 2 wrong use, 4 no agent runs.
 """
 
+RESTORED_HELP = """Say that the agent's state is older than what happened.
+
+After the whole machine was put back to an earlier state, from a backup or a snapshot, the agent
+can't tell: it would believe requests that it has carried out already. With this each device
+changes its secret before it is served again, by itself. Where only the data folder was restored
+the agent notices.
+
+\b
+Examples:
+  porttunnel instance restored
+
+\b
+Exit codes: 0 done, 1 failed, 2 wrong use, 4 no agent runs.
+"""
+
 # Options
 
 DATA_DIR_OPTION = "The agent's data folder. Else $PORTTUNNEL_DATA, else your user folder."
@@ -139,4 +155,5 @@ NOT_REGISTERED = "The agent is not registered at the gateway yet; its log says w
 
 # revoke
 
+RESTORED = "Each device changes its secret now before it is served again."
 REVOKED = "Device {device} of {user} is revoked."

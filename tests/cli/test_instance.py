@@ -21,6 +21,7 @@ from porttunnel.net.instance.control_message import (
     Done,
     Invite,
     ListDevices,
+    MarkRestored,
     Revoke,
 )
 from tests.cli.spoken import SpokenStreams
@@ -89,6 +90,12 @@ def test_revoke(run: Run) -> None:
     assert code is ExitCode.DONE
     assert FakeControl.asked == [ListDevices(), Revoke(DEVICE)]
     assert '"revoked"' in written
+
+
+def test_restored(run: Run) -> None:
+    code, written = run("restored")
+    assert (code, FakeControl.asked) == (ExitCode.DONE, [MarkRestored()])
+    assert "changes its secret" in written
 
 
 def test_a_device_that_is_none(run: Run) -> None:

@@ -26,6 +26,7 @@ from porttunnel.net.instance.control_message import (
     Invitation,
     Invite,
     ListDevices,
+    MarkRestored,
     Progress,
     Refused,
     Revoke,
@@ -75,6 +76,8 @@ class PairedInstance(Protocol):
 
     async def revoke(self, device_id: str) -> None: ...
 
+    async def mark_restored(self) -> None: ...
+
 
 class ControlDesk:
     """See :class:`porttunnel.net.instance.control.Desk`.
@@ -103,6 +106,9 @@ class ControlDesk:
                 return self._list()
             case Revoke(device_id=device_id):
                 await self._instance.revoke(device_id)
+                return Done()
+            case MarkRestored():
+                await self._instance.mark_restored()
                 return Done()
             case _:
                 raise LocalProtocolError("a command came to the desk that is none of its")

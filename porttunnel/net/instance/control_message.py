@@ -27,6 +27,7 @@ __all__ = [
     "Invite",
     "ListDevices",
     "Login",
+    "MarkRestored",
     "Outcome",
     "Progress",
     "Refused",
@@ -102,6 +103,10 @@ class Revoke(_Command, tag="revoke", frozen=True):
     """Put a device out for good."""
 
     device_id: DeviceId
+
+
+class MarkRestored(_Command, tag="restored", frozen=True):
+    """The agent's state is older than what happened."""
 
 
 class Watch(_Command, tag="watch", frozen=True):
@@ -204,7 +209,7 @@ class Refused(_Answer, tag="error", frozen=True):
     text: str
 
 
-Command = Login | Invite | EnterDigits | ListDevices | Revoke | Watch
+Command = Login | Invite | EnterDigits | ListDevices | Revoke | MarkRestored | Watch
 Answer = Invitation | DigitsChecked | DeviceList | Done | Progress | Refused
 
 _COMMANDS: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)

@@ -98,6 +98,10 @@ class PatientInstance:
         """See ``Instance.revoke``; :raises GatewayError: not registered yet."""
         await self._demand().revoke(device_id)
 
+    async def mark_restored(self) -> None:
+        """See ``Instance.mark_restored``; :raises GatewayError: not registered yet."""
+        await self._demand().mark_restored()
+
     async def push(
         self,
         name: str,

@@ -64,6 +64,9 @@ class FakeInstance:
             raise PairingError("There is no such device.")
         await self._answer("revoke", device_id)
 
+    async def mark_restored(self) -> None:
+        await self._answer("restored")
+
     async def push(
         self,
         name: str,

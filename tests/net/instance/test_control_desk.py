@@ -31,6 +31,7 @@ from porttunnel.net.instance.control_message import (
     Invite,
     ListDevices,
     Login,
+    MarkRestored,
     Progress,
     Revoke,
 )
@@ -91,6 +92,10 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(self.instance.asked, [("revoke", DEVICE)])
         other = Deferred.fromCoroutine(self.desk.answer(Revoke("0" * 32)))
         self.failureResultOf(other, PairingError)
+
+    def test_a_state_that_was_put_back(self) -> None:
+        self.assertEqual(self.ask(MarkRestored()), Done())
+        self.assertEqual(self.instance.asked, [("restored",)])
 
     def test_what_the_connection_does_itself(self) -> None:
         self.failureResultOf(

@@ -18,6 +18,7 @@ from porttunnel.net.instance.control_message import (
     Invite,
     ListDevices,
     Login,
+    MarkRestored,
     Progress,
     Refused,
     Revoke,
@@ -37,6 +38,7 @@ COMMANDS: list[Command] = [
     EnterDigits(ID, "123 456"),
     ListDevices(),
     Revoke(ID),
+    MarkRestored(),
     Watch(ID),
 ]
 ANSWERS: list[Answer] = [

@@ -100,6 +100,7 @@ class PatientInstanceTests(SynchronousTestCase):
         self.assertEqual(len(self.patient.devices()), 1)
         self.run_call(self.patient.enter_digits(DEVICE, "123456"))
         self.run_call(self.patient.revoke(DEVICE))
+        self.run_call(self.patient.mark_restored())
         report = self.run_call(self.patient.push("news", b"x", user="anna"))
         self.assertEqual(report, PushReport((DEVICE,), ()))
         self.run_call(self.patient.stop())
@@ -110,6 +111,7 @@ class PatientInstanceTests(SynchronousTestCase):
                 ("invite", "anna", True, 60),
                 ("digits", DEVICE, "123456"),
                 ("revoke", DEVICE),
+                ("restored",),
                 ("push", "news", b"x", None, "anna"),
                 ("stop",),
             ],
