@@ -11,6 +11,7 @@ from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -47,9 +48,22 @@ from porttunnel.mqtt.property import Properties
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.net.mqtt_broker import LAST_SECONDS, MQTTBrokerFactory
 from porttunnel.net.mqtt_link import GOODBYE_SECONDS, LOOK_SECONDS
+from porttunnel.websocket.close import CloseCode
 from porttunnel.websocket.handshake import Accepted, Refused, Request
 
 PEER = IPv4Address("TCP", "192.0.2.7", 4711)
+
+
+UPGRADE = (
+    b"GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Protocol: mqtt\r\n\r\n"
+)
+
+
+def in_frame(data: bytes) -> bytes:
+    """A short binary message, masked with zeros."""
+    return bytes((0x82, 0x80 | len(data))) + bytes(4) + data
 
 
 class Peer:
@@ -527,6 +541,24 @@ class DrainTests(BrokerTestCase):
         request = Request("GET", "/", 1, {})
         refused = self.factory._build_receiver(Accepted(request, "mqtt"), PEER)
         self.assertIsInstance(refused, Refused)
+
+    def test_a_websocket_is_told_that_the_service_comes_back(self) -> None:
+        for drains, code in ((True, CloseCode.SERVICE_RESTART), (False, CloseCode.NORMAL)):
+            self.factory = self.make()
+            protocol: Any = self.factory.websocket_factory().buildProtocol(PEER)
+            transport = StringTransport(peerAddress=PEER)
+            protocol.makeConnection(transport)
+            protocol.dataReceived(UPGRADE + in_frame(encode(Connect(Version.V5, "c"), Version.V5)))
+            self.clock.advance(0)
+            if drains:
+                draining = self.start(self.factory.drain())
+            else:
+                self.factory.disconnect_session("c", ReasonCode.ADMINISTRATIVE_ACTION)
+            self.clock.advance(0)
+            self.assertEqual(transport.value()[-4:], b"\x88\x02" + code.to_bytes(2, "big"))
+            protocol.connectionLost(Failure(ConnectionDone()))
+            if drains:
+                self.successResultOf(draining)
 
     def test_ends_though_nobody_is_there(self) -> None:
         self.factory.batch.soon()
