@@ -51,6 +51,8 @@ class _Channel(HTTPChannel):
     def loseConnection(self) -> None:
         """Also called after the last answer; then nothing else would end it."""
         if self._abortingCall is None:
+            channel: Any = self
+            channel.setTimeout(None)
             self._abort_in(LAST_SECONDS)
         HTTPChannel.loseConnection(self)
 
