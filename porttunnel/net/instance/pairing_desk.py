@@ -135,7 +135,10 @@ class PairingDesk:
                 await self._end(device, EndReason.RACE)
 
     async def note_left(self, device_id: str) -> None:
-        """The gateway says that a device is none any more. Only its user's word erases it."""
+        """The gateway says that a device is none any more. Only its user's word erases one that is
+        paired; of another the next :meth:`forget_late` tells that it came to nothing, unless the
+        gateway says before that somebody else has used the same code.
+        """
         device = self._book.find(device_id)
         if device is None or device.row.has_left:
             return
@@ -143,7 +146,8 @@ class PairingDesk:
         device.cancel_all("The device was removed at the gateway.")
         async with _Turn(device):
             await self._book.write(device, replace(device.row, has_left=True))
-        self._book.tell(DeviceRemoved(device_id, device.row.user, revoked=False))
+        if device.row.paired is not None:
+            self._book.tell(DeviceRemoved(device_id, device.row.user, revoked=False))
 
     async def revoke(self, device: ServedDevice) -> None:
         """Erase a device, then let the gateway remove it."""
@@ -170,7 +174,7 @@ class PairingDesk:
             if row.paired is not None:
                 if now - max(row.paired, device.seen or 0) > IDLE_SECONDS:
                     await self.revoke(device)
-            elif now - row.expires > (
+            elif row.has_left or now - row.expires > (
                 LATE_SECONDS if isinstance(row.phase, Invited) else DIGITS_SECONDS
             ):
                 await self._end(device, None)

@@ -163,6 +163,20 @@ class TestPairing:
         ]
         assert [record.device_id for record in instance.devices()] == [paired.device_id]
 
+    def test_a_race_that_the_gateway_ended(self, around: Surroundings) -> None:
+        instance = around.start()
+        raced, late = around.invite(), around.invite("berta")
+        for phone in (raced, late):
+            around.tell_event(EventName.DEVICE_REMOVED, phone.device_id)
+        around.tell_event(EventName.SETUP_RACE, raced.device_id)
+        around.turn(CHECK_SECONDS)
+        assert around.events[2:] == [
+            SetupRaced(raced.device_id, "anna"),
+            PairingFailed(raced.device_id, "anna", EndReason.RACE),
+            PairingFailed(late.device_id, "berta", None),
+        ]
+        assert instance.devices() == []
+
     def test_codes_expire(self, around: Surroundings) -> None:
         instance = around.start()
         around.invite()
