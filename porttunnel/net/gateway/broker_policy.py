@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from porttunnel.errors import GatewayBusy
+from porttunnel.gateway.event import EventName
 from porttunnel.gateway.part import MAX_PART_BYTES
 from porttunnel.gateway.policy import (
     DeviceRules,
@@ -23,6 +25,7 @@ from porttunnel.gateway.policy import (
     InstanceRules,
     make_unreached_answer,
 )
+from porttunnel.gateway.topic import format_event_topic
 from porttunnel.mqtt.message import Message
 from porttunnel.mqtt.packet import Subscription, Will
 from porttunnel.mqtt.policy import (
@@ -57,6 +60,9 @@ MAX_SUBSCRIPTIONS = 32  # two are needed; somebody may prefer one for each reque
 MAX_SESSIONS_PER_DEVICE = 8  # programs of one person that use one device's account at a time
 MAX_KEEP_ALIVE_SECONDS = 60  # who is gone without a word is noticed in a minute and a half
 STALL_SECONDS = 30.0  # so long an instance may read more slowly than its devices ask
+# Between two times that a session is told who is there: each may be a message of ours for each
+# device, and costs it a few bytes.
+INTRODUCTION_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,16 +98,18 @@ class Desk(Protocol):
         """Later."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Member:
     """Who a client of the broker is.
 
     :ivar owned: of an instance, its devices: those that are added and removed are so here too.
+    :ivar introduced_at: when it was told last who is there.
     """
 
     account: Account
     rules: DeviceRules | InstanceRules
     owned: set[str] | None = None
+    introduced_at: float = -inf
 
 
 class GatewayPolicy:
@@ -241,10 +249,14 @@ class GatewayPolicy:
         text = subscription.filter
         if not member.rules.allow_subscribe(text):
             return ReasonCode.NOT_AUTHORIZED
-        instance_id = member.account.instance_id
-        if text.startswith(f"instance/{instance_id}/event/"):
+        now = self._reactor.seconds()
+        if (
+            text in _filters_of_presence(member.account.instance_id)
+            and now - member.introduced_at >= INTRODUCTION_SECONDS
+        ):
+            member.introduced_at = now
             # Once it is subscribed.
-            self._reactor.callLater(0, self._presence.introduce, instance_id)
+            self._reactor.callLater(0, self._presence.introduce, member.account.instance_id)
         return subscription
 
     def authorise_will(self, client: Client, will: Will) -> str | ReasonCode:
@@ -293,6 +305,11 @@ class GatewayPolicy:
         if self._record is not None:
             device_id = account.user_name if account.is_device else None
             self._record(event, account.instance_id, device_id)
+
+
+def _filters_of_presence(instance_id: str) -> tuple[str, ...]:
+    """By which an instance hears who is there."""
+    return tuple(format_event_topic(instance_id, last) for last in ("+", EventName.DEVICE_ONLINE))
 
 
 def _make_profile(messages_per_second: int, slow_consumer: SlowConsumer) -> Profile:

@@ -23,7 +23,7 @@ from porttunnel.mqtt.packet import (
 from porttunnel.mqtt.property import Properties
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.net.gateway.audit_log import AuditEvent
-from porttunnel.net.gateway.broker_policy import MAX_SESSIONS_PER_DEVICE
+from porttunnel.net.gateway.broker_policy import INTRODUCTION_SECONDS, MAX_SESSIONS_PER_DEVICE
 from tests.net.gateway.house import DEVICE, INSTANCE, House
 
 OTHER, FOREIGN = "1b" * 16, "dc" * 16
@@ -209,6 +209,23 @@ class TopicTests(PolicyTestCase):
         (suback,) = device.heard()
         assert isinstance(suback, Suback)
         self.assertEqual(suback.reasons, tuple(wanted.values()))
+
+    def test_an_instance_that_subscribes_is_told_who_is_there(self) -> None:
+        """Not again for each time that it says so: that costs us more than it costs others."""
+        instance = self.house.log_in(INSTANCE, listen=False)
+        self.house.log_in(DEVICE)
+
+        def told(*names: str, seconds: float = 0.0) -> int:
+            self.house.clock.advance(seconds)
+            filters = [f"instance/{INSTANCE}/event/{name}" for name in names]
+            instance.say(Subscribe(1, tuple(Subscription(text, 1) for text in filters)))
+            self.house.clock.advance(0)
+            return sum(isinstance(each, Publish) for each in instance.heard())
+
+        self.assertEqual(told("device-offline"), 0)
+        self.assertEqual(told("device-online"), 1)
+        self.assertEqual(told(*(["+", "device-online"] * 10)), 0)
+        self.assertEqual(told("+", seconds=INTRODUCTION_SECONDS), 1)
 
     def test_devices_that_come_later_and_go(self) -> None:
         new = "dd" * 16
