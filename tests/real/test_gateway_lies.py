@@ -8,6 +8,7 @@ import json
 import random
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -236,10 +237,7 @@ def test_no_wrong_answer_is_believed(liar: Liar, serving: list[Serving], lie: Li
         taking = []
         for device in serving:
             for size in SIZES:
-                number = next(NUMBERS)
-                taking.append(
-                    Background(lambda d=device, n=number, s=size: take(d, n, s))  # type: ignore[misc]
-                )
+                taking.append(Background(partial(take, device, next(NUMBERS), size)))
         assert False not in [each.result() for each in taking]
     liar.rule = honestly
     for device in serving:
