@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -80,23 +81,37 @@ class GatewayChores:
 
     async def _tell_all(self) -> bool:
         """Whether it has understood all."""
-        try:
-            for device in self._book:
-                row = device.row
-                if row.paired is not None and not row.is_confirmed and not row.has_left:
-                    known = await self._ask(self._confirm(row.device_id))
-                    if self._book.find(row.device_id) is device:
-                        # As it is by now: its phase may have gone on.
-                        row = replace(device.row, is_confirmed=True, has_left=not known)
-                        await self._book.write(device, row)
-            for device_id in sorted(self._book.removals):
-                await self._ask(self._remove(device_id))
-                await self._book.keep(RemovalFinished(device_id))
-                self._book.removals.discard(device_id)
-        except PorttunnelError as error:
-            self._log.info("the gateway was not told yet: {error}", error=error)
-            return False
-        return True
+        confirmations = [
+            device.row.device_id
+            for device in self._book
+            if device.row.paired and not (device.row.is_confirmed or device.row.has_left)
+        ]
+        steps = [partial(self._confirm_one, device_id) for device_id in confirmations]
+        steps += [partial(self._remove_one, one) for one in sorted(self._book.removals)]
+        understood = True
+        for step in steps:
+            try:
+                await step()
+            except PorttunnelError as error:
+                self._log.info("the gateway was not told yet: {error}", error=error)
+                understood = False
+                # Refused is one; the others may do better. Of a gateway that isn't there all wait.
+                if not isinstance(error, GatewayRefused):
+                    break
+        return understood
+
+    async def _confirm_one(self, device_id: str) -> None:
+        known = await self._ask(self._confirm(device_id))
+        device = self._book.find(device_id)
+        if device is not None:
+            # As it is by now: its phase may have gone on.
+            row = replace(device.row, is_confirmed=True, has_left=not known)
+            await self._book.write(device, row)
+
+    async def _remove_one(self, device_id: str) -> None:
+        await self._ask(self._remove(device_id))
+        await self._book.keep(RemovalFinished(device_id))
+        self._book.removals.discard(device_id)
 
     async def _ask(self, asking: Awaitable[None]) -> bool:
         """Whether it knows the device."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from porttunnel.errors import (
     ClientStopped,
@@ -64,12 +65,13 @@ class GatewayLink:
         self._owner = owner
         self._is_subscribed = False
         self._has_told_loss = False
+        self._has_ended = False
         self.is_connected = False
 
     def start(self) -> None:
         """Connect, and go on trying."""
         self._client.start()
-        Deferred.fromCoroutine(self._subscribe()).addErrback(_ignore_end)
+        Deferred.fromCoroutine(self._subscribe()).addErrback(self._note_end)
         self._client.when_ended().addErrback(self._note_end)
 
     async def stop(self) -> None:
@@ -125,13 +127,12 @@ class GatewayLink:
             self._has_told_loss = True
             self._owner.take_link_event(GatewayLost(error))
 
-    def _note_end(self, failure: Any) -> None:
-        failure.trap(MessagingError)
-        if not failure.check(ClientStopped):
+    def _note_end(self, failure: Failure) -> None:
+        """It is stopped, or refused for good; told by each thing that waits for it."""
+        error = failure.value
+        if not isinstance(error, MessagingError):
+            failure.raiseException()
+        elif not isinstance(error, ClientStopped) and not self._has_ended:
+            self._has_ended = True
             self.is_connected = False
-            self._owner.take_link_event(InstanceRefused(failure.value))
-
-
-def _ignore_end(failure: Any) -> None:
-    # What it means is told when the client ends, or at the next connection.
-    failure.trap(MessagingError)
+            self._owner.take_link_event(InstanceRefused(error))

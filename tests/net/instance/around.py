@@ -194,10 +194,19 @@ class FakeClient:
         self._drop(OutcomeUnknown("lost"))
         self.on_event(client_event.ConnectionLost())
 
+    def send_away(self) -> None:
+        self.is_connected = False
+        self.on_event(client_event.Disconnected(ReasonCode.USE_ANOTHER_SERVER, EMPTY))
+        self.lose()
+
     def fail_to_connect(self) -> None:
         self.on_event(client_event.ConnectionFailed(LinkBroken("nobody there")))
 
     def refuse(self, error: PorttunnelError) -> None:
+        self.is_connected = False
+        self.on_event(client_event.ConnectionRefused(error, EMPTY))
+        if not self._subscribed.called:
+            self._subscribed.errback(error)
         self._ended.errback(error)
 
     def receive(self, topic: str, payload: bytes) -> None:

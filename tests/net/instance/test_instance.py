@@ -26,6 +26,7 @@ from porttunnel.gateway.pairing_step import EndReason, PairingEnded
 from porttunnel.gateway.push import MAX_PUSH_BYTES, decode_push
 from porttunnel.gateway.refusal import Refusal, RefusalReason
 from porttunnel.mqtt.reason import ReasonCode
+from porttunnel.net.gateway_client.rest import Login
 from porttunnel.net.instance.application import ServedRequest
 from porttunnel.net.instance.device_record import DeviceState, PushReport
 from porttunnel.net.instance.event import (
@@ -232,6 +233,25 @@ class TestPairing:
         around.start()
         assert around.rest.devices == {phone.device_id: "confirmed"}
 
+    def test_one_that_is_refused_holds_up_no_other(self, around: Surroundings) -> None:
+        around.start()
+        phone, gone = around.pair(), around.pair("berta")
+        confirm = around.rest.confirm_device
+
+        async def refuse(login: Login, device_id: str) -> None:
+            raise GatewayRefused("not claimed", 409, "not-claimed", None)
+
+        around.rest.confirm_device = refuse  # type: ignore[method-assign]  # a test
+        waiting = around.pair("carl")
+        around.run(around.instance.revoke(gone.device_id))
+        assert around.rest.devices == {
+            phone.device_id: "confirmed",
+            waiting.device_id: "invited",
+        }
+        around.rest.confirm_device = confirm  # type: ignore[method-assign]  # a test
+        around.turn(2 * FIRST_DELAY_SECONDS)
+        assert around.rest.devices[waiting.device_id] == "confirmed"
+
     def test_a_device_that_the_gateway_does_not_know_has_left(self, around: Surroundings) -> None:
         instance = around.start()
         phone = around.invite(immediate=True)
@@ -383,11 +403,23 @@ class TestLife:
             GatewayConnected,
         ]
 
-    def test_the_gateway_does_not_want_us_any_more(self, around: Surroundings) -> None:
-        around.start()
+    @pytest.mark.parametrize("connect", [False, True])
+    def test_the_gateway_does_not_want_us_any_more(
+        self, around: Surroundings, connect: bool
+    ) -> None:
+        around.start(connect=connect)
         error = BrokerRefused("no", ReasonCode.BAD_USER_NAME_OR_PASSWORD)
         around.client.refuse(error)
-        assert around.events[-1] == InstanceRefused(error)
+        assert around.events[-2:] == [GatewayLost(error), InstanceRefused(error)]
+        assert not around.instance.is_connected
+
+    def test_a_gateway_that_sends_all_away(self, around: Surroundings) -> None:
+        around.start()
+        around.client.send_away()
+        assert around.events[-1] == GatewayLost(None)
+        assert [type(event) for event in around.events].count(GatewayLost) == 1
+        around.connect()
+        assert around.instance.is_connected
 
     def test_a_registration_that_fails_may_be_tried_again(self, around: Surroundings) -> None:
         around.rest.refuses = GatewayUnreachable("not now")
