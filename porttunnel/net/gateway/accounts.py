@@ -146,3 +146,4 @@ class GatewayAccounts:
         while late := await self._thread.run(self._store.sweep, self._unix_time(), SWEEP_ROWS):
             for instance_id, device_id in late:
                 self._book.device_removed(instance_id, device_id)
+        await self._thread.run(self._store.erase)

@@ -117,15 +117,14 @@ class SQLiteGatewayStore(GatewayStore):
         return [device_id for (device_id,) in devices]
 
     def credential(self, user_name: str) -> Credential | None:
-        with self._file.transaction():
-            rows = self._file.rows(
-                "SELECT instance_id, password_hash, next_password_hash FROM instances "
-                "WHERE instance_id = ? UNION ALL "
-                "SELECT instance_id, password_hash, NULL FROM devices "
-                "WHERE device_id = ? AND password_hash IS NOT NULL",
-                user_name,
-                user_name,
-            )
+        rows = self._file.read(
+            "SELECT instance_id, password_hash, next_password_hash FROM instances "
+            "WHERE instance_id = ? UNION ALL "
+            "SELECT instance_id, password_hash, NULL FROM devices "
+            "WHERE device_id = ? AND password_hash IS NOT NULL",
+            user_name,
+            user_name,
+        )
         return Credential(user_name, *rows[0]) if rows else None
 
     def set_next_password(self, instance_id: str, password_hash: str) -> bool:
@@ -175,15 +174,13 @@ class SQLiteGatewayStore(GatewayStore):
         return Addition.ADDED
 
     def device(self, device_id: str) -> DeviceRow | None:
-        with self._file.transaction():
-            rows = self._file.rows(_SELECT_DEVICE + "WHERE device_id = ?", device_id)
+        rows = self._file.read(_SELECT_DEVICE + "WHERE device_id = ?", device_id)
         return _device(*rows[0]) if rows else None
 
     def devices(self, instance_id: str) -> list[DeviceRow]:
-        with self._file.transaction():
-            rows = self._file.rows(
-                _SELECT_DEVICE + "WHERE instance_id = ? ORDER BY device_id", instance_id
-            )
+        rows = self._file.read(
+            _SELECT_DEVICE + "WHERE instance_id = ? ORDER BY device_id", instance_id
+        )
         return [_device(*row) for row in rows]
 
     def confirm_device(self, device_id: str, instance_id: str) -> DeviceState | None:
@@ -209,14 +206,13 @@ class SQLiteGatewayStore(GatewayStore):
         return bool(removed)
 
     def offer(self, key_hash: bytes) -> OfferRow | None:
-        with self._file.transaction():
-            return self._offer(key_hash)
+        return _offer(self._file.read(_SELECT_OFFER, key_hash))
 
     def claim(
         self, key_hash: bytes, nonce_hash: bytes, password_hash: str, now: float
     ) -> Claim | None:
         with self._file.transaction():
-            row = self._offer(key_hash)
+            row = _offer(self._file.rows(_SELECT_OFFER, key_hash))
             if row is None:
                 return None
             outcome = judge_claim(row.offer, nonce_hash, now)
@@ -247,16 +243,10 @@ class SQLiteGatewayStore(GatewayStore):
                 now,
                 limit,
             )
-        # The log of what was written holds what was removed, too.
-        self._file.rows("PRAGMA wal_checkpoint(TRUNCATE)")
         return late
 
-    def _offer(self, key_hash: bytes) -> OfferRow | None:
-        rows = self._file.rows(_SELECT_OFFER, key_hash)
-        if not rows:
-            return None
-        device_id, instance_id, expires, nonce_hash, confirmed = rows[0]
-        return OfferRow(device_id, instance_id, SetupOffer(expires, nonce_hash, bool(confirmed)))
+    def erase(self) -> None:
+        self._file.checkpoint()
 
     def _remove_devices(self, device_ids: list[str]) -> None:
         for device_id in device_ids:
@@ -265,6 +255,13 @@ class SQLiteGatewayStore(GatewayStore):
     def _count(self, statement: str, *values: object) -> int:
         count: int = self._file.rows(statement, *values)[0][0]
         return count
+
+
+def _offer(rows: list[Any]) -> OfferRow | None:
+    if not rows:
+        return None
+    device_id, instance_id, expires, nonce_hash, confirmed = rows[0]
+    return OfferRow(device_id, instance_id, SetupOffer(expires, nonce_hash, bool(confirmed)))
 
 
 def _device(

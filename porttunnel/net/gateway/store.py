@@ -180,8 +180,12 @@ class GatewayStore(Protocol):
 
     def sweep(self, now: float, limit: int) -> list[tuple[str, str]]:
         """Remove up to ``limit`` each of: setup keys that have expired, with the devices if nobody
-        has used them; devices that their instances have not confirmed in time. Afterwards nothing
-        of what was ever removed is left anywhere.
+        has used them; devices that their instances have not confirmed in time.
 
         :returns: instance and device of the devices that are gone.
+        """
+
+    def erase(self) -> None:
+        """Afterwards nothing of what was ever removed is left anywhere, unless somebody else reads
+        from the store just now: then the next time.
         """

@@ -82,6 +82,11 @@ class SQLiteFile:
                     self._connection.execute("ROLLBACK")
                 raise
 
+    def read(self, statement: str, *values: object) -> list[Any]:
+        """What one query finds, outside of a transaction: it waits for nobody who writes."""
+        with self._advice():
+            return self.rows(statement, *values)
+
     def rows(self, statement: str, *values: object) -> list[Any]:
         """What a query finds, as a list of tuples."""
         return self._connection.execute(statement, values).fetchall()
@@ -91,9 +96,16 @@ class SQLiteFile:
         return self._connection.execute(statement, values).rowcount
 
     def checkpoint(self) -> None:
-        """Let the journal hold nothing any more, so that what was overwritten is gone from it."""
+        """Let the journal hold nothing any more, so that what was overwritten is gone from it.
+
+        While another process reads or writes it stays there, until the next time.
+        """
         with self._advice():
-            self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+            self.rows("PRAGMA busy_timeout = 0")  # a long backup would keep us from all else
+            try:
+                self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                self.rows(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1_000)}")
 
     def _prepare(self, schema: Sequence[Sequence[str]]) -> None:
         self._enter_wal()

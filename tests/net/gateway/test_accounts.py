@@ -77,6 +77,20 @@ class SweepTests(TestCase):
         self.assertEqual(self.scene.listener.told, [("removed", self.instance_id, unclaimed)])
         self.successResultOf(Deferred.fromCoroutine(self.accounts.stop()))
 
+    def test_what_was_removed_is_told_also_if_it_can_not_be_erased(self) -> None:
+        """Otherwise it would stay connected."""
+        unclaimed = self.invite()
+        self.scene.unix_time = UNIX_TIME + 60
+
+        def fail() -> None:
+            raise ConfigurationError("the disk is full")
+
+        self.scene.store.erase = fail
+        self.accounts.start()
+        self.assertEqual(self.scene.listener.told, [("removed", self.instance_id, unclaimed)])
+        self.assertEqual(len(self.flushLoggedErrors(ConfigurationError)), 1)
+        self.successResultOf(Deferred.fromCoroutine(self.accounts.stop()))
+
     def test_whoever_was_never_started_can_be_stopped(self) -> None:
         self.successResultOf(Deferred.fromCoroutine(self.accounts.stop()))
         with self.assertRaises(Exception):  # noqa: B017  # whatever the closed file says

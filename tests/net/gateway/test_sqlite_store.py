@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -328,15 +329,32 @@ def test_of_what_was_removed_nothing_is_left(path: Path) -> None:
         add_device(store)
         claim(store)
         store.sweep(1.0, 10)
+        store.erase()
         assert left() == set(secrets_of_old)
         store.set_next_password(INSTANCE, "hash 2")
         store.promote_password(INSTANCE, "hash 2")
         store.sweep(EXPIRES, 10)
+        store.erase()
         assert left() == {b"hash d", DEVICE.encode()}
         store.remove_device(DEVICE, INSTANCE)
         store.sweep(EXPIRES, 10)
+        store.erase()
         assert left() == set()
         assert store.credential(INSTANCE) == Credential(INSTANCE, INSTANCE, "hash 2")
+
+
+def test_who_logs_in_waits_for_nobody_who_writes(path: Path) -> None:
+    """Another program may have the file for longer than anybody waits."""
+    with closing(SQLiteGatewayStore(path)) as store, closing(sqlite3.connect(path)) as other:
+        store.add_instance(INSTANCE, "hash i", 10)
+        add_device(store)
+        other.execute("BEGIN IMMEDIATE")
+        store._file.rows("PRAGMA busy_timeout = 0")
+        assert store.credential(INSTANCE) is not None
+        assert store.devices(INSTANCE) == [store.device(DEVICE)]
+        assert store.offer(KEY) is not None
+        with pytest.raises(ConfigurationError, match="stop that program"):
+            store.remove_device(DEVICE, INSTANCE)
 
 
 def test_a_file_that_is_none_is_said(path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from porttunnel.errors import ConfigurationError
 from porttunnel.net.store import sqlite_file
-from porttunnel.net.store.sqlite_file import SQLiteFile
+from porttunnel.net.store.sqlite_file import BUSY_SECONDS, SQLiteFile
 
 ONE = ["CREATE TABLE one (a ANY) STRICT"]
 
@@ -104,6 +104,26 @@ def test_read_only(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     with pytest.raises(ConfigurationError, match="the right to write"):
         SQLiteFile(path, [ONE])
+
+
+def test_what_is_read_or_written_elsewhere_is_not_waited_for(path: Path) -> None:
+    journal = path.with_name(f"{path.name}-wal")
+    with closing(SQLiteFile(path, [ONE])) as file, closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM one").fetchall()
+        with file.transaction():
+            file.change("INSERT INTO one VALUES (1)")
+        file.checkpoint()
+        assert journal.stat().st_size
+        other.execute("COMMIT")
+        other.execute("BEGIN IMMEDIATE")
+        assert file.read("SELECT * FROM one") == [(1,)]
+        file.checkpoint()
+        assert journal.stat().st_size
+        other.execute("ROLLBACK")
+        file.checkpoint()
+        assert not journal.stat().st_size
+        assert file.rows("PRAGMA busy_timeout") == [(BUSY_SECONDS * 1_000,)]
 
 
 def test_disk_full(path: Path) -> None:
