@@ -38,8 +38,10 @@ _OF_REQUEST = _OF_CONNECTION | {b"cookie", b"expect", b"host"}
 # Alt-Svc would lead the browser to another port of this machine.
 _OF_RESPONSE = _OF_CONNECTION | {b"alt-svc", b"clear-site-data", b"set-cookie"}
 _OF_FRAMING = frozenset((b"content-encoding", b"content-length", b"content-type"))
-# The two ends of a WebSocket prove to each other that they speak HTTP/1.1; here are two of each.
-_OF_HANDSHAKE = frozenset((b"sec-websocket-accept", b"sec-websocket-key"))
+# What the two ends of a WebSocket's connection agree on with each other; here are two of each.
+_OF_HANDSHAKE = frozenset(
+    (b"sec-websocket-accept", b"sec-websocket-key", b"sec-websocket-version")
+)
 
 
 def make_request_head(method: bytes, authority: bytes, path: bytes, fields: Fields) -> RequestHead:

@@ -494,7 +494,6 @@ class WebSocketTests(ProxyTestCase):
                 b"/live",
                 (
                     (b":protocol", b"websocket"),
-                    (b"sec-websocket-version", b"13"),
                     (b"sec-websocket-protocol", b"chat"),
                     (b"origin", f"http://{HOST}".encode()),
                 ),
