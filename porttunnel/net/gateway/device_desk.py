@@ -159,8 +159,12 @@ class DeviceDesk:
             return None
         password_hash = ""
         # Nobody is to make us hash passwords without a key that is good. One that was shown once
-        # is never free again, so nothing can need a password that was not hashed here.
-        if judge_claim(row.offer, nonce_hash, self._unix_time()) is ClaimOutcome.TAKEN:
+        # is never free again, and one that expired is not asked about again, should the clock go
+        # back: so nothing can need a password that was not hashed here.
+        outcome = judge_claim(row.offer, nonce_hash, self._unix_time())
+        if outcome is ClaimOutcome.EXPIRED:
+            return None
+        if outcome is ClaimOutcome.TAKEN:
             password = derive_device_password(client_nonce, setup_key)
             password_hash = await self._book.desk.hash(password.hex().encode("ascii"))
         claim = await self._book.run(

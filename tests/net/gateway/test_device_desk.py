@@ -175,6 +175,14 @@ def test_an_expired_key_is_not_good_even_before_it_is_swept(scene: Scene) -> Non
     assert scene.listener.told == []
 
 
+def test_a_clock_that_goes_back_gives_nobody_an_account_without_a_password(scene: Scene) -> None:
+    device_id, key = scene.invite(expires_in=60)
+    times = iter([UNIX_TIME + 60, UNIX_TIME])
+    scene.devices._unix_time = lambda: next(times)
+    assert scene.refusal(key) is ProblemKind.SETUP_REFUSED
+    assert scene.login_device(device_id, key) is None
+
+
 def test_a_key_that_expires_while_its_password_is_hashed(scene: Scene) -> None:
     device_id, key = scene.invite(expires_in=60)
     times = iter([UNIX_TIME, UNIX_TIME + 60])
