@@ -185,10 +185,10 @@ class Device:
 
     # What its requests need
 
-    async def begin_attempt(self, owner: AttemptOwner) -> Attempt:
+    async def begin_attempt(self, owner: AttemptOwner, *, careful: bool) -> Attempt:
         """See :class:`~porttunnel.net.device.request.AttemptMaker`."""
         await self._link.wait_connected(self._patience.connect)
-        secret = await self._keeper.settle()
+        secret = await self._keeper.settle(careful=careful)
         exchange = self._maker.make(secret)
         seconds = self._reactor.seconds
         return Attempt(self._link, exchange, secret.generation, owner, seconds)

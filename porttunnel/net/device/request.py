@@ -49,9 +49,10 @@ TUNNEL_METHOD = b"CONNECT"
 class AttemptMaker(Protocol):
     """What a request needs of its device."""
 
-    async def begin_attempt(self, owner: AttemptOwner) -> Attempt:
+    async def begin_attempt(self, owner: AttemptOwner, *, careful: bool) -> Attempt:
         """A try under the secret that counts, once there is a connection.
 
+        :param careful: it can't be repeated: look twice which secret that is.
         :raises GatewayError: there is none.
         """
 
@@ -116,7 +117,7 @@ class Request:
         :raises GatewayError: it can't begin.
         """
         try:
-            self._attempt = await self._maker.begin_attempt(self)
+            self._attempt = await self._maker.begin_attempt(self, careful=not self._is_safe)
         except BaseException:
             self._finish()
             raise
@@ -210,7 +211,7 @@ class Request:
         if refusal is not None and refusal.reason is RefusalReason.ROTATE:
             await self._maker.replace_secret(self._refused_generation)
         self.writer.rewind()
-        self._attempt = await self._maker.begin_attempt(self)
+        self._attempt = await self._maker.begin_attempt(self, careful=not self._is_safe)
         self._working = None
         self._send()
 

@@ -34,6 +34,7 @@ from porttunnel.net.telling import tell
 __all__ = ["AskAboutKeys", "SecretKeeper"]
 
 ROTATION_SECONDS = 7 * 86_400.0  # who gets hold of a secret reads a week of recordings at most
+FRESH_SECONDS = 5.0  # since the store was read; reading it takes a millisecond
 
 AskAboutKeys = Callable[[DeviceSecret, bytes], Awaitable[bytes | Refusal]]
 
@@ -63,6 +64,7 @@ class SecretKeeper:
         self._turn: Any = DeferredLock()
         self._is_doubtful = False
         self._is_settled = record.pending is None
+        self._read = unix_seconds()
 
     @property
     def secret(self) -> DeviceSecret:
@@ -87,11 +89,19 @@ class SecretKeeper:
         """
         self._is_doubtful = True
 
-    async def settle(self) -> DeviceSecret:
-        """The secret that counts, after everything was tried to know it."""
-        if self._is_doubtful or not self._is_settled:
+    async def settle(self, *, careful: bool) -> DeviceSecret:
+        """The secret that counts, after everything was tried to know it.
+
+        :param careful: look also what other programs have done lately: what was sealed under a
+            secret that is gone can't be asked again if it may have effects.
+        """
+        if self._is_stale(careful) or not self._is_settled:
             async with self._turn:
-                await self._settle()
+                # Whoever was before us may have done it.
+                if self._is_stale(careful):
+                    await self._refresh()
+                if self._is_doubtful or not self._is_settled:
+                    await self._settle()
         return self.secret
 
     async def refresh(self) -> None:
@@ -108,6 +118,7 @@ class SecretKeeper:
         :raises RemoteProtocolError: what it answered is no such answer.
         """
         async with self._turn:
+            await self._refresh()
             await self._settle()
             if self.secret.generation != generation:
                 return
@@ -129,10 +140,12 @@ class SecretKeeper:
                 await self._confirm(confirming)
             await self._refresh()
 
+    def _is_stale(self, careful: bool) -> bool:
+        age = abs(self._unix_seconds() - self._read)
+        return self._is_doubtful or (careful and age > FRESH_SECONDS)
+
     async def _settle(self) -> None:
-        if self._is_doubtful:
-            self._is_doubtful = False
-            await self._refresh()
+        self._is_doubtful = False
         pending = self._record.pending
         if pending is None:
             self._is_settled = True
@@ -159,5 +172,9 @@ class SecretKeeper:
 
     async def _refresh(self) -> None:
         read = self._store.read_device
+        before = self._record.pending
         self._record = await deferToThread(read, self._record.device_id)
-        self._is_settled = self._record.pending is None
+        self._read = self._unix_seconds()
+        pending = self._record.pending
+        if pending is None or before is None or pending.nonce != before.nonce:
+            self._is_settled = pending is None

@@ -29,7 +29,6 @@ def open_mqtt(
     on_message: OnMessage,
     on_event: Callable[[Any], None] = lambda happened: None,
     max_queued_bytes: int = MAX_QUEUED_BYTES,
-    max_inflight: int | None = None,
 ) -> MQTTClient:
     """A client that, once started, connects and comes back until it is stopped, or refused for
     good; nothing of it outlives a connection at the gateway.
@@ -38,9 +37,7 @@ def open_mqtt(
     :param on_message: gets each message; see :data:`~porttunnel.net.mqtt_client.OnMessage`.
     :param on_event: gets the events of :mod:`porttunnel.mqtt.client_event` about connections.
     :param max_queued_bytes: what may wait here; then ``publish`` fails with ``QueueFull``.
-    :param max_inflight: how many messages may be under way to the gateway at a time.
     """
-    settings: dict[str, Any] = {} if max_inflight is None else {"max_inflight": max_inflight}
     return MQTTClient(
         reactor,
         WebSocketConnector(reactor, address.endpoint(reactor), address.mqtt_url, SUBPROTOCOL),
@@ -53,7 +50,6 @@ def open_mqtt(
             max_unfinished_bytes=MAX_UNFINISHED_BYTES,
             # The other end has given up what was under way; a late part would be of no use to it.
             keep_messages=False,
-            **settings,
         ),
         on_message=on_message,
         on_event=on_event,

@@ -31,6 +31,7 @@ from porttunnel.gateway.refusal import Refusal, RefusalReason
 from porttunnel.gateway.topic import format_response_topic
 from porttunnel.net.device import device as device_module
 from porttunnel.net.device import link as link_module
+from porttunnel.net.device import secret_keeper
 from porttunnel.net.device.device import Device
 from porttunnel.net.device.event import (
     DeviceConnected,
@@ -767,6 +768,14 @@ class RotationTests(AskingTests):
             await device.rotate()
         self.assertEqual(self.generation(device), 1)
 
+    async def test_another_program_has_rotated_and_a_post_follows(self) -> None:
+        self.patch(secret_keeper, "FRESH_SECONDS", -1.0)
+        first = await self.pair()
+        second = self.start(first.device_id)
+        await second.fetch("POST", "/")
+        await first.rotate()
+        self.assertEqual((await second.fetch("POST", "/")).data, b"hello ")
+
     async def test_answers_that_are_none(self) -> None:
         device = await self.pair()
         for replies in ([b"x"], [b"x" * 5_000] * 3):
@@ -785,6 +794,7 @@ class RotationTests(AskingTests):
         again = self.start(device.device_id)
         self.assertEqual((await again.fetch("POST", "/")).data, b"hello ")
         asked = self.instance.key_messages
+        self.patch(secret_keeper, "FRESH_SECONDS", -1.0)
         self.assertEqual((await again.fetch("POST", "/")).data, b"hello ")
         self.assertEqual(self.instance.key_messages, asked, "not before each request")
         self.assertIsNotNone(self.store.read_device(device.device_id).pending)
