@@ -34,6 +34,9 @@ _REFUSED = re.compile(rb"[\0-\x1f\x7f\\]")
 # ASCII in more bytes than it takes: what old decoders of UTF-8 read as dots and slashes.
 _OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+# What is no name: some servers cut parameters, blanks and dots off before they look what a segment
+# is, and who decodes once too often cuts off escaped ones as well.
+_NO_SEGMENT = re.compile(rb"(?:[. ]|%(?:25)*20)*(?:(?:;|%(?:25)*3b).*)?", re.IGNORECASE)
 _TO_ENCODE = re.compile(rb"%[0-9A-Fa-f]{2}|[^!$&'()*+,;=:@/._~0-9A-Za-z-]")
 _UNRESERVED = re.compile(rb"[._~0-9A-Za-z-]")
 
@@ -75,13 +78,15 @@ def normalise_path(path: bytes) -> bytes | None:
     decoded = _ESCAPE.sub(_decode, path)
     if _REFUSED.search(decoded) or _OVERLONG.search(decoded):
         return None
-    segments = decoded.split(b"/")[1:]
+    form = _TO_ENCODE.sub(_encode, path)
+    if _REFUSED_ESCAPE.search(form):
+        return None  # %25%32%65: what was escaped made an escape
+    segments = form.split(b"/")[1:]
     if not segments[-1]:
         segments.pop()  # a slash at the end is no empty segment
-    # Some servers cut parameters, blanks and dots off before they look what a segment is.
-    if any(not segment.partition(b";")[0].strip(b". ") for segment in segments):
+    if any(map(_NO_SEGMENT.fullmatch, segments)):
         return None
-    return _TO_ENCODE.sub(_encode, path)
+    return form
 
 
 @dataclass(frozen=True, slots=True)

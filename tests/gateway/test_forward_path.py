@@ -15,7 +15,23 @@ EVERYTHING = AllowList.parse(["GET", "OPTIONS"], ["/"])
 
 segments = st.binary(min_size=1, max_size=8)
 escapes = st.sampled_from(
-    [b"%2e", b"%2F", b"%5C", b"%252e", b"%00", b"%c0%ae", b"..", b".", b"\\", b";", b"%3b", b"%"]
+    [
+        *(
+            b"%2e",
+            b"%2F",
+            b"%5C",
+            b"%252e",
+            b"%00",
+            b"%c0%ae",
+            b"..",
+            b".",
+            b"\\",
+            b";",
+            b"%3b",
+            b"%",
+        ),
+        *(b"%25", b"%32", b"e", b"5c", b"2f", b"%2520", b"%253b"),
+    ]
 )
 pieces = st.lists(st.one_of(segments, escapes, st.just(b"/")), max_size=12)
 
@@ -37,6 +53,7 @@ pieces = st.lists(st.one_of(segments, escapes, st.just(b"/")), max_size=12)
         (b'/a"<>[]{}|^`b', b"/a%22%3C%3E%5B%5D%7B%7D%7C%5E%60b"),
         (b"/start:a@b!$&'()*+,=", b"/start:a@b!$&'()*+,="),
         (b"/a%20b", b"/a%20b"),
+        (b"/a%2520/b%253B", b"/a%2520/b%253B"),
         (b"/%3Fquery%23fragment", b"/%3Fquery%23fragment"),
     ],
 )
@@ -80,6 +97,12 @@ def test_a_path_has_one_form(path: bytes, form: bytes) -> None:
         b"/%25252fb",
         b"/%255c",
         b"/%2500",
+        b"/%25%32%65%25%32%65/b",
+        b"/%25%32f",
+        b"/a%25%35c",
+        b"/..%253Bx/b",
+        b"/..%2520/b",
+        b"/%2525203b/.%252520%3b",
         b"/a%",
         b"/a%2",
         b"/a%zz",
