@@ -294,6 +294,7 @@ class ProxyConnection(Protocol):
 
     def _end_cycle(self) -> None:
         self._exchange = None
+        self._request = None  # what can't be read next is not asked by it
         self._waits = self._held = False
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()

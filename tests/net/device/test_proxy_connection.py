@@ -135,6 +135,17 @@ class RequestTests(ProxyTestCase):
         self.browser.ask("GET")
         self.assertEqual(len(self.device.asked), 2)
 
+    def test_what_cannot_be_read_has_nothing_of_the_request_before_it(self) -> None:
+        self.browser.ask("HEAD", "/", ("Accept", "text/html"))
+        self.asked().respond(200, (b"content-length", b"9")).end()
+        self.browser.received()
+        self.browser.send(b"\0\r\n\r\n")
+        head, data, end = self.browser.answer()
+        self.assertEqual(head.status_code, 400)
+        self.assertTrue(dict(head.headers)[b"content-type"].startswith(b"text/plain"))
+        self.assertIn(b"no request", data)
+        self.assertIsNotNone(end)
+
     def test_statuses_without_content(self) -> None:
         for status in (204, 304):
             self.browser.ask()
