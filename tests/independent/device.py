@@ -151,19 +151,12 @@ class Device:
         if address.scheme == "http":
             source = (self._source, 0) if self._source else None
             return http.client.HTTPConnection(address.hostname, address.port, WAIT_SECONDS, source)
-        connection = http.client.HTTPSConnection(
-            address.hostname, address.port, timeout=WAIT_SECONDS, context=_unchecked()
+        return http.client.HTTPSConnection(
+            address.hostname,
+            address.port,
+            timeout=WAIT_SECONDS,
+            context=_pinned_context(self.code.pin),
         )
-        connection.connect()
-        self._check_pin(connection.sock)
-        return connection
-
-    def _check_pin(self, connection: ssl.SSLSocket) -> None:
-        certificate = connection.getpeercert(binary_form=True)
-        assert certificate is not None
-        spki = x509.load_der_x509_certificate(certificate).public_key()
-        digest = hashlib.sha256(spki.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
-        assert digest.digest()[:16] == self.code.pin
 
     # With the gateway's MQTT
 
@@ -177,7 +170,7 @@ class Device:
             reconnect_on_failure=False,
         )
         if address.scheme == "https":
-            client.tls_set_context(_unchecked())
+            client.tls_set_context(_pinned_context(self.code.pin))
         told: queue.Queue[tuple[str, Any]] = queue.Queue()
         client.on_connect = lambda *event: told.put(("connected", event[3].value))
         client.on_subscribe = lambda *event: told.put(("subscribed", [r.value for r in event[3]]))
@@ -187,8 +180,6 @@ class Device:
         client.max_inflight_messages_set(100)
         place = (address.hostname or "", address.port or 443)
         client.connect(*place, bind_address=self._source)
-        if address.scheme == "https":
-            self._check_pin(client.socket())
         client.loop_start()
         assert told.get(timeout=WAIT_SECONDS) == ("connected", 0)
         own = f"device/{self.user_name}"
@@ -300,9 +291,20 @@ class Device:
         self._client.publish(f"device/{self.user_name}/request/{rid}", data, qos=1)
 
 
-def _unchecked() -> ssl.SSLContext:
-    # The code's pin says who it is; no authority does.
+def _pinned_context(pin: bytes) -> ssl.SSLContext:
+    """The code says who the gateway is; no authority does."""
+
+    class PinnedSocket(ssl.SSLSocket):
+        def do_handshake(self, block: bool = False) -> None:
+            super().do_handshake(block)
+            certificate = self.getpeercert(binary_form=True)
+            assert certificate is not None
+            key = x509.load_der_x509_certificate(certificate).public_key()
+            spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+            assert hashlib.sha256(spki).digest()[:16] == pin
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    context.sslsocket_class = PinnedSocket
     return context

@@ -72,6 +72,7 @@ class GatewaySite:
     :param upstream: the web system's address.
     :param settings: more of the agent's, in TOML, for ``[upstream]``.
     :param twistd: what runs the gateway.
+    :param tls: whether all come by TLS, and know the gateway by its pin.
     :ivar gateway: its program.
     :ivar admin_port: of the operator's pages.
     :ivar agent: its program.
@@ -86,6 +87,7 @@ class GatewaySite:
         *,
         settings: str = "",
         twistd: tuple[str, ...] = TWISTD,
+        tls: bool = False,
     ) -> None:
         self._start = start
         self._twistd = twistd
@@ -93,12 +95,14 @@ class GatewaySite:
         folder.mkdir(exist_ok=True)
         self.port = port_to_come_back_to()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.gateway = self.run_gateway()
+        if tls:
+            self.url = self._pinned_url
         self._agent_settings = folder / "agent.toml"
         self._agent_settings.write_text(
             f'gateway = "{self.url}"\n[upstream]\norigin = "{upstream}"\n{settings}', "utf-8"
         )
         self._agent_settings.chmod(0o600)  # passwords of users may stand there
-        self.gateway = self.run_gateway()
         self.agent = self.run_agent()
 
     @property
@@ -117,6 +121,7 @@ class GatewaySite:
             *("--admin", "tcp:0:interface=127.0.0.1"),
         )
         assert find_port(program.line("listening ")) == self.port
+        self._pinned_url = program.line("gateway https:").split()[1]
         self.admin_port = find_port(program.line("admin "))
         self.gateway = program
         return program

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -136,3 +137,24 @@ def test_revokes_itself(device: Device) -> None:
     with pytest.raises(HTTPFailed) as refused:
         device.revoke()
     assert refused.value.status == 401
+
+
+def test_with_tls_and_the_pin_of_the_code(
+    start: Start, tmp_path: Path, upstream: Upstream
+) -> None:
+    site = GatewaySite(start, tmp_path / "site", upstream.url, tls=True)
+    _, code, unused = site.invite("ada", immediate=True)
+    assert code.startswith("https:")
+    deceived = Device(code)
+    deceived.code = deceived.code._replace(pin=bytes(16))
+    with pytest.raises(AssertionError):
+        deceived.set_up()
+    device = Device(code).set_up()
+    with closing(device.connect()):
+        device.exchange_keys()
+        device.confirm()
+        assert device.request("GET", "/page/6/10").whole().heads[-1][0] == 200
+    assert device.user_name == unused.device_id
+    ours = site.pair("ben", immediate=True)
+    assert ours.get("/effect/by-tls") == (0, "done")
+    assert upstream.effects["by-tls"] == 1
