@@ -51,10 +51,22 @@ class AttemptLimit:
         :param now: seconds of a clock that does not go back.
         :raises GatewayBusy: too many of this prefix were counted, or too many are under way.
         """
+        wait_seconds = self.wait_seconds(prefix, now)
+        if wait_seconds:
+            raise GatewayBusy(wait_seconds, too_many=True)
+        self.take_place(prefix)
+
+    def wait_seconds(self, prefix: str, now: float) -> float:
+        """How long too many of this prefix have been counted; or 0."""
         if self._waits_for_all or self._rate.knows(prefix, now):
-            wait_seconds = self._rate.wait_seconds(prefix, now)
-            if wait_seconds:
-                raise GatewayBusy(wait_seconds, too_many=True)
+            return self._rate.wait_seconds(prefix, now)
+        return 0.0
+
+    def take_place(self, prefix: str) -> None:
+        """Begin an attempt however many of this prefix were counted.
+
+        :raises GatewayBusy: too many are under way.
+        """
         if (
             self._total >= self._max_under_way
             or self._under_way[prefix] >= self._max_under_way_per_prefix

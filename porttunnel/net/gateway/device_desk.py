@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 
+from porttunnel.errors import GatewayBusy
 from porttunnel.gateway.setup_claim import ClaimOutcome, judge_claim
 from porttunnel.keys.credentials import (
     ID_BYTES,
@@ -121,14 +122,18 @@ class DeviceDesk:
         :param prefix: who asks: :func:`~porttunnel.session.limit.prefix_of`.
         """
         now = self._now()
-        self._setups.enter(prefix, now)
+        wait_seconds = self._setups.wait_seconds(prefix, now)
+        self._setups.take_place(prefix)
         is_wrong = False
         try:
             claim = await self._claim(setup_key, client_nonce)
             is_wrong = claim is None
         finally:
-            self._setups.leave(prefix, now, counts=is_wrong)
+            self._setups.leave(prefix, now, counts=is_wrong and not wait_seconds)
         if claim is None:
+            # Nobody finds a key by trying: what is good is taken, also from there.
+            if wait_seconds:
+                raise GatewayBusy(wait_seconds, too_many=True)
             raise RequestRefused(ProblemKind.SETUP_REFUSED)
         return SetUpDevice(claim.device_id, claim.instance_id)
 

@@ -32,6 +32,10 @@ MAX_WAITING = 64  # 0.7 s of CPU; who comes then is told to come again
 MAX_WAITING_PER_PREFIX = 32  # so that an office that comes back doesn't fill all places
 WRONG_PER_MINUTE = 20  # from one place: somebody who repairs a setting, or a program that repeats
 WRONG_PER_HOUR = 200
+# Of one user whose place had more than that. Others of the place, its neighbours behind one
+# address perhaps, are not to be kept out by it, and can't know whom to ask for.
+WRONG_PER_MINUTE_OF_ONE = 5
+WRONG_PER_HOUR_OF_ONE = 30
 # From all places together; beyond it those wait that have had a wrong one.
 WRONG_PER_SECOND_OVERALL = 50
 KNOWN_SECONDS = 3_600.0  # so long at most a password is good that another process has revoked
@@ -53,10 +57,14 @@ class _Look:
     """Somebody's password is being looked at.
 
     :ivar answers: for all who have shown the same meanwhile: it is paid for once.
+    :ivar now: when the first of them came.
+    :ivar wait_seconds: how long too much is wrong at his place; or 0.
     :ivar is_void: nothing was read from the store yet, or it is not so any more.
     """
 
     answers: list[Deferred[Account | None]]
+    now: float
+    wait_seconds: float
     is_void: bool = True
 
 
@@ -90,6 +98,11 @@ class PasswordDesk:
             max_under_way=MAX_WAITING,
             max_under_way_per_prefix=MAX_WAITING_PER_PREFIX,
         )
+        self._wrong_of_users = RateLimiter(
+            per_minute=WRONG_PER_MINUTE_OF_ONE,
+            per_hour=WRONG_PER_HOUR_OF_ONE,
+            per_second_overall=WRONG_PER_SECOND_OVERALL,
+        )
         # For users that there are not: a guesser shall not know them by an answer that comes soon.
         self._no_hash = hash_password(secrets.token_bytes(16), secrets.token_bytes(SALT_BYTES))
         self._proof_key = secrets.token_bytes(32)
@@ -112,6 +125,9 @@ class PasswordDesk:
     ) -> Deferred[Account | None]:
         """The account, if the password is right.
 
+        From a place where much was wrong only users that there are get their passwords looked at,
+        and what is wrong is answered like what wasn't looked at.
+
         :param prefix: whose attempt it is: :func:`~porttunnel.session.limit.prefix_of`.
         :param now: seconds of a clock that does not go back.
         :raises GatewayBusy: nobody looked at it; come again in ``retry_seconds``.
@@ -127,10 +143,10 @@ class PasswordDesk:
             look.answers.append(answer)
             return answer
         try:
-            self._limit.enter(prefix, now)
+            self._limit.take_place(prefix)
         except GatewayBusy:
             return fail()
-        look = self._looks[key] = _Look([answer])
+        look = self._looks[key] = _Look([answer], now, self._limit.wait_seconds(prefix, now))
         looking = Deferred.fromCoroutine(self._look_up(user_name, password, look))
         looking.addBoth(self._tell, key, prefix, now)
         return answer
@@ -152,15 +168,22 @@ class PasswordDesk:
         return text
 
     async def _look_up(self, user_name: str, password: bytes, look: _Look) -> Account | None:
-        if not is_id(user_name) or len(password) > MAX_PASSWORD_BYTES:
-            return None  # nobody has such: there is nothing to find out by the time it takes
-        while look.is_void:
-            look.is_void = False
-            account = await self._look(user_name, password, look)
+        account: Account | None = None
+        # Of anything else there is nothing to find out by the time it takes.
+        if is_id(user_name) and len(password) <= MAX_PASSWORD_BYTES:
+            while look.is_void:
+                look.is_void = False
+                account = await self._look(user_name, password, look)
+        if account is None and look.wait_seconds:
+            raise GatewayBusy(look.wait_seconds, too_many=True)
         return account
 
     async def _look(self, user_name: str, password: bytes, look: _Look) -> Account | None:
         credential: Credential | None = await self._run_store(self._store.credential, user_name)
+        if look.wait_seconds and (
+            credential is None or not self._wrong_of_users.allows(user_name, look.now)
+        ):
+            return None
         if credential is None:
             await self._run_hash(verify_password, password, self._no_hash)
             return None
@@ -169,6 +192,7 @@ class PasswordDesk:
             return account
         following = credential.next_password_hash
         if following is None or not await self._run_hash(verify_password, password, following):
+            self._wrong_of_users.count(user_name, look.now)
             return None
         if await self._run_store(self._store.promote_password, user_name, following):
             self.forget(user_name)

@@ -40,6 +40,19 @@ def test_what_was_counted_may_not_be_repeated_often() -> None:
     attempt(limit, "a", 60.0)
 
 
+def test_a_place_is_there_whatever_was_counted() -> None:
+    limit = make_limit()
+    for now in (0.0, 20.0):
+        assert limit.wait_seconds("a", now) == 0.0
+        attempt(limit, "a", now)
+    assert limit.wait_seconds("a", 30.0) == 30.0
+    limit.take_place("a")
+    limit.take_place("a")
+    with pytest.raises(GatewayBusy) as caught:
+        limit.take_place("a")
+    assert not caught.value.too_many
+
+
 def test_only_so_many_are_under_way_for_one() -> None:
     limit = make_limit()
     limit.enter("a", 0.0)

@@ -211,12 +211,18 @@ def test_wrong_keys_cost_no_password(scene: Scene) -> None:
 
 
 def test_wrong_keys_may_not_be_tried_often(scene: Scene) -> None:
-    _, key = scene.invite()
+    """Who is told so has tried in vain; good ones of neighbours are taken."""
     for _ in range(device_desk.WRONG_SETUPS_PER_MINUTE):
-        scene.refusal(NO_KEY)
-    with pytest.raises(GatewayBusy):
-        scene.set_up(key)
-    scene.set_up(key, prefix="192.0.2.2")
+        assert scene.refusal(NO_KEY) is ProblemKind.SETUP_REFUSED
+    for _ in range(10):
+        with pytest.raises(GatewayBusy) as caught:
+            scene.set_up(NO_KEY)
+        assert caught.value.too_many
+        assert caught.value.retry_seconds == 60.0
+    with pytest.raises(RequestRefused):
+        scene.set_up(NO_KEY, prefix="192.0.2.2")
+    device_id, key = scene.invite()
+    assert scene.set_up(key).device_id == device_id
 
 
 # Devices that are there

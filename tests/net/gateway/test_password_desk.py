@@ -181,20 +181,51 @@ def test_what_is_over_is_not_kept(scene: Scene) -> None:
 # Limits
 
 
-def test_after_wrong_ones_nobody_looks_for_a_while(scene: Scene) -> None:
-    for _ in range(password_desk.WRONG_PER_MINUTE):
-        assert result(scene.check("nobody")) is None
-    cost = scene.cores.count
-    error = failure(scene.check())
+def make_suspect(scene: Scene) -> None:
+    for number in range(password_desk.WRONG_PER_MINUTE):
+        assert result(scene.check(f"{number:032x}")) is None
+
+
+def assert_too_many(deferred: Deferred[Account | None]) -> None:
+    error = failure(deferred)
     assert isinstance(error, GatewayBusy)
     assert error.too_many
     assert error.retry_seconds == 60.0
+
+
+@pytest.mark.parametrize("user", [NOBODY, "nobody"])
+def test_after_wrong_ones_nobody_looks_for_a_while(scene: Scene, user: str) -> None:
+    make_suspect(scene)
+    cost = scene.cores.count
+    for _ in range(10):
+        assert_too_many(scene.check(user))
     assert scene.cores.count == cost
+    assert result(scene.check(user, prefix="b")) is None
+    scene.now = 60.0
+    assert result(scene.check(user)) is None
+
+
+def test_wrong_ones_keep_no_neighbour_out(scene: Scene) -> None:
+    """A whole office comes from one address, or all the world from one proxy."""
+    make_suspect(scene)
+    assert result(scene.check()) is not None
+    assert result(scene.check(DEVICE, DEVICE_PASSWORD)) is not None
+
+
+def test_a_neighbour_is_not_tried_often_then(scene: Scene) -> None:
+    make_suspect(scene)
+    cost = scene.cores.count
+    for _ in range(password_desk.WRONG_PER_MINUTE_OF_ONE):
+        assert_too_many(scene.check(INSTANCE, WRONG))
+    assert scene.cores.count == cost + password_desk.WRONG_PER_MINUTE_OF_ONE
+    assert_too_many(scene.check(INSTANCE, WRONG))
+    assert_too_many(scene.check())
+    assert scene.cores.count == cost + password_desk.WRONG_PER_MINUTE_OF_ONE
+    # Who is somewhere else is not touched by it, nor is another user.
     assert result(scene.check(prefix="b")) is not None
+    assert result(scene.check(DEVICE, DEVICE_PASSWORD)) is not None
     # Who is known is let in: that costs nothing.
     assert result(scene.check()) is not None
-    scene.now = 60.0
-    assert result(scene.check(DEVICE, DEVICE_PASSWORD)) is not None
 
 
 def test_right_ones_count_for_nothing(scene: Scene) -> None:
