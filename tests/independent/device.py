@@ -31,7 +31,7 @@ from tests.independent.device_request import DeviceRequest, Ends, Secret, open_p
 from tests.independent.message import CANCEL, part
 from tests.keys.tink_stream import tink_open, tink_seal
 
-__all__ = ["Answered", "Device", "HTTPFailed"]
+__all__ = ["Answered", "Device", "HTTPFailed", "WrongPin"]
 
 WAIT_SECONDS = 30.0  # a deadline, not a measure
 CHUNK_BYTES = 60_000
@@ -44,6 +44,10 @@ class HTTPFailed(Exception):
         super().__init__(f"{status}: {body!r}")
         self.status = status
         self.body = body
+
+
+class WrongPin(Exception):
+    """Somebody else is where the gateway should be."""
 
 
 class Answered:
@@ -301,7 +305,9 @@ def _pinned_context(pin: bytes) -> ssl.SSLContext:
             assert certificate is not None
             key = x509.load_der_x509_certificate(certificate).public_key()
             spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-            assert hashlib.sha256(spki).digest()[:16] == pin
+            if hashlib.sha256(spki).digest()[:16] != pin:
+                self.close()
+                raise WrongPin
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.independent.device import Device, HTTPFailed
+from tests.independent.device import Device, HTTPFailed, WrongPin
 from tests.independent.device_request import Failed, Refused
 from tests.real.gateway_site import GatewaySite, kill
 from tests.real.program import Start
@@ -147,7 +147,7 @@ def test_with_tls_and_the_pin_of_the_code(
     assert code.startswith("https:")
     deceived = Device(code)
     deceived.code = deceived.code._replace(pin=bytes(16))
-    with pytest.raises(AssertionError):
+    with pytest.raises(WrongPin):
         deceived.set_up()
     device = Device(code).set_up()
     with closing(device.connect()):
