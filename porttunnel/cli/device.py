@@ -100,6 +100,7 @@ def list_devices(*, as_json: bool, data_dir: Path | None) -> int:
         reactor: Any, streams: StandardStreams, dialogue: DeviceDialogue, store: DeviceStore
     ) -> ExitCode:
         dialogue.tell_devices(await deferToThread(store.list_devices))
+        dialogue.tell_done("")
         return ExitCode.DONE
 
     return run_device_program(run, as_json=as_json, data_dir=data_dir)
@@ -220,6 +221,7 @@ def revoke(
         else:
             await Device(reactor, store, record).revoke()
         dialogue.tell_revoked(record, offline=offline)
+        dialogue.tell_done("")
         return ExitCode.DONE
 
     return run_device_program(run, as_json=as_json, data_dir=data_dir)
