@@ -166,13 +166,18 @@ class PairingDesk:
                 if serving is not None and not device.is_erased:
                     await self._book.write(device, replace(device.row, stale_generation=serving))
 
-    async def forget_late(self) -> None:
-        """Erase codes that expired, and devices that nobody uses any more."""
+    async def forget_late(self, *, trusts_clock: bool) -> None:
+        """Erase codes that expired, and devices that nobody uses any more.
+
+        :param trusts_clock: whether the time can be believed so far that devices are erased for
+            it.
+        """
         now = self._unix_time()
         for device in self._book:
             row = device.row
             if row.paired is not None:
-                if now - max(row.paired, device.seen or 0) > IDLE_SECONDS:
+                idle_seconds = now - max(row.paired, device.seen or 0)
+                if trusts_clock and idle_seconds > IDLE_SECONDS:
                     await self.revoke(device)
             elif row.has_left or now - row.expires > (
                 LATE_SECONDS if isinstance(row.phase, Invited) else DIGITS_SECONDS
