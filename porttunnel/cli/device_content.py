@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -114,6 +115,9 @@ def open_content(data: str | None, streams: StandardStreams) -> Content:
         return InputContent(streams)
     path = Path(data[1:])
     try:
+        if path.exists() and not path.is_file():
+            # A pipe is written by somebody; nothing else would happen while they are waited for.
+            raise OSError(errno.EINVAL, text.NO_FILE_TO_READ)
         return FileContent(path.open("rb"))
     except OSError as error:
         reason = error.strerror or error

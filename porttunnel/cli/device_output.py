@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -65,7 +66,7 @@ class StandardOutput:
 
 
 class FileOutput:
-    """A file that is there once it is whole.
+    """A file that is there once it is whole. A device such as ``/dev/null`` stays what it is.
 
     :param path: of the file.
     :raises ConfigurationError: it can't be written.
@@ -74,8 +75,12 @@ class FileOutput:
     def __init__(self, path: Path) -> None:
         self.name = path.name
         self._path = path
-        self._part = path.with_name(path.name + PART_SUFFIX)
+        self._part = path
         try:
+            if not path.is_char_device():
+                if path.exists() and not path.is_file():
+                    raise OSError(errno.EINVAL, text.NO_FILE)
+                self._part = path.with_name(path.name + PART_SUFFIX)
             self._file = self._part.open("wb")
         except OSError as error:
             raise self._fault(error) from None
@@ -92,14 +97,16 @@ class FileOutput:
     async def finish(self) -> None:
         try:
             self._file.close()
-            self._part.replace(self._path)
+            if self._part != self._path:
+                self._part.replace(self._path)
         except OSError as error:
             raise self._fault(error) from None
 
     def discard(self) -> None:
         with suppress(OSError):
             self._file.close()
-            self._part.unlink(missing_ok=True)
+            if self._part != self._path:
+                self._part.unlink(missing_ok=True)
 
     def _fault(self, error: OSError) -> ConfigurationError:
         reason = error.strerror or error

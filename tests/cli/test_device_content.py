@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -89,6 +90,12 @@ class ContentTests(SynchronousTestCase):
         with self.assertRaises(ConfigurationError) as raised:
             open_content(f"@{self.path}", self.streams)
         self.assertIn("No such file", str(raised.exception))
+
+    def test_what_is_no_file(self) -> None:
+        os.mkfifo(self.path)
+        with self.assertRaises(ConfigurationError) as raised:
+            open_content(f"@{self.path}", self.streams)
+        self.assertIn("it is no file; for what a program writes use @-", str(raised.exception))
 
     def test_standard_input_of_any_length(self) -> None:
         content = open_content("@-", self.streams)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -87,6 +88,23 @@ class OutputTests(SynchronousTestCase):
         failed = self.failureResultOf(Deferred.fromCoroutine(output.finish()))
         self.assertIn("can't be written (Is a directory)", str(failed.value))
         output.discard()
+        self.assertEqual(list(self.path.parent.iterdir()), [self.path])
+
+    def test_a_device_stays_what_it_is(self) -> None:
+        # A link to it stands for it: as root the test would harm the machine otherwise.
+        self.path.symlink_to("/dev/null")
+        for end in (self.finish, lambda output: output.discard()):
+            output = open_output(self.path, self.streams)
+            output.write(b"abc")
+            self.assertEqual(list(self.path.parent.iterdir()), [self.path])
+            end(output)
+            self.assertTrue(self.path.is_char_device())
+
+    def test_what_is_no_file(self) -> None:
+        os.mkfifo(self.path)
+        with self.assertRaises(ConfigurationError) as raised:
+            open_output(self.path, self.streams)
+        self.assertIn("can't be written (it is no file)", str(raised.exception))
         self.assertEqual(list(self.path.parent.iterdir()), [self.path])
 
     def test_a_full_disk(self) -> None:
