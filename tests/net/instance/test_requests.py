@@ -13,7 +13,7 @@ from zope.interface import implementer
 from porttunnel.errors import ConfigurationError, LocalProtocolError, RequestBroken
 from porttunnel.gateway.event import EventName
 from porttunnel.gateway.http_head import Fields, RequestHead, ResponseHead
-from porttunnel.gateway.part import Cancel, Credit, Failure
+from porttunnel.gateway.part import Cancel, Credit, Failure, FailureCode
 from porttunnel.gateway.part_stream import WINDOW_PARTS
 from porttunnel.gateway.refusal import Refusal, RefusalReason
 from porttunnel.net.instance import entrance, response_body, serving
@@ -195,6 +195,18 @@ class TestBodies:
         phone.send_part(late.request_id, Credit(99).encode())
         around.turn()
         assert not around.client.held, "what was under way is passed over"
+
+    def test_credit_that_comes_again_means_that_the_end_was_lost(
+        self, around: Surroundings, phone: Phone
+    ) -> None:
+        asked = phone.ask()
+        respond(around.requests[0])
+        around.turn()
+        around.client.holds = True
+        for held in ([], [Failure(FailureCode.BROKEN).encode()]):
+            phone.send_part(asked.request_id, Credit(99).encode())
+            around.turn()
+            assert [payload for _, payload, _ in around.client.held] == held
 
     def test_a_large_answer_pauses_its_producer(self, around: Surroundings, phone: Phone) -> None:
         asked = phone.ask()
