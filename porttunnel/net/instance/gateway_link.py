@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from porttunnel.errors import (
     ClientStopped,
     MessagingError,
+    OutcomeUnknown,
     PorttunnelError,
     RemoteProtocolError,
 )
@@ -81,7 +82,11 @@ class GatewayLink:
         await self._client.stop(STOP_SECONDS)
 
     def publish(self, topic: str, payload: bytes | bytearray) -> Deferred[Any]:
-        """Send a message with QoS 1."""
+        """Send a message with QoS 1; without a connection it fails: on the next one it would come
+        too late.
+        """
+        if not self._client.is_connected:
+            return fail(OutcomeUnknown("There is no connection to the gateway. Try again later."))
         return self._client.publish(topic, memoryview(payload), qos=1)
 
     async def _subscribe(self) -> None:

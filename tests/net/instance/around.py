@@ -168,9 +168,7 @@ class FakeClient:
         self, topic: str, payload: bytes | memoryview, *, qos: int = 0
     ) -> Deferred[PublishFinished]:
         assert qos == 1
-        if not self.is_connected:
-            return fail(OutcomeUnknown("not connected"))
-        if self.holds:
+        if self.holds or not self.is_connected:
             finished: Deferred[PublishFinished] = Deferred()
             self.held.append((topic, bytes(payload), finished))
             return finished
