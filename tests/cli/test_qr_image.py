@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import builtins
+import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
 import segno
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from porttunnel.cli.qr_image import read_pairing_image
 from porttunnel.errors import ConfigurationError
@@ -76,6 +77,32 @@ def test_what_is_no_picture(tmp_path: Path) -> None:
     (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ConfigurationError, match="can't be read as a picture"):
         read_pairing_image(tmp_path / "half.png")
+    Image.new("L", (70_000, 1)).save(tmp_path / "line.png")
+    with pytest.raises(ConfigurationError, match="can't be read as a picture"):
+        read_pairing_image(tmp_path / "line.png")
+
+
+def test_no_other_program_is_started_for_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *a, **o: started.append(a))
+    Image.open(write_qr(tmp_path / "a.png", make_code())).convert("L").save(tmp_path / "a.eps")
+    with pytest.raises(ConfigurationError, match="can't be read as a picture"):
+        read_pairing_image((tmp_path / "a.eps").rename(tmp_path / "photo.png"))
+    assert not started
+
+
+def test_what_is_odd_in_a_picture_is_not_told(tmp_path: Path) -> None:
+    picture = Image.open(write_qr(tmp_path / "a.png", make_code())).convert("L")
+    picture.save(tmp_path / "a.tif")
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    tag = data.index(struct.pack("<HH", 284, 3))  # PlanarConfiguration, of which there is one
+    data[tag + 4] = 9
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.warns(UserWarning, match="Truncated|Tag data|Metadata"):  # if nobody keeps it off
+        Image.open(tmp_path / "a.tif").load()
+    assert read_pairing_image(tmp_path / "a.tif") == make_code()
 
 
 def test_a_picture_that_unpacks_to_gigabytes(
