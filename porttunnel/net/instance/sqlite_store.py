@@ -140,14 +140,21 @@ class SQLiteInstanceStore:
         )
 
     def _load_devices(self, instance_id: str) -> list[StoredDevice]:
-        counters: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-        for device_id, generation, counter in self._file.rows("SELECT * FROM counters"):
-            counters[device_id][generation].append(counter + _HALF)
         rows = self._file.rows(
             "SELECT device_id, user, phase, invited, expires, paired, is_confirmed, has_left, "
             "stale_generation, seen, push_counter FROM devices"
         )
-        return [_device(instance_id, row, counters[row[0]]) for row in rows]
+        return [_device(instance_id, row, self._load_counters(row[0])) for row in rows]
+
+    def _load_counters(self, device_id: str) -> dict[int, list[int]]:
+        # One device after the other: the rows of all together would be a hundred bytes for each
+        # counter of a thousand devices.
+        counters: dict[int, list[int]] = defaultdict(list)
+        for generation, counter in self._file.rows(
+            "SELECT generation, counter FROM counters WHERE device_id = ?", device_id
+        ):
+            counters[generation].append(counter + _HALF)
+        return counters
 
     def _apply(self, change: StoreChange) -> None:
         match change:
