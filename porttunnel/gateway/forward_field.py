@@ -33,10 +33,6 @@ _NOT_ASKED = _HOP_BY_HOP | {
     b"authorization",
     b"cookie",
     b"cookie2",
-    b"remote-user",
-    b"x-authenticated-user",
-    b"x-remote-user",
-    b"x-webauth-user",
     # From where, and where to.
     b"cdn-loop",
     b"cf-connecting-ip",
@@ -45,23 +41,24 @@ _NOT_ASKED = _HOP_BY_HOP | {
     b"forwarded",
     b"front-end-https",
     b"host",
-    b"remote-addr",
-    b"remote-host",
     b"true-client-ip",
     b"via",
     b"x-client-ip",
     b"x-cluster-client-ip",
     b"x-forwarded",
-    b"x-original-host",
+    b"x-host",
+    b"x-http-host-override",
+    b"x-originating-ip",
     b"x-real-ip",
     # What would go around the lists of methods and paths.
     b"destination",
+    b"x-accel-mapping",
     b"x-http-method",
     b"x-http-method-override",
     b"x-method-override",
-    b"x-original-uri",
-    b"x-original-url",
     b"x-rewrite-url",
+    b"x-script-name",
+    b"x-sendfile-type",
     # The length is told by what follows; nobody waits for a 100; HTTP_PROXY is a variable that
     # programs behind CGI take for a setting.
     b"content-length",
@@ -73,11 +70,20 @@ _NOT_ASKED = _HOP_BY_HOP | {
     b"sec-websocket-version",
 }
 _NOT_ASKED_BEGINNINGS = (
+    # Where proxies tell the user's name they tell groups and rights beside it (X-Remote-Group).
+    b"remote-",
+    b"x-auth-request-",
+    b"x-authenticated-",
+    b"x-authentik-",
+    b"x-remote-",
+    b"x-webauth-",
+    b"client-cert",
     b"ssl-client-",
     b"x-client-cert",
+    b"x-ssl-",
     b"x-envoy-",
     b"x-forwarded-",
-    b"x-ssl-",
+    b"x-original-",
 )
 
 _NOT_ANSWERED = _HOP_BY_HOP | {
