@@ -55,6 +55,8 @@ class Branch(Enum):
     PACKETS = "packets"
     TLS = "tls"
     HTTP = "http"
+    """In TLS, within this machine, from a proxy; or anyhow, on a port without the next one."""
+    PLAIN_HTTP = "http, and others on the way can read it"
     MQTT = "mqtt"
     """In TLS, or within this machine."""
     PLAIN_MQTT = "mqtt, and others on the way can read it"
@@ -201,6 +203,8 @@ class SharedPortProtocol(Protocol):
             return
         if branch is Branch.MQTT and not self._is_private():
             branch = Branch.PLAIN_MQTT
+        elif branch is Branch.HTTP and self._is_plain_http():
+            branch = Branch.PLAIN_HTTP
         if branch is not None:
             self._pass_on(self._branches.get(branch))
 
@@ -253,6 +257,13 @@ class SharedPortProtocol(Protocol):
             # wrapper would do as well, and keep the socket from being taken over.
             transport: Any = self.transport
             transport.getPeer = lambda: client
+
+    def _is_plain_http(self) -> bool:
+        if Branch.PLAIN_HTTP not in self._branches or self._is_private():
+            return False
+        # Few proxies can say that their client came in TLS; those that are trusted with who it is
+        # are trusted to demand it.
+        return self._client is None
 
     def _is_private(self) -> bool:
         """Whether nobody on the way to this machine can read along."""

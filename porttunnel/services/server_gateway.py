@@ -34,6 +34,7 @@ class ServerGateway:
         own = settings.gateway
         self._reactor = reactor
         self._drain_seconds = own.drain_s
+        self._plain_http = own.plain_http
         account_settings = own.account_settings()
         store = SQLiteGatewayStore(settings.data_path / GATEWAY_DATABASE_NAME)
         self._audit: AuditLog | None = None
@@ -54,9 +55,11 @@ class ServerGateway:
     @property
     def branches(self) -> dict[Branch, IProtocolFactory]:
         """What it speaks on the server's ports."""
+        gateway = self.gateway
         return {
-            Branch.HTTP: self.gateway.site,
-            Branch.MQTT: self.gateway.broker,
+            Branch.HTTP: gateway.site,
+            Branch.PLAIN_HTTP: gateway.site if self._plain_http else gateway.plain_site,
+            Branch.MQTT: gateway.broker,
             Branch.PLAIN_MQTT: PlainMQTTFactory(self._reactor),
         }
 

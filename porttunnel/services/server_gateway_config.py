@@ -30,6 +30,8 @@ class GatewaySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     :ivar enabled: whether there is one.
     :ivar registration_token_file: a file whose content whoever registers an instance has to show;
         empty: everybody may register.
+    :ivar plain_http: whether accounts and MQTT in WebSocket are served to other machines by HTTP
+        without TLS: only for a port that nobody reaches but a proxy that ends TLS.
     :ivar audit: whether an audit log is written.
     :ivar audit_dir: where; empty: in the data folder.
     :ivar drain_s: over how many seconds clients are sent away when the server is stopped.
@@ -50,6 +52,7 @@ class GatewaySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
 
     enabled: bool = True
     registration_token_file: str = ""
+    plain_http: bool = False
     audit: bool = True
     audit_dir: str = ""
     drain_s: Annotated[float, Meta(ge=0)] = DRAIN_SECONDS

@@ -293,6 +293,54 @@ class MQTTTests(SynchronousTestCase):
         self.assertEqual(self.built(PROXY, binary("192.0.2.9", tls) + CONNECT), (1, 2))
 
 
+GET = b"GET / HTTP/1.1\r\n"
+
+
+class PlainHTTPTests(SynchronousTestCase):
+    """HTTP is told apart in the same way, but a proxy is trusted to demand TLS."""
+
+    def setUp(self) -> None:
+        self.http = BranchFactory(AccumulatingProtocol)
+        self.plain = BranchFactory(AccumulatingProtocol)
+
+    def built(
+        self, address: Any, *pieces: bytes, interface: Any = None, told_apart: bool = True
+    ) -> tuple[int, int]:
+        """How many are served all of it and how many are not, after one that says this."""
+        branches = {Branch.HTTP: self.http}
+        if told_apart:
+            branches[Branch.PLAIN_HTTP] = self.plain
+        factory = SharedPortFactory(
+            Clock(),
+            branches,
+            tls=None,
+            limiter=ConnectionLimiter(),
+            counters=ServerCounters(),
+            proxies=TrustedProxies(["10.0.0.7"]),
+        )
+        protocol: Any = factory.buildProtocol(address)
+        transport = StringTransport(peerAddress=address)
+        if interface is not None:
+            alsoProvides(transport, interface)
+        protocol.makeConnection(transport)
+        for piece in pieces:
+            protocol.dataReceived(piece)
+        return len(self.http.built), len(self.plain.built)
+
+    def test_from_outside_it_is_plain(self) -> None:
+        self.assertEqual(self.built(PEER, GET), (0, 1))
+
+    def test_from_this_machine_and_in_tls_it_is_not(self) -> None:
+        self.assertEqual(self.built(LOOPBACK, GET), (1, 0))
+        self.assertEqual(self.built(PEER, GET, interface=ISSLTransport), (2, 0))
+
+    def test_from_a_proxy_it_is_not(self) -> None:
+        self.assertEqual(self.built(PROXY, line("192.0.2.9"), GET), (1, 0))
+
+    def test_a_port_that_does_not_tell_it_apart_serves_it(self) -> None:
+        self.assertEqual(self.built(PEER, GET, told_apart=False), (1, 0))
+
+
 class ProxyTests(SynchronousTestCase):
     """A proxy says first who its client is, and nobody else may."""
 

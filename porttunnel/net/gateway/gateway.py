@@ -16,6 +16,7 @@ from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.net.gateway.account import AccountListener
 from porttunnel.net.gateway.audit_log import Record
 from porttunnel.net.gateway.broker_policy import CUT_REASON, BrokerLimits, Desk, GatewayPolicy
+from porttunnel.net.gateway.plain_http import TLSDemandedResource
 from porttunnel.net.gateway.presence import Presence
 from porttunnel.net.gateway.site import GatewaySite
 from porttunnel.net.mqtt_broker import MQTTBrokerFactory
@@ -53,6 +54,7 @@ class Gateway:
     :ivar presence: who is connected.
     :ivar policy: its rules.
     :ivar site: takes HTTP, with MQTT in WebSocket in it.
+    :ivar plain_site: takes HTTP that others can read, with neither accounts nor MQTT in it.
     """
 
     def __init__(
@@ -80,6 +82,12 @@ class Gateway:
             reactor,
             accounts=pages,
             mqtt=self.broker.websocket_resource(),
+            is_ready=lambda: self.is_ready,
+        )
+        self.plain_site: IProtocolFactory = GatewaySite(
+            reactor,
+            accounts=TLSDemandedResource(),
+            mqtt=TLSDemandedResource(),
             is_ready=lambda: self.is_ready,
         )
         accounts.listener = self

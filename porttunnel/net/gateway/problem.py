@@ -20,6 +20,7 @@ class ProblemKind(Enum):
     MALFORMED = (400, "malformed", "The body is not the JSON that this takes; see /openapi.json.")
     WRONG_CREDENTIALS = (401, "wrong-credentials", "Send the right id and password, or token.")
     NOT_ALLOWED = (403, "not-allowed", "This is not for devices. Ask with the instance's id.")
+    TLS_DEMANDED = (403, "tls-demanded", "Others on the way can read this. Use https.")
     NOT_FOUND = (404, "not-found", "There is no such thing; look at the path.")
     SETUP_REFUSED = (
         404,

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 
 from porttunnel.net.bounded_request import MAX_BODY_BYTES
+from porttunnel.net.gateway.plain_http import TLSDemandedResource
 from porttunnel.net.gateway.site import (
     ABORT_SECONDS,
     LAST_SECONDS,
@@ -85,6 +86,20 @@ class SiteTests(SynchronousTestCase):
         for path in ("/nothing", "/healthz/more", "/v2", "/../v1", "//v1"):
             self.assertEqual(self.ask(f"GET {path} HTTP/1.1")[0], 404)
         self.assertEqual(self.ask("POST / HTTP/1.1")[0], 405)
+
+    def test_what_demands_tls_reads_nothing(self) -> None:
+        self.site = GatewaySite(
+            self.clock,
+            accounts=TLSDemandedResource(),
+            mqtt=TLSDemandedResource(),
+            is_ready=lambda: True,
+        )
+        for line in ("POST /v1/instances", "GET /mqtt", "GET /openapi.json"):
+            status, head, body = self.ask(f"{line} HTTP/1.1")
+            self.assertEqual(status, 403)
+            self.assertIn("application/problem+json", head)
+            self.assertIn('"code":"tls-demanded"', body)
+        self.assertEqual(self.ask("GET /readyz HTTP/1.1")[0], 200)
 
     def test_readiness(self) -> None:
         self.ready = False
