@@ -13,7 +13,9 @@ from math import inf
 
 __all__ = ["MAX_BACKLOG_BYTES", "MIN_BACKLOG_BYTES", "Backlog"]
 
-MIN_BACKLOG_BYTES = 256 * 1_024  # four parts: less would leave the line idle between turns
+# Two parts: less would leave the line idle between turns. On a slow line it is what a click waits:
+# a tenth of a second at 10 Mbit/s.
+MIN_BACKLOG_BYTES = 128 * 1_024
 MAX_BACKLOG_BYTES = 4 * 1_024 * 1_024  # 40 MiB/s at 100 ms of round trip
 GROW_SECONDS = 0.005  # an acknowledgement this much later than the fastest says: no queue
 SHRINK_SECONDS = 0.020  # and this much: there is one that somebody would notice

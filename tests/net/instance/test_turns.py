@@ -91,7 +91,7 @@ def test_devices_in_turn_and_requests_in_turn(line: Line) -> None:
         line.turns.add(source)
         line.turns.add(source)
     line.clock.advance(0)
-    line.take(8)
+    line.take(10)
     order = [topic[-1] for topic in line.sent[:12]]
     assert order == ["1", "3", "2", "3"] * 3
 
