@@ -229,7 +229,8 @@ class UpstreamConnection(TwistedProtocol):
                 event = self._http.next_event()
             except h11.RemoteProtocolError as error:
                 self._give(reader, pieces)
-                self._break(reader, str(error))
+                # Behind a colon h11 cites what it was: a cookie, a piece of a page.
+                self._break(reader, str(error).partition(":")[0])
                 return
             if isinstance(event, h11.Data):
                 pieces.append(event.data)  # joined at once: many chunks are small

@@ -583,6 +583,26 @@ class TestTheLog:
         finally:
             globalLogPublisher.removeObserver(logged)
 
+    @pytest.mark.parametrize(
+        ("answer", "why"),
+        [
+            (b"HTTP/1.1 200 OK\r\nSet-Cookie: id=secret\0\r\n\r\n", "illegal header line"),
+            (b"HTTP/1.1 secret\r\n\r\n", "illegal status line"),
+            (CHUNKED + b"secret\r\n", "illegal chunk header"),
+        ],
+    )
+    def test_says_nothing_of_what_was_answered(
+        self, web: WebSystem, answer: bytes, why: str
+    ) -> None:
+        logged = EventLoggingObserver()
+        globalLogPublisher.addObserver(logged)
+        try:
+            web.ask()
+            web.line.say(answer)
+            assert [event["text"] for event in logged] == [why]
+        finally:
+            globalLogPublisher.removeObserver(logged)
+
     def test_nothing_is_lost_in_a_deferred(self, web: WebSystem) -> None:
         logged = EventLoggingObserver()
         globalLogPublisher.addObserver(logged)
