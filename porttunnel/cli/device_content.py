@@ -15,7 +15,7 @@ from porttunnel.cli.standard_streams import StandardStreams
 from porttunnel.errors import ConfigurationError
 from porttunnel.net.gateway_client.body import BodyWriter
 
-__all__ = ["Content", "FileContent", "InputContent", "TextContent", "open_content"]
+__all__ = ["Content", "FileContent", "InputContent", "TextContent", "as_given", "open_content"]
 
 READ_BYTES = 65_536  # of a file at a time: about a part
 
@@ -103,6 +103,11 @@ class _EndingConsumer:
         self.loseConnection = writer.end
 
 
+def as_given(argument: str) -> bytes:
+    """The bytes of an argument of the command line, which need not be UTF-8."""
+    return argument.encode(errors="surrogateescape")
+
+
 def open_content(data: str | None, streams: StandardStreams) -> Content:
     """What ``--data`` says.
 
@@ -110,7 +115,7 @@ def open_content(data: str | None, streams: StandardStreams) -> Content:
     :raises ConfigurationError: the file can't be read.
     """
     if data is None or not data.startswith("@"):
-        return TextContent((data or "").encode())
+        return TextContent(as_given(data or ""))
     if data == "@-":
         return InputContent(streams)
     path = Path(data[1:])

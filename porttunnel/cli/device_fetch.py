@@ -9,7 +9,7 @@ from urllib.parse import quote
 from twisted.internet.defer import Deferred
 
 from porttunnel.cli import device_text as text
-from porttunnel.cli.device_content import Content
+from porttunnel.cli.device_content import Content, as_given
 from porttunnel.cli.device_dialogue import DeviceDialogue
 from porttunnel.cli.device_output import Output
 from porttunnel.cli.exit_code import ExitCode
@@ -38,7 +38,8 @@ def make_head(method: str, path: str, fields: Sequence[str]) -> RequestHead:
     named = tuple(map(_parse_field, fields))
     if any(name in _FRAMING for name, _ in named):
         raise ConfigurationError(text.LENGTH_FIELD)
-    head = RequestHead(method.encode(), SCHEME, b"", quote(path, safe=_UNCHANGED).encode(), named)
+    asked = quote(as_given(path), safe=_UNCHANGED).encode()
+    head = RequestHead(as_given(method), SCHEME, b"", asked, named)
     fault = find_request_fault(head)
     if fault is not None or head.method == b"CONNECT":
         said = fault or text.NO_CONNECT
@@ -159,4 +160,4 @@ def _parse_field(field: str) -> tuple[bytes, bytes]:
     name, colon, value = field.partition(":")
     if not colon or not name.strip():
         raise ConfigurationError(text.BAD_FIELD.format(field=field))
-    return name.strip().lower().encode(), value.strip().encode()
+    return as_given(name.strip().lower()), as_given(value.strip())

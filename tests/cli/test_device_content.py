@@ -40,7 +40,7 @@ class ContentTests(SynchronousTestCase):
         self.streams: Any = GivenInput()
 
     def test_a_text(self) -> None:
-        for data, expected in (("é", "é".encode()), ("", b""), (None, b"")):
+        for data, expected in (("é", "é".encode()), ("\udcff", b"\xff"), ("", b""), (None, b"")):
             writer = FakeWriter()
             content = open_content(data, self.streams)
             self.assertIsInstance(content, TextContent)

@@ -60,11 +60,16 @@ class HeadTests(SynchronousTestCase):
             ),
         )
 
+    def test_bytes_that_are_no_text_are_sent_as_they_are(self) -> None:
+        head = make_head("GET", "/\udcfc", ["x: \udcff"])
+        self.assertEqual((head.path, head.fields), (b"/%FC", ((b"x", b"\xff"),)))
+
     def test_what_can_not_be_right_is_said(self) -> None:
         for method, path, fields, words in (
             ("GET", "no-slash", [], "A path begins with /"),
             ("GET", "/a#b", [], "has no #"),
             ("G T", "/", [], "a method is a word"),
+            ("G\udcff", "/", [], "a method is a word"),
             ("CONNECT", "/", [], "for proxies"),
             ("GET", "/", ["accept"], "'accept' is no field"),
             ("GET", "/", [": x"], "is no field"),
