@@ -17,8 +17,13 @@ __all__ = ["MAX_BACKLOG_BYTES", "MIN_BACKLOG_BYTES", "Backlog"]
 # a tenth of a second at 10 Mbit/s.
 MIN_BACKLOG_BYTES = 128 * 1_024
 MAX_BACKLOG_BYTES = 4 * 1_024 * 1_024  # 40 MiB/s at 100 ms of round trip
-GROW_SECONDS = 0.005  # an acknowledgement this much later than the fastest says: no queue
-SHRINK_SECONDS = 0.020  # and this much: there is one that somebody would notice
+# An acknowledgement may be later than the fastest without that there is a queue: by these seconds
+# on a short line, by this share of the fastest on a long one, which isn't as regular either.
+GROW_SECONDS = 0.001
+GROW_SHARE = 0.25
+# So much later says that there is one which somebody would notice.
+SHRINK_SECONDS = 0.004
+SHRINK_SHARE = 1.0
 FASTEST_SECONDS = 60.0  # how long the fastest counts: another way may be longer
 
 
@@ -56,9 +61,9 @@ class Backlog:
             self._fastest = delay
             self._fastest_until = now + FASTEST_SECONDS
         late = delay - self._fastest
-        if late > SHRINK_SECONDS:
+        if late > max(SHRINK_SECONDS, SHRINK_SHARE * self._fastest):
             if sent_at >= self._hold_until:
                 self.limit_bytes = max(MIN_BACKLOG_BYTES, self.limit_bytes // 2)
                 self._hold_until = now
-        elif late <= GROW_SECONDS and was_full:
+        elif was_full and late <= max(GROW_SECONDS, GROW_SHARE * self._fastest):
             self.limit_bytes = min(MAX_BACKLOG_BYTES, self.limit_bytes + count)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from porttunnel.net.instance.backlog import (
     FASTEST_SECONDS,
     MAX_BACKLOG_BYTES,
@@ -51,6 +53,15 @@ def test_fills_a_long_fast_line() -> None:
     line = Line(delay=0.05, rate=40e6)
     line.run(200)
     assert line.run(2_000) > 0.8 * 40e6
+
+
+def test_fills_a_long_line_that_is_not_regular() -> None:
+    line = Line(delay=0.05, rate=40e6)
+    chance = random.Random(1)
+    for _ in range(300):
+        line.delay = 0.05 + 0.01 * chance.random()
+        line.run(20)
+    assert line.run(2_000) > 0.6 * 40e6
 
 
 def test_stays_small_on_a_slow_line() -> None:
