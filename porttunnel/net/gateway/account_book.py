@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from porttunnel.net.gateway.account import AccountListener
 from porttunnel.net.gateway.audit_log import AuditEvent, Record
 from porttunnel.net.gateway.password_desk import PasswordDesk
-from porttunnel.net.gateway.store import GatewayStore
+from porttunnel.net.gateway.store import GatewayStore, Revocation
 
 __all__ = ["AccountBook"]
 
@@ -72,6 +72,20 @@ class AccountBook:
         if self.listener is not None:
             self.listener.instance_removed(instance_id)
         self.record(AuditEvent.INSTANCE_REMOVED, instance_id)
+
+    def revoked_elsewhere(self, revoked: Revocation) -> None:
+        """Another process has told the store, and written it down."""
+        self.desk.forget(revoked.user_name)
+        if self.listener is None:
+            return
+        is_device = revoked.user_name != revoked.instance_id
+        if not revoked.instance_is_there:
+            if not is_device:  # it stands for its devices, too
+                self.listener.instance_removed(revoked.instance_id)
+        elif is_device:
+            self.listener.device_removed(revoked.instance_id, revoked.user_name)
+        else:
+            self.listener.password_changed(revoked.user_name)
 
     def setup_race(self, instance_id: str, device_id: str) -> None:
         """Two devices have shown one setup key."""

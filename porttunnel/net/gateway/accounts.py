@@ -6,13 +6,14 @@ Source: docs/gateway-protocol, section 5.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from porttunnel.net.directory_thread import DirectoryThread
 from porttunnel.net.gateway.account import Account, AccountListener
@@ -33,6 +34,7 @@ REQUESTS_PER_SECOND_OVERALL = 500  # of all accounts together; those wait that h
 MAX_REQUESTS = 64  # under way
 MAX_REQUESTS_OF_ONE = 4
 SWEEP_SECONDS = 60.0  # so long at most a setup key outlives its end
+REVOCATION_SECONDS = 5.0  # so long at most an account is good that another process has revoked
 SWEEP_ROWS = 1_000  # at a time: others wait for the store meanwhile
 
 
@@ -47,8 +49,6 @@ class GatewayAccounts:
     :ivar instances: what instances may ask about themselves.
     :ivar devices: what instances and devices may ask about devices.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -78,9 +78,8 @@ class GatewayAccounts:
             max_under_way=MAX_REQUESTS,
             max_under_way_per_prefix=MAX_REQUESTS_OF_ONE,
         )
-        self._sweeper = LoopingCall(self._sweep)
-        self._sweeper.clock = reactor
-        self._swept: Deferred[None] | None = None
+        self._sweeping = _Repetition(reactor, self._remove_late)
+        self._hearing = _Repetition(reactor, self._hear)
 
     @property
     def listener(self) -> AccountListener | None:
@@ -95,14 +94,13 @@ class GatewayAccounts:
         """Work in threads from now on, and remove what has expired."""
         self._thread.start()
         self._pool.start()
-        self._sweeper.start(SWEEP_SECONDS)
+        self._sweeping.start(SWEEP_SECONDS)
+        self._hearing.start(REVOCATION_SECONDS)
 
     async def stop(self) -> None:
         """To be called when nobody comes any more. The store is closed."""
-        if self._sweeper.running:
-            self._sweeper.stop()
-        if self._swept is not None:
-            await self._swept
+        for repetition in (self._sweeping, self._hearing):
+            await repetition.stop()
         self._pool.stop()
         self._thread.stop()
         self._store.close()
@@ -136,14 +134,50 @@ class GatewayAccounts:
         """
         await self._thread.run(self._store.counts)
 
-    def _sweep(self) -> Deferred[None]:
-        self._swept = Deferred.fromCoroutine(self._remove_late())
-        # The next time may be better; nobody else is told.
-        self._swept.addErrback(lambda failure: self._log.failure("sweeping failed", failure))
-        return self._swept
-
     async def _remove_late(self) -> None:
         while late := await self._thread.run(self._store.sweep, self._unix_time(), SWEEP_ROWS):
             for instance_id, device_id in late:
                 self._book.device_removed(instance_id, device_id)
         await self._thread.run(self._store.erase)
+
+    async def _hear(self) -> None:
+        for revoked in await self._thread.run(self._store.revocations):
+            self._book.revoked_elsewhere(revoked)
+
+
+class _Repetition:
+    """Does something again and again, and waits in the end until that is done.
+
+    :param act: if it fails the next time may be better; that is logged once.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._act = act
+        self._fails = False
+        self._done: Deferred[None] | None = None
+        self._loop = LoopingCall(self._begin)
+        self._loop.clock = reactor
+
+    def start(self, seconds: float) -> None:
+        self._loop.start(seconds)
+
+    async def stop(self) -> None:
+        if self._loop.running:
+            self._loop.stop()
+        if self._done is not None:
+            await self._done
+
+    def _begin(self) -> Deferred[None]:
+        self._done = Deferred.fromCoroutine(self._act())
+        self._done.addCallbacks(self._succeed, self._fail)
+        return self._done
+
+    def _succeed(self, _: None) -> None:
+        self._fails = False
+
+    def _fail(self, failure: Failure) -> None:
+        if not self._fails:
+            self._log.failure("the gateway's store can't be looked after", failure)
+        self._fails = True

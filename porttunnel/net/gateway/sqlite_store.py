@@ -7,6 +7,8 @@ its account gone after a power cut.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from porttunnel.gateway.setup_claim import ClaimOutcome, SetupOffer, judge_claim
@@ -19,6 +21,7 @@ from porttunnel.net.gateway.store import (
     DeviceState,
     GatewayStore,
     OfferRow,
+    Revocation,
 )
 from porttunnel.net.store.sqlite_file import SQLiteFile
 
@@ -54,6 +57,28 @@ SCHEMA: tuple[tuple[str, ...], ...] = (
         ) STRICT, WITHOUT ROWID""",
         "CREATE INDEX setup_keys_by_end ON setup_keys (expires)",
     ),
+    (
+        # What other processes have to hear of. By triggers, so that nothing is left out: neither
+        # the devices of an instance that goes, nor what somebody removes by hand. No number is
+        # used again, so that each process knows what is new.
+        """CREATE TABLE revocations (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            user_name TEXT NOT NULL,
+            instance_id TEXT NOT NULL
+        ) STRICT""",
+        """CREATE TRIGGER device_removed AFTER DELETE ON devices BEGIN
+            INSERT INTO revocations (user_name, instance_id)
+            VALUES (OLD.device_id, OLD.instance_id);
+        END""",
+        """CREATE TRIGGER instance_removed AFTER DELETE ON instances BEGIN
+            INSERT INTO revocations (user_name, instance_id)
+            VALUES (OLD.instance_id, OLD.instance_id);
+        END""",
+        """CREATE TRIGGER password_changed AFTER UPDATE OF password_hash ON instances BEGIN
+            INSERT INTO revocations (user_name, instance_id)
+            VALUES (OLD.instance_id, OLD.instance_id);
+        END""",
+    ),
 )
 
 _SELECT_DEVICE = "SELECT device_id, instance_id, password_hash, unconfirmed_until FROM devices "
@@ -67,6 +92,12 @@ _SELECT_LATE = (
     "WHERE expires <= ? AND password_hash IS NULL LIMIT ?",
     "SELECT instance_id, device_id FROM devices WHERE unconfirmed_until <= ? LIMIT ?",
 )
+_SELECT_REVOKED = (
+    "SELECT number, user_name, instance_id, EXISTS (SELECT 1 FROM instances "
+    "WHERE instances.instance_id = revocations.instance_id) "
+    "FROM revocations WHERE number > ? ORDER BY number"
+)
+_LAST_REVOKED = "SELECT coalesce(max(number), 0) FROM revocations"
 
 
 class SQLiteGatewayStore(GatewayStore):
@@ -83,9 +114,19 @@ class SQLiteGatewayStore(GatewayStore):
         self._file = SQLiteFile(path, SCHEMA)
         # What is removed is overwritten, not only forgotten.
         self._file.rows("PRAGMA secure_delete = ON")
+        self._seen: int = self._file.read(_LAST_REVOKED)[0][0]  # of the revocations
+        self._unheard: list[Revocation] = []  # of other processes, that nobody asked for yet
+        self._swept = 0  # those up to here were there already at the sweep before
 
     def close(self) -> None:
         self._file.close()
+
+    def revocations(self) -> list[Revocation]:
+        rows = self._file.read(_SELECT_REVOKED, self._seen)
+        heard, self._unheard = self._unheard + _revocations(rows), []
+        if rows:
+            self._seen = rows[-1][0]
+        return heard
 
     def counts(self) -> Counts:
         with self._file.transaction():
@@ -107,7 +148,7 @@ class SQLiteGatewayStore(GatewayStore):
         return Addition.ADDED
 
     def remove_instance(self, instance_id: str) -> list[str] | None:
-        with self._file.transaction():
+        with self._revoking():
             devices = self._file.rows(
                 "SELECT device_id FROM devices WHERE instance_id = ? ORDER BY device_id",
                 instance_id,
@@ -137,7 +178,7 @@ class SQLiteGatewayStore(GatewayStore):
         return bool(changed)
 
     def promote_password(self, instance_id: str, password_hash: str) -> bool:
-        with self._file.transaction():
+        with self._revoking():
             changed = self._file.change(
                 "UPDATE instances SET password_hash = next_password_hash, "
                 "next_password_hash = NULL WHERE instance_id = ? AND next_password_hash = ?",
@@ -197,7 +238,7 @@ class SQLiteGatewayStore(GatewayStore):
         return _device(*rows[0]).state if rows else None
 
     def remove_device(self, device_id: str, instance_id: str) -> bool:
-        with self._file.transaction():
+        with self._revoking():
             removed = self._file.change(
                 "DELETE FROM devices WHERE device_id = ? AND instance_id = ?",
                 device_id,
@@ -211,7 +252,7 @@ class SQLiteGatewayStore(GatewayStore):
     def claim(
         self, key_hash: bytes, nonce_hash: bytes, password_hash: str, now: float
     ) -> Claim | None:
-        with self._file.transaction():
+        with self._revoking():
             row = _offer(self._file.rows(_SELECT_OFFER, key_hash))
             if row is None:
                 return None
@@ -230,7 +271,7 @@ class SQLiteGatewayStore(GatewayStore):
         return Claim(outcome, row.device_id, row.instance_id)
 
     def sweep(self, now: float, limit: int) -> list[tuple[str, str]]:
-        with self._file.transaction():
+        with self._revoking():
             late: list[tuple[str, str]] = []
             for statement in _SELECT_LATE:
                 found = self._file.rows(statement, now, limit)
@@ -243,10 +284,23 @@ class SQLiteGatewayStore(GatewayStore):
                 now,
                 limit,
             )
+            # Other processes ask more often than they sweep, so by now all have heard of these.
+            self._file.change("DELETE FROM revocations WHERE number <= ?", self._swept)
+            self._swept = self._file.rows(_LAST_REVOKED)[0][0]
         return late
 
     def erase(self) -> None:
         self._file.checkpoint()
+
+    @contextmanager
+    def _revoking(self) -> Iterator[None]:
+        """A transaction whose revocations are this process's own: it need not be told of them."""
+        with self._file.transaction():
+            others = self._file.rows(_SELECT_REVOKED, self._seen)
+            yield
+            seen = self._file.rows(_LAST_REVOKED)[0][0]
+        self._unheard += _revocations(others)
+        self._seen = max(seen, self._seen)
 
     def _remove_devices(self, device_ids: list[str]) -> None:
         for device_id in device_ids:
@@ -255,6 +309,10 @@ class SQLiteGatewayStore(GatewayStore):
     def _count(self, statement: str, *values: object) -> int:
         count: int = self._file.rows(statement, *values)[0][0]
         return count
+
+
+def _revocations(rows: list[Any]) -> list[Revocation]:
+    return [Revocation(user, instance, bool(is_there)) for _, user, instance, is_there in rows]
 
 
 def _offer(rows: list[Any]) -> OfferRow | None:

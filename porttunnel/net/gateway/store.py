@@ -23,6 +23,7 @@ __all__ = [
     "DeviceState",
     "GatewayStore",
     "OfferRow",
+    "Revocation",
 ]
 
 
@@ -102,6 +103,19 @@ class Counts:
     offers: int
 
 
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """Another process has removed an account, or made its password void.
+
+    :ivar user_name: of a device, which is gone; or of an instance.
+    :ivar instance_is_there: whether the instance is not gone.
+    """
+
+    user_name: str
+    instance_id: str
+    instance_is_there: bool
+
+
 class GatewayStore(Protocol):
     """Used from one thread at a time. Ids are 32 lower-case hex digits, times unix seconds.
 
@@ -110,6 +124,11 @@ class GatewayStore(Protocol):
 
     def close(self) -> None:
         """Let go of it. Nothing waits to be written."""
+
+    def revocations(self) -> list[Revocation]:
+        """What other processes have revoked since this was asked, or the store opened. Of what is
+        older than a minute it may know nothing any more.
+        """
 
     def counts(self) -> Counts:
         """How much there is."""

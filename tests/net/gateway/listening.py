@@ -51,11 +51,11 @@ class AccountsInMemory:
     :ivar unix_time: what its clock shows.
     """
 
-    def __init__(self, settings: AccountSettings | None = None) -> None:
+    def __init__(self, settings: AccountSettings | None = None, path: str = IN_MEMORY) -> None:
         self.clock = Clock()
         self.unix_time = UNIX_TIME
         self.recorded: list[tuple[str, str | None, str | None]] = []
-        self.store = SQLiteGatewayStore(IN_MEMORY)
+        self.store = SQLiteGatewayStore(path)
         self.accounts = GatewayAccounts(
             self.clock,
             self.store,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from typing import Any
 
 from twisted.internet import reactor
@@ -9,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from porttunnel.errors import ConfigurationError
+from porttunnel.keys.credentials import derive_device_password
 from porttunnel.net.gateway import accounts as accounts_module
 from porttunnel.net.gateway.account import Account
 from porttunnel.net.gateway.accounts import GatewayAccounts
@@ -109,6 +112,84 @@ class SweepTests(TestCase):
         self.assertEqual(self.scene.login(instance.user_name, "e" * 32), instance)
         self.assertIsNone(self.accounts.listener)
         self.assertEqual(self.scene.listener.told, [])
+
+
+class TwoProcessesTests(TestCase):
+    """What another process revokes ends here within some seconds, as if it had been here."""
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        path = os.path.join(folder.name, "gateway.sqlite")
+        self.scene, self.other = (AccountsInMemory(path=path) for _ in range(2))
+        for each in (self.scene, self.other):
+            self.addCleanup(each.close)
+        self.instance, self.password = self.scene.register()
+        self.instance_id = self.instance.instance_id
+        # The clock's threads are this one.
+        accounts = self.scene.accounts
+        accounts._thread.start = accounts._pool.start = lambda: None
+        accounts.start()
+
+    def device(self) -> str:
+        invited = self.scene.get(self.scene.accounts.devices.invite(self.instance_id, 60))
+        key = bytes.fromhex(invited.device_setup_key)
+        self.scene.get(self.scene.accounts.devices.set_up(key, b"n" * 32, "127.0.0.1"))
+        self.device_password = derive_device_password(b"n" * 32, key).hex()
+        self.assertIsNotNone(self.scene.login(invited.device_id, self.device_password))
+        self.scene.listener.told.clear()
+        return invited.device_id
+
+    def hear(self) -> list[tuple[str, ...]]:
+        self.assertEqual(self.scene.listener.told, [])
+        self.scene.clock.advance(accounts_module.REVOCATION_SECONDS)
+        self.assertEqual(self.other.listener.told[-1:], self.scene.listener.told[-1:])
+        return self.scene.listener.told
+
+    def test_a_device(self) -> None:
+        device_id = self.device()
+        self.other.get(self.other.accounts.devices.remove(self.instance, device_id))
+        self.assertIsNotNone(self.scene.login(device_id, self.device_password))
+        self.assertEqual(self.hear(), [("removed", self.instance_id, device_id)])
+        self.assertIsNone(self.scene.login(device_id, self.device_password))
+        # It is written down where it was done.
+        self.assertNotIn("device-removed", [event for event, *_ in self.scene.recorded])
+
+    def test_an_instance(self) -> None:
+        device_id = self.device()
+        self.other.get(self.other.accounts.instances.remove(self.instance_id))
+        self.assertEqual(self.hear(), [("instance removed", self.instance_id)])
+        self.assertIsNone(self.scene.login(device_id, self.device_password))
+        self.assertIsNone(self.scene.login(self.instance_id, self.password))
+
+    def test_a_password(self) -> None:
+        self.assertIsNotNone(self.scene.login(self.instance_id, self.password))
+        change = self.other.accounts.instances.change_password
+        self.other.get(change(self.instance_id, "e" * 32))
+        self.assertEqual(self.other.login(self.instance_id, "e" * 32), self.instance)
+        self.assertEqual(self.hear(), [("password", self.instance_id)])
+        self.assertIsNone(self.scene.login(self.instance_id, self.password))
+
+    def test_nobody_listens(self) -> None:
+        device_id = self.device()
+        self.scene.accounts.listener = None
+        self.other.get(self.other.accounts.devices.remove(self.instance, device_id))
+        self.scene.clock.advance(accounts_module.REVOCATION_SECONDS)
+        self.assertIsNone(self.scene.login(device_id, self.device_password))
+
+    def test_a_store_that_fails_is_told_once(self) -> None:
+        revocations = self.scene.store.revocations
+
+        def fail() -> Any:
+            raise ConfigurationError("the disk is gone")
+
+        for _ in range(2):
+            self.scene.store.revocations = fail
+            for _ in range(3):
+                self.scene.clock.advance(accounts_module.REVOCATION_SECONDS)
+            self.assertEqual(len(self.flushLoggedErrors(ConfigurationError)), 1)
+            self.scene.store.revocations = revocations
+            self.scene.clock.advance(accounts_module.REVOCATION_SECONDS)
 
 
 class ThreadTests(TestCase):

@@ -9,7 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from porttunnel.net.gateway.store import (
     DeviceRow,
     DeviceState,
     OfferRow,
+    Revocation,
 )
 from porttunnel.net.store.sqlite_file import IN_MEMORY
 
@@ -339,8 +340,113 @@ def test_of_what_was_removed_nothing_is_left(path: Path) -> None:
         store.remove_device(DEVICE, INSTANCE)
         store.sweep(EXPIRES, 10)
         store.erase()
+        assert left() == {DEVICE.encode()}  # for other processes to hear of
+        store.sweep(EXPIRES, 10)
+        store.erase()
         assert left() == set()
         assert store.credential(INSTANCE) == Credential(INSTANCE, INSTANCE, "hash 2")
+
+
+# What other processes revoke
+
+
+@pytest.fixture
+def both(path: Path) -> Iterator[tuple[SQLiteGatewayStore, SQLiteGatewayStore]]:
+    """One process, and another that has opened the file later."""
+    with closing(SQLiteGatewayStore(path)) as one, closing(SQLiteGatewayStore(path)) as other:
+        one.add_instance(INSTANCE, "hash i", 10)
+        add_device(one)
+        add_device(one, OTHER_DEVICE, OTHER_KEY)
+        yield one, other
+
+
+def race(store: SQLiteGatewayStore) -> None:
+    claim(store)
+    claim(store, OTHER_NONCE)
+
+
+def change_password(store: SQLiteGatewayStore) -> None:
+    store.set_next_password(INSTANCE, "hash 2")
+    store.promote_password(INSTANCE, "hash 2")
+
+
+DEVICE_GONE, OTHER_DEVICE_GONE = (
+    Revocation(each, INSTANCE, True) for each in (DEVICE, OTHER_DEVICE)
+)
+
+
+@pytest.mark.parametrize(
+    ("revoke", "expected"),
+    [
+        (lambda store: store.remove_device(DEVICE, INSTANCE), [DEVICE_GONE]),
+        (race, [DEVICE_GONE]),
+        (lambda store: store.sweep(EXPIRES, 10), [DEVICE_GONE, OTHER_DEVICE_GONE]),
+        (change_password, [Revocation(INSTANCE, INSTANCE, True)]),
+        (
+            lambda store: store.remove_instance(INSTANCE),
+            [Revocation(each, INSTANCE, False) for each in (DEVICE, OTHER_DEVICE, INSTANCE)],
+        ),
+        (claim, []),
+        (lambda store: store.set_next_password(INSTANCE, "hash 2"), []),
+        (lambda store: store.remove_device("c" * 32, INSTANCE), []),
+    ],
+)
+def test_what_one_process_revokes_the_other_hears_once(
+    both: tuple[SQLiteGatewayStore, SQLiteGatewayStore],
+    revoke: Callable[[SQLiteGatewayStore], object],
+    expected: list[Revocation],
+) -> None:
+    one, other = both
+    revoke(one)
+    assert sorted(other.revocations(), key=lambda each: each.user_name) == sorted(
+        expected, key=lambda each: each.user_name
+    )
+    assert other.revocations() == []
+    assert one.revocations() == []
+
+
+def test_what_both_revoke_is_heard_by_both(
+    both: tuple[SQLiteGatewayStore, SQLiteGatewayStore],
+) -> None:
+    one, other = both
+    one.remove_device(DEVICE, INSTANCE)
+    other.remove_device(OTHER_DEVICE, INSTANCE)
+    assert other.revocations() == [DEVICE_GONE]
+    assert one.revocations() == [OTHER_DEVICE_GONE]
+
+
+def test_what_somebody_removes_by_hand_is_heard(
+    both: tuple[SQLiteGatewayStore, SQLiteGatewayStore], path: Path
+) -> None:
+    with closing(sqlite3.connect(path)) as hand, hand:
+        hand.execute("DELETE FROM devices WHERE device_id = ?", (DEVICE,))
+    assert [store.revocations() for store in both] == [[DEVICE_GONE], [DEVICE_GONE]]
+
+
+def test_what_was_revoked_is_forgotten_but_not_at_once(
+    both: tuple[SQLiteGatewayStore, SQLiteGatewayStore],
+) -> None:
+    one, other = both
+    one.remove_device(DEVICE, INSTANCE)
+    one.sweep(0.0, 10)
+    assert other.revocations() == [DEVICE_GONE]
+    one.sweep(0.0, 10)
+    assert one._file.read("SELECT * FROM revocations") == []
+    # Its number is not given away again.
+    one.remove_device(OTHER_DEVICE, INSTANCE)
+    assert other.revocations() == [OTHER_DEVICE_GONE]
+    assert one.revocations() == []
+
+
+def test_who_comes_later_has_heard_of_it(path: Path) -> None:
+    with closing(SQLiteGatewayStore(path)) as store:
+        store.add_instance(INSTANCE, "hash i", 10)
+        store.remove_instance(INSTANCE)
+    with closing(SQLiteGatewayStore(path)) as store:
+        assert store.revocations() == []
+
+
+# Others at the file
 
 
 def test_who_logs_in_waits_for_nobody_who_writes(path: Path) -> None:
