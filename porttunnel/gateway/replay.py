@@ -129,8 +129,12 @@ class RequestClock:
         return self._counter.last
 
     def now_ms(self, clock_ms: int) -> int:
-        """The time to write into heads, and to see how old a push is."""
-        return clock_ms + self.offset_ms
+        """The time to write into heads, and to see how old a push is.
+
+        Never negative, though the clock may have been put right since the offset was learned: a
+        wrong time is corrected by the answer to it, one that can't be said by nothing.
+        """
+        return max(0, clock_ms + self.offset_ms)
 
     def draw(self, generation: int, clock_ms: int, *, about_keys: bool = False) -> MessageHead:
         """The head of the next request.

@@ -139,6 +139,16 @@ class TestRequestClock:
         assert not clock.correct(Refusal(reason, 9), NOW)
         assert (clock.last, clock.offset_ms) == (5, 6)
 
+    def test_a_clock_that_is_put_right_later_is_corrected_again(self) -> None:
+        century = 100 * 365 * 86_400_000
+        clock = RequestClock()
+        assert clock.correct(Refusal(RefusalReason.TIME, NOW), NOW + century)
+        wrong = MessageHead.decode(clock.draw(1, NOW).encode())
+        refusal = judge_time(wrong, NOW)
+        assert refusal is not None
+        assert clock.correct(refusal, NOW)
+        assert judge_time(clock.draw(1, NOW), NOW) is None
+
 
 class TestPushGate:
     def test_takes_only_higher_ones(self) -> None:
