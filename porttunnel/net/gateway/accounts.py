@@ -132,7 +132,7 @@ class GatewayAccounts:
 
         :raises ConfigurationError: it can't.
         """
-        await self._thread.run(self._store.counts)
+        await self._thread.run(self._store.probe)
 
     async def _remove_late(self) -> None:
         while late := await self._thread.run(self._store.sweep, self._unix_time(), SWEEP_ROWS):

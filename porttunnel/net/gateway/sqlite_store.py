@@ -121,6 +121,9 @@ class SQLiteGatewayStore(GatewayStore):
     def close(self) -> None:
         self._file.close()
 
+    def probe(self) -> None:
+        self._file.probe()
+
     def revocations(self) -> list[Revocation]:
         rows = self._file.read(_SELECT_REVOKED, self._seen)
         heard, self._unheard = self._unheard + _revocations(rows), []

@@ -125,6 +125,9 @@ class GatewayStore(Protocol):
     def close(self) -> None:
         """Let go of it. Nothing waits to be written."""
 
+    def probe(self) -> None:
+        """Nothing, if it takes what is written."""
+
     def revocations(self) -> list[Revocation]:
         """What other processes have revoked since this was asked, or the store opened. Of what is
         older than a minute it may know nothing any more.

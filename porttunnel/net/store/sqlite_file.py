@@ -33,7 +33,7 @@ _ADVICE = {
     sqlite3.SQLITE_NOTADB: "it is not a SQLite file; name another file, or restore it from a "
     "backup",
     sqlite3.SQLITE_CORRUPT: "it is damaged; restore it from a backup",
-    sqlite3.SQLITE_FULL: "the disk is full; make room and start again",
+    sqlite3.SQLITE_FULL: "the disk is full; make room and try again",
     sqlite3.SQLITE_IOERR: "the disk reports an error; check it and restore the file from a backup",
 }
 _PRIMARY_CODE = 0xFF  # the rest of an extended code only says more about the same
@@ -106,6 +106,12 @@ class SQLiteFile:
                 self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
                 self.rows(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1_000)}")
+
+    def probe(self) -> None:
+        """Write what stands there already: nothing, if the file and its disk take it."""
+        with self.transaction():
+            version = self.rows("PRAGMA user_version")[0][0]
+            self.rows(f"PRAGMA user_version = {version}")
 
     def _prepare(self, schema: Sequence[Sequence[str]]) -> None:
         self._enter_wal()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import secrets
 import signal
 import sqlite3
@@ -461,6 +462,22 @@ def test_who_logs_in_waits_for_nobody_who_writes(path: Path) -> None:
         assert store.offer(KEY) is not None
         with pytest.raises(ConfigurationError, match="stop that program"):
             store.remove_device(DEVICE, INSTANCE)
+
+
+def test_a_full_disk_is_noticed_without_an_account(path: Path) -> None:
+    with closing(SQLiteGatewayStore(path)) as store:
+        store.probe()
+        store.erase()
+        # The next page of the journal finds no room.
+        taken = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, taken[1]))
+        try:
+            with pytest.raises(ConfigurationError):
+                store.probe()
+            assert store.credential(INSTANCE) is None
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, taken)
+        store.probe()
 
 
 def test_a_file_that_is_none_is_said(path: Path) -> None:
