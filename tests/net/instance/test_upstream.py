@@ -531,6 +531,17 @@ class TestRepeating:
         assert asked.status == 502
         assert len(web.endpoint.lines) == 2
 
+    def test_not_on_another_one_that_had_been_idle(self, web: WebSystem) -> None:
+        web.ask()
+        web.ask()
+        for used in web.endpoint.lines:  # and now it starts again
+            used.say(OK)
+        asked = web.ask()
+        web.line.close()
+        assert len(web.endpoint.lines) == 3
+        web.line.say(OK)
+        assert answered(asked) == (200, b"ok", ())
+
     def test_nor_if_an_answer_had_begun(self, web: WebSystem) -> None:
         used = self.use_once(web)
         asked = web.ask()

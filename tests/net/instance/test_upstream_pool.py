@@ -68,11 +68,13 @@ def test_what_speaks_unasked_is_cut() -> None:
         idle(web, 1)
         web.line.say(unasked)
         assert web.line.aborted
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    for whole in (OK, chunked):
+        web.ask()
+        web.line.say(whole + b"HTTP/1.1 200 OK\r\n")
+        assert web.line.closing
     web.ask()
-    web.line.say(OK + b"HTTP/1.1 200 OK\r\n")
-    assert web.line.closing
-    web.ask()
-    assert len(web.endpoint.lines) == 4
+    assert len(web.endpoint.lines) == 5
 
 
 def test_what_is_closed_is_not_used_again() -> None:
