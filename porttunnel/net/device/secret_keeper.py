@@ -122,6 +122,7 @@ class SecretKeeper:
             await self._settle()
             if self.secret.generation != generation:
                 return
+            before = self._record.pending
             key = await deferToThread(HybridPrivateKey.generate)
             exchanging = DeviceExchanging(
                 self._record.ends,
@@ -134,11 +135,15 @@ class SecretKeeper:
             if isinstance(answer, Refusal):
                 raise not_executed(RequestFailureCode.REFUSED)
             confirming = exchanging.receive_answer(answer)
-            kept = self._store.keep_pending
-            if await deferToThread(kept, self._record.device_id, confirming):
-                await self._refresh()
-                await self._confirm(confirming)
+            keep, device_id = self._store.keep_pending, self._record.device_id
+            is_kept = await deferToThread(keep, device_id, confirming, before)
             await self._refresh()
+            if is_kept:
+                await self._confirm(confirming)
+                await self._refresh()
+            else:
+                # Another program was faster: what it has got goes on.
+                await self._settle()
 
     def _is_stale(self, careful: bool) -> bool:
         age = abs(self._unix_seconds() - self._read)

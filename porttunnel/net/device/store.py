@@ -149,16 +149,22 @@ class DeviceStore:
         self._file.change("DELETE FROM device WHERE device_id = ?", device_id)
 
     @_whole
-    def keep_pending(self, device_id: str, confirming: DeviceConfirming) -> bool:
+    def keep_pending(
+        self, device_id: str, confirming: DeviceConfirming, before: DeviceConfirming | None
+    ) -> bool:
         """A rotation may have led to another secret; an older one that is pending is void by that.
 
-        :returns: whether it is about the generation after the one that counts.
+        :param before: what was pending when the exchange began. What another program has got
+            since may be the one that counts by now.
+        :returns: whether that was still so, and it is about the generation after the one that
+            counts.
         """
         pending = confirming.pending
         changed = self._file.change(
             "UPDATE device SET pending_secret = ?, pending_nonce = ? "
-            "WHERE device_id = ? AND generation = ?",
+            "WHERE device_id = ? AND generation = ? AND pending_secret IS ?",
             *(pending.secret, confirming.nonce, device_id, pending.generation - 1),
+            None if before is None else before.pending.secret,
         )
         return bool(changed)
 

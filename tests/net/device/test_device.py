@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
+from threading import Event
 from typing import Any
 
 from twisted.internet import reactor
@@ -42,6 +43,7 @@ from porttunnel.net.device.event import (
 )
 from porttunnel.net.device.patience import Patience
 from porttunnel.net.device.request import Request
+from porttunnel.net.device.store import DeviceStore
 from tests.net.device.instance_double import Served
 from tests.net.device.pairing_case import Crash, DeviceTestCase, Stopped, greet
 
@@ -735,6 +737,39 @@ class RotationTests(AskingTests):
         self.assertEqual(self.generation(first), 3)
         self.assertEqual((await first.fetch("GET", "/")).data, b"hello ")
 
+    async def test_two_programs_rotate_and_the_slower_one_writes_late(self) -> None:
+        """What it got is void by then: it must not take the place of what was confirmed."""
+        first = await self.pair()
+        store = DeviceStore(self.folder)
+        self.addCleanup(store.close)
+        second = Device(reactor, store, store.read_device(first.device_id))
+        second.start()
+        self.addCleanup(self.wrap(second.stop))
+        answered, may_write, written = Event(), Event(), Event()
+        keep, take = self.store.keep_pending, store.take_pending
+
+        def keep_late(*arguments: Any) -> bool:
+            answered.set()
+            may_write.wait(self.timeout)
+            kept = keep(*arguments)
+            written.set()
+            return kept
+
+        def take_later(*arguments: Any) -> bool:
+            may_write.set()
+            written.wait(self.timeout)
+            return take(*arguments)
+
+        self.patch(self.store, "keep_pending", keep_late)
+        self.patch(store, "take_pending", take_later)
+        slow = self.soon(first.rotate())
+        await self.until(answered.is_set)
+        await second.rotate()
+        await slow
+        self.assertEqual(self.generation(first), 2)
+        for device in (first, second):
+            self.assertEqual((await device.fetch("POST", "/")).data, b"hello ")
+
     async def test_an_exchange_that_is_lost_on_the_way_to_a_request(self) -> None:
         for lost in range(1, 4):
             device = self.start((await self.pair()).device_id, patience=SOON)
@@ -790,7 +825,7 @@ class RotationTests(AskingTests):
         device = await self.pair()
         await device.stop()
         made_up = DeviceConfirming(DeviceSecret(2, bytes(32)), "", bytes(32))
-        self.store.keep_pending(device.device_id, made_up)
+        self.store.keep_pending(device.device_id, made_up, None)
         again = self.start(device.device_id)
         self.assertEqual((await again.fetch("POST", "/")).data, b"hello ")
         asked = self.instance.key_messages

@@ -94,7 +94,7 @@ def test_what_is_erased_is_in_no_file(store: DeviceStore, tmp_path: Path) -> Non
     paired(store)
     assert FIRST in on_disk(tmp_path)
     assert SETUP_SECRET not in on_disk(tmp_path)
-    store.keep_pending(CLAIMED.device_id, confirming(2, SECOND))
+    store.keep_pending(CLAIMED.device_id, confirming(2, SECOND), None)
     assert FIRST in on_disk(tmp_path)
     assert store.take_pending(CLAIMED.device_id, DeviceSecret(2, SECOND), NOW)
     assert FIRST not in on_disk(tmp_path)
@@ -104,9 +104,11 @@ def test_what_is_erased_is_in_no_file(store: DeviceStore, tmp_path: Path) -> Non
 
 def test_a_rotation(store: DeviceStore) -> None:
     device_id = paired(store).device_id
-    assert store.keep_pending(device_id, confirming(2, b"o" * 32))
-    assert store.keep_pending(device_id, confirming(2, SECOND)), "a later exchange"
-    assert not store.keep_pending(device_id, confirming(3, FIRST)), "it is not next"
+    earlier, later = confirming(2, b"o" * 32), confirming(2, SECOND)
+    assert store.keep_pending(device_id, earlier, None)
+    assert not store.keep_pending(device_id, later, None), "another program's came meanwhile"
+    assert store.keep_pending(device_id, later, earlier), "a later exchange"
+    assert not store.keep_pending(device_id, confirming(3, FIRST), later), "it is not next"
     pending = store.read_device(device_id).pending
     assert pending is not None
     assert (pending.pending.generation, pending.pending.secret) == (2, SECOND)
