@@ -318,6 +318,31 @@ def test_what_only_the_gateway_says_does_not_make_the_device_post_again(
     assert upstream.effects[name] == 1
 
 
+@pytest.mark.parametrize("event", ["device-offline", "device-removed", "setup-race"])
+def test_nothing_is_forgotten_because_the_gateway_tells_an_instance_something(
+    liar: Liar,
+    site: GatewaySite,
+    serving: list[Serving],
+    devices: list[PairedDevice],
+    event: str,
+) -> None:
+    told = json.dumps({"device_id": devices[0].device_id}).encode()
+    liar.say(Sent(f"instance/{site.instance_id}/event/{event}", told))
+    assert take(serving[0], next(NUMBERS), 10) is True
+
+
+@pytest.mark.parametrize("code", ["instance-offline", "revoked", "broken"])
+def test_nothing_is_forgotten_because_the_gateway_tells_a_device_something(
+    liar: Liar, devices: list[PairedDevice], code: str
+) -> None:
+    own = devices[1].serve()
+    assert take(own, next(NUMBERS), 10) is True
+    failure = struct.pack(">IB", 0xFFFFFFFF, ERROR) + json.dumps({"error": code}).encode()
+    liar.say(Sent(f"device/{devices[1].device_id}/response/00000000", failure))
+    # Whatever this program makes of it, the next one finds the device as it was.
+    assert take(devices[1].serve(), next(NUMBERS), 10) is True
+
+
 def test_a_request_in_another_devices_name_is_not_carried_out(
     liar: Liar, serving: list[Serving], devices: list[PairedDevice], upstream: Upstream
 ) -> None:
