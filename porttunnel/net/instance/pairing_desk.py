@@ -175,6 +175,8 @@ class PairingDesk:
         now = self._unix_time()
         for device in self._book:
             row = device.row
+            if device.is_erased or device.line.locked:
+                continue  # Gone meanwhile; or in the middle of a step: the next time.
             if row.paired is not None:
                 idle_seconds = now - max(row.paired, device.seen or 0)
                 if trusts_clock and idle_seconds > IDLE_SECONDS:

@@ -77,7 +77,8 @@ class ServedDevice:
     def notice(self, now: float) -> int | None:
         """Something of it was opened; the time to be kept, if that is worth it."""
         self.is_online = True
-        if self.seen is not None and now - self.seen < SEEN_STEP_SECONDS:
+        # One from the future is of a clock that was wrong.
+        if self.seen is not None and 0 <= now - self.seen < SEEN_STEP_SECONDS:
             return None
         self.seen = int(now)
         return self.seen

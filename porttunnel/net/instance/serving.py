@@ -40,9 +40,10 @@ __all__ = ["Serving"]
 MAX_RECEIVED_BYTES = 128 << 20
 MAX_ANSWERED_BYTES = 128 << 20
 
-# A machine that begins with a wrong clock has it put right by then: no device is to be erased
-# because it was the year 2099 for a minute.
-TRUST_SECONDS = 3_600.0
+# No device is to be erased because it was the year 2099 for a minute: the clock is believed again
+# once it hasn't jumped for an hour. Counted in checks, as a reactor's time may jump with it.
+TRUST_CHECKS = 240
+MAX_STEP_SECONDS = 300.0  # between two checks: no more than a busy machine is late
 
 _CONFIRMED = "confirmed"
 _LOST = "The connection to the gateway was lost."
@@ -80,7 +81,9 @@ class Serving:
         self._tell = tell
         self._rest = rest
         self._has_compared = False
-        self._began_at = reactor.seconds()
+        self._unix_time = unix_time
+        self._checked_at = unix_time()
+        self._steady_checks = 0  # since the clock jumped, or we began
         self.commit = GroupCommit(write, lambda begin: reactor.callLater(0, begin))
         self.book = DeviceBook(login.user, stored.devices, self.commit, tell, self._forget)
         self.book.removals.update(stored.removals)
@@ -114,8 +117,10 @@ class Serving:
     def check(self) -> None:
         """Look for what takes too long; now and then."""
         self.entrance.check(self._reactor.seconds())
-        age_seconds = self._reactor.seconds() - self._began_at
-        self._start(self.pairing.forget_late(trusts_clock=age_seconds >= TRUST_SECONDS))
+        before, self._checked_at = self._checked_at, self._unix_time()
+        is_steady = 0 <= self._checked_at - before <= MAX_STEP_SECONDS
+        self._steady_checks = self._steady_checks + 1 if is_steady else 0
+        self._start(self.pairing.forget_late(trusts_clock=self._steady_checks >= TRUST_CHECKS))
 
     # The link's owner
 

@@ -44,7 +44,7 @@ from porttunnel.net.instance.event import (
 from porttunnel.net.instance.gateway_chore import FIRST_DELAY_SECONDS
 from porttunnel.net.instance.instance import CHECK_SECONDS
 from porttunnel.net.instance.pairing_desk import DIGITS_SECONDS, IDLE_SECONDS, LATE_SECONDS
-from porttunnel.net.instance.serving import TRUST_SECONDS
+from porttunnel.net.instance.serving import TRUST_CHECKS
 from tests.net.instance.around import INSTANCE_ID, NOW, Phone, Surroundings
 
 WAITING = Refusal(RefusalReason.WAITING)
@@ -317,11 +317,42 @@ class TestDevices:
         around.clock_offset += 20
         around.turn(CHECK_SECONDS)
         assert len(instance.devices()) == 2, "a clock that jumps at the start may be wrong"
-        around.turn(TRUST_SECONDS)
-        around.turn(CHECK_SECONDS)
+        self.let_be_trusted(around)
         assert [record.device_id for record in instance.devices()] == [other.device_id]
         assert around.forgotten == [phone.device_id]
         assert list(around.rest.devices) == [other.device_id]
+
+    def test_a_clock_that_jumps_erases_nothing(self, around: Surroundings) -> None:
+        instance = around.start()
+        phone, quiet = around.pair(), around.pair("berta")
+        self.let_be_trusted(around)
+        for jump in (20 * IDLE_SECONDS, -20 * IDLE_SECONDS):
+            around.clock_offset += jump
+            around.turn(CHECK_SECONDS)
+            phone.ask()
+            assert len(instance.devices()) == 2
+        self.let_be_trusted(around)
+        assert len(instance.devices()) == 2
+        seen = {record.device_id: record.last_seen for record in instance.devices()}
+        assert seen[quiet.device_id] == NOW
+        assert NOW < (seen[phone.device_id] or 0) <= around.unix_time()
+
+    def test_who_is_in_the_middle_of_a_step_is_erased_afterwards(
+        self, around: Surroundings
+    ) -> None:
+        instance = around.start()
+        invited = around.invite()
+        device = around.instance._serving.book.demand(invited.device_id)  # type: ignore[union-attr]  # a test
+        device.line.acquire()
+        around.turn(100_000)
+        assert len(instance.devices()) == 1
+        device.line.release()
+        around.turn(CHECK_SECONDS)
+        assert instance.devices() == []
+
+    def let_be_trusted(self, around: Surroundings) -> None:
+        for _ in range(TRUST_CHECKS):
+            around.turn(CHECK_SECONDS)
 
     def test_hints_about_strangers_mean_nothing(self, around: Surroundings) -> None:
         around.start()
