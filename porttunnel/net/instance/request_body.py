@@ -17,14 +17,14 @@ __all__ = ["RequestBody"]
 class RequestBody:
     """A :class:`~porttunnel.net.gateway_client.body.ReceivedBody`.
 
-    :param consume: told how many parts need no memory any more, so that the device may send more.
+    :param consume: told of each part that needs no memory any more: the device may send more.
     :param budget: of all bodies together.
     :param call: calls the receiver's code, and answers for its faults.
     """
 
     def __init__(
         self,
-        consume: Callable[[int], None],
+        consume: Callable[[], None],
         budget: ByteBudget,
         call: Callable[[Callable[[], object]], None],
     ) -> None:
@@ -32,7 +32,7 @@ class RequestBody:
         self._budget = budget
         self._call = call
         self._receiver: BodyReceiver | None = None
-        self._waiting: deque[tuple[bytes, int]] = deque()  # a piece, and parts that end with it
+        self._waiting: deque[bytes] = deque()  # what each part brought
         self._end: Fields | RequestBroken | None = None
         self._is_told = False  # the end
         self._is_paused = False
@@ -66,19 +66,17 @@ class RequestBody:
 
     # The request's
 
-    def receive(self, pieces: Iterable[bytes]) -> bool:
+    def receive(self, pieces: Iterable[memoryview]) -> bool:
         """A part has come; whether there was room for it.
 
         :param pieces: what of the body it brought, if anything.
         """
         if self._is_unwanted:
             return True
-        taken = 0
-        for data in pieces:
-            self._waiting.append((data, 0))
-            taken += len(data)
-        self._waiting.append((b"", 1))
-        fits = self._budget.take(taken)
+        # As one: a device may have made pieces of a byte, which would cost a hundred each.
+        data = b"".join(pieces)
+        self._waiting.append(data)
+        fits = self._budget.take(len(data))
         self._flow()
         return fits
 
@@ -99,7 +97,7 @@ class RequestBody:
             self._tell_end()
 
     def _drop_waiting(self) -> None:
-        self._budget.give_back(sum(len(data) for data, _ in self._waiting))
+        self._budget.give_back(sum(map(len, self._waiting)))
         self._waiting.clear()
 
     def _flow(self) -> None:
@@ -108,12 +106,12 @@ class RequestBody:
         self._is_flowing = True
         receiver = self._receiver
         while self._waiting and receiver is not None and not self._is_paused:
-            data, parts = self._waiting.popleft()
+            data = self._waiting.popleft()
             self._budget.give_back(len(data))
             if data:
                 self._call(partial(receiver.body_received, data))
-            if parts and not self._is_unwanted:
-                self._consume(parts)
+            if not self._is_unwanted:
+                self._consume()
         self._is_flowing = False
         if not self._waiting and not self._is_paused:
             self._tell_end()

@@ -226,7 +226,7 @@ class RunningRequest:
 
     def _take(self, received: RequestReceived) -> None:
         self._moved_at = self._place.reactor.seconds()
-        pieces: list[bytes] = []
+        pieces: list[memoryview] = []
         ended: MessageEnded | None = None
         opened = False
         try:
@@ -236,7 +236,7 @@ class RunningRequest:
                         self._head = told
                         opened = True
                     case ContentReceived(data):
-                        pieces.append(bytes(data))
+                        pieces.append(data)
                     case MessageEnded():
                         ended = told
         except RemoteProtocolError:
@@ -256,9 +256,9 @@ class RunningRequest:
         if received.last:
             yield from self._reader.finish()
 
-    def _consume(self, parts: int) -> None:
+    def _consume(self) -> None:
         if not self._is_over:
-            credit = self._exchange.consume(parts)
+            credit = self._exchange.consume()
             if credit is not None:
                 self._say(credit)
 

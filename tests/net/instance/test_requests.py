@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from porttunnel.errors import ConfigurationError, LocalProtocolError, RequestBroken
+from porttunnel.gateway.binary_http import Framing, MessageWriter
 from porttunnel.gateway.event import EventName
 from porttunnel.gateway.http_head import Fields, RequestHead, ResponseHead
 from porttunnel.gateway.part import Cancel, Credit, Failure, FailureCode
@@ -109,6 +110,20 @@ class TestBodies:
         respond(request, b"thanks", ((b"took", b"1"),))
         around.turn()
         assert (asked.status, asked.content, asked.end) == (200, b"thanks", ((b"took", b"1"),))
+
+    def test_pieces_of_a_byte_are_one(self, around: Surroundings, phone: Phone) -> None:
+        """Each would cost a hundred bytes while nobody takes them, and count as one."""
+        asked = phone.begin()
+        writer = MessageWriter(Framing.REQUEST)
+        head = writer.write_head(POST)
+        content = b"".join(writer.write_content(b"x") for _ in range(10_000))
+        asked.send(head + content + writer.end(), last=True)
+        around.turn()
+        taken: list[bytes] = []
+        taker = Taker()
+        taker.body_received = taken.append  # type: ignore[method-assign]  # a test
+        around.requests[0].body.deliver(taker)
+        assert taken == [b"x" * 10_000]
 
     def test_what_came_before_somebody_took_it(self, around: Surroundings, phone: Phone) -> None:
         asked = phone.begin()
