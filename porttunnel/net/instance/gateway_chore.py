@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from porttunnel.errors import GatewayRefused, PorttunnelError
 from porttunnel.net.instance.device_book import DeviceBook
-from porttunnel.net.instance.store import RemovalFinished
+from porttunnel.net.instance.store import DeviceErased, RemovalFinished
 
 __all__ = ["GatewayChores"]
 
@@ -110,7 +110,8 @@ class GatewayChores:
 
     async def _remove_one(self, device_id: str) -> None:
         await self._ask(self._remove(device_id))
-        await self._book.keep(RemovalFinished(device_id))
+        # Once more that it is erased: when it was, that may not have been written.
+        await self._book.keep(DeviceErased(device_id), RemovalFinished(device_id))
         self._book.removals.discard(device_id)
 
     async def _ask(self, asking: Awaitable[None]) -> bool:
