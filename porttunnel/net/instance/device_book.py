@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from porttunnel.errors import ConfigurationError, PairingError
+from porttunnel.errors import ConfigurationError, GatewayError, PairingError
 from porttunnel.net.instance.event import InstanceEvent, StoreFailed
 from porttunnel.net.instance.group_commit import GroupCommit
 from porttunnel.net.instance.served_device import ServedDevice
@@ -82,7 +82,15 @@ class DeviceBook:
         self._has_failed = False
 
     async def add(self, row: DeviceRow) -> ServedDevice:
-        """Another device."""
+        """Another device.
+
+        :raises GatewayError: there is one with this id: a gateway that lies would have it erased.
+        """
+        if row.device_id in self._devices or row.device_id in self.removals:
+            raise GatewayError(
+                "The gateway has offered a device that there is already, and nothing was changed. "
+                "It doesn't work as it should; ask who runs it."
+            )
         await self.keep(DeviceWritten(row))
         device = ServedDevice(self.instance_id, StoredDevice(row, None, 0, {}))
         self._devices[row.device_id] = device

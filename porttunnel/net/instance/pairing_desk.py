@@ -76,6 +76,7 @@ class PairingDesk:
         """Make a code for what the gateway offers.
 
         :raises ConfigurationError: it can't be written down.
+        :raises GatewayError: it is the device of another code.
         """
         now = int(self._unix_time())
         expires = min(offered.expires, now + expires_seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -12,6 +13,7 @@ from twisted.internet.defer import Deferred
 from porttunnel.errors import (
     BrokerRefused,
     ConfigurationError,
+    GatewayError,
     GatewayRefused,
     GatewayUnreachable,
     LocalProtocolError,
@@ -26,6 +28,7 @@ from porttunnel.gateway.pairing_step import EndReason, PairingEnded
 from porttunnel.gateway.push import MAX_PUSH_BYTES, decode_push
 from porttunnel.gateway.refusal import Refusal, RefusalReason
 from porttunnel.mqtt.reason import ReasonCode
+from porttunnel.net.gateway_client.answer import OfferedDevice
 from porttunnel.net.gateway_client.rest import Login
 from porttunnel.net.instance.application import ServedRequest
 from porttunnel.net.instance.device_record import DeviceState, PushReport
@@ -114,6 +117,25 @@ class TestPairing:
         with pytest.raises(PairingError, match="user's name"):
             around.run(instance.invite(user))
         assert instance.devices() == []
+
+    def test_a_gateway_that_offers_a_device_that_there_is(self, around: Surroundings) -> None:
+        around.start()
+        phone, gone = around.pair(), around.pair("berta")
+        around.rest.refuses = GatewayUnreachable("not now")
+        around.run(around.instance.revoke(gone.device_id))
+        around.rest.refuses = None
+        offered: list[str] = []
+
+        async def offer(login: Login, expires_seconds: int) -> OfferedDevice:
+            return OfferedDevice(offered[-1], "0" * 32, int(NOW) + expires_seconds)
+
+        around.rest.offer_device = offer  # type: ignore[method-assign]  # a test
+        for device_id in (phone.device_id, gone.device_id):
+            offered.append(device_id)
+            with pytest.raises(GatewayError, match="already"):
+                around.run(around.instance.invite("carla"))
+        phone.ask()
+        assert [request.user for request in around.requests] == ["anna"]
 
     def test_wrong_digits_end_it_the_third_time(self, around: Surroundings) -> None:
         instance = around.start()
@@ -281,6 +303,25 @@ class TestDevices:
         assert list(around.rest.devices) == [other.device_id]
         with pytest.raises(PairingError, match="no device"):
             around.run(instance.revoke(phone.device_id))
+
+    def test_revoking_while_nothing_can_be_written(self, around: Surroundings) -> None:
+        """It can't be said to be done, but is once something can, and not undone by a restart."""
+        around.start()
+        phone = around.pair()
+
+        def refuse(changes: Any) -> None:
+            raise ConfigurationError("the disk is full")
+
+        around.thread.before = refuse
+        with pytest.raises(ConfigurationError):
+            around.run(around.instance.revoke(phone.device_id))
+        assert phone.ask().end == "revoked"
+        around.thread.before = lambda changes: None
+        around.turn(FIRST_DELAY_SECONDS)
+        assert around.rest.devices == {}
+        around.stop()
+        assert around.start().devices() == []
+        assert phone.ask().end == "revoked"
 
     def test_a_device_that_left_by_itself(self, around: Surroundings) -> None:
         around.application = lambda request: None
