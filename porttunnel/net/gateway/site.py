@@ -44,6 +44,14 @@ class _Channel(HTTPChannel):
     def resetTimeout(self) -> None:
         """Called with each piece that comes: those shall gain no time."""
 
+    def requestDone(self, request: Any) -> None:
+        """Called once it is answered."""
+        # Who asks on and doesn't read the answers would have us keep them all: Twisted goes on
+        # with what it has read already, and a few bytes ask for a long answer.
+        if self._waitingForTransport and (self._dataBuffer or self._buffer):
+            self.persistent = False
+        HTTPChannel.requestDone(self, request)
+
     def timeoutConnection(self) -> None:
         self._abort_in(ABORT_SECONDS)
         self.loseConnection()

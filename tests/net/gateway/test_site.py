@@ -43,6 +43,17 @@ class Echo(Resource):
         return b"%s %s %s" % (self.name, request.uri, request.content.read())
 
 
+class FullTransport(StringTransport):
+    """What is written stays in it: from some of it on its producer is asked to wait."""
+
+    FULL_BYTES = 65_536
+
+    def write(self, data: bytes) -> None:
+        StringTransport.write(self, data)
+        if len(self.value()) > self.FULL_BYTES:
+            self.producer.pauseProducing()
+
+
 class SiteTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
@@ -60,9 +71,9 @@ class SiteTests(SynchronousTestCase):
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
 
-    def connect(self) -> tuple[Any, StringTransport]:
+    def connect(self, transport: Any = None) -> tuple[Any, Any]:
         channel: Any = self.site.buildProtocol(PEER)
-        transport = StringTransport(peerAddress=PEER)
+        transport = transport or StringTransport(peerAddress=PEER)
         channel.makeConnection(transport)
         return channel, transport
 
@@ -168,6 +179,28 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual((transport.disconnecting, transport.disconnected), (True, False))
         self.clock.advance(ABORT_SECONDS)
         self.assertTrue(transport.disconnected)
+        channel.connectionLost(Failure(ConnectionDone()))
+
+    def test_who_asks_on_and_does_not_read_is_sent_away(self) -> None:
+        """What he is answered would wait here, and be much more than what he said."""
+        question = b"GET /pair HTTP/1.1\r\nHost: x\r\n\r\n"
+        for beginning in (b"", b"GET /v1 HTTP/1.1\r\nHost: x\r\n\r\n"):
+            channel, transport = self.connect(FullTransport(peerAddress=PEER))
+            channel.dataReceived(beginning + question * 3)
+            self.assertFalse(transport.disconnecting)
+            channel.dataReceived(question * 1_000)
+            self.assertTrue(transport.disconnecting)
+            self.assertLess(len(transport.value()), FullTransport.FULL_BYTES + 5_000)
+            channel.connectionLost(Failure(ConnectionDone()))
+
+    def test_a_long_answer_alone_sends_nobody_away(self) -> None:
+        channel, transport = self.connect()
+        channel.pauseProducing()
+        channel.dataReceived(b"GET /pair HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertFalse(transport.disconnecting)
+        channel.resumeProducing()
+        channel.dataReceived(b"GET /pair HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertEqual(transport.value().count(b"HTTP/1.1 200 OK"), 2)
         channel.connectionLost(Failure(ConnectionDone()))
 
     def test_nor_stays_who_got_the_last_answer(self) -> None:
