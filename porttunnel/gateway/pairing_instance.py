@@ -90,7 +90,7 @@ class Exchanged(SecretHolder):
     :param pending: generation 1.
     """
 
-    __slots__ = ("_ends", "policy", "pending", "setup")
+    __slots__ = ("_ends", "pending", "policy", "setup")
     OPEN_SLOTS = frozenset({"_ends", "policy"})
     serving_generation = None
 
