@@ -235,27 +235,38 @@ def test_right_ones_count_for_nothing(scene: Scene) -> None:
 
 
 def test_only_so_many_wait(scene: Scene) -> None:
-    scene.cores.are_held = True
+    scene.disk.are_held = True
     waiting = [
         scene.check(f"{n:032x}", WRONG, f"prefix {n}") for n in range(password_desk.MAX_WAITING)
     ]
-    assert scene.cores.waiting() == password_desk.MAX_WAITING == 64
+    assert scene.disk.waiting() == password_desk.MAX_WAITING == 64
     error = failure(scene.check())
     assert isinstance(error, GatewayBusy)
     assert not error.too_many
-    scene.cores.release()
+    scene.disk.release()
     assert [result(each) for each in waiting] == [None] * len(waiting)
     assert result(scene.check()) is not None
 
 
-def test_one_prefix_does_not_fill_all_places(scene: Scene) -> None:
+def test_a_flood_of_unknown_users_costs_no_others_time(scene: Scene) -> None:
     scene.cores.are_held = True
+    for number in range(10 * password_desk.MAX_WAITING):
+        scene.check(f"{number:032x}", WRONG, f"prefix {number}")
+    assert scene.cores.waiting() == password_desk.MAX_QUIET
+    checking = scene.check()
+    assert scene.cores.waiting() == password_desk.MAX_QUIET + 1
+    scene.cores.release()
+    assert result(checking) is not None
+
+
+def test_one_prefix_does_not_fill_all_places(scene: Scene) -> None:
+    scene.disk.are_held = True
     waiting = [
         scene.check(f"{n:032x}", WRONG) for n in range(password_desk.MAX_WAITING_PER_PREFIX)
     ]
     assert isinstance(failure(scene.check()), GatewayBusy)
     other = scene.check(prefix="b")
-    scene.cores.release()
+    scene.disk.release()
     assert result(other) is not None
     assert len(waiting) < password_desk.MAX_WAITING
 
