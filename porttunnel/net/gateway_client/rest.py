@@ -75,7 +75,6 @@ class RestClient:
     def __init__(self, reactor: Any, address: GatewayAddress) -> None:
         self._reactor = reactor
         self._address = address
-        self._agent: Any = Agent.usingEndpointFactory(reactor, _OneEndpoint(reactor, address))
 
     async def register_instance(self, token: str | None = None) -> Login:
         """Make a new instance (``POST /v1/instances``).
@@ -172,8 +171,10 @@ class RestClient:
         self, method: bytes, path: str, headers: Headers, producer: _Body | None
     ) -> Answer:
         url = (self._address.url + path).encode()
+        connection = _Connection(self._reactor, self._address)
+        agent: Any = Agent.usingEndpointFactory(self._reactor, connection)
         try:
-            response = await self._agent.request(method, url, headers, producer)
+            response = await agent.request(method, url, headers, producer)
             gathering = _Gathering()
             response.deliverBody(gathering)
             body = await gathering.whole
@@ -181,20 +182,38 @@ class RestClient:
             raise
         except Exception as error:
             raise GatewayUnreachable(_explain(error)) from error
+        finally:
+            connection.abort()
         retry_after = response.headers.getRawHeaders(b"retry-after", [b""])[0]
         return Answer(response.code, body, retry_after.decode("latin-1"))
 
 
-@implementer(IAgentEndpointFactory)
-class _OneEndpoint:
-    """Whatever the URL, it leads to the gateway."""
+@implementer(IAgentEndpointFactory, IStreamClientEndpoint)
+class _Connection:
+    """Whatever the URL, it leads to the gateway, for one question."""
 
     def __init__(self, reactor: Any, address: GatewayAddress) -> None:
         self._reactor = reactor
         self._address = address
+        self._protocol: Any = None
 
     def endpointForURI(self, uri: Any) -> IStreamClientEndpoint:
-        return self._address.endpoint(self._reactor)
+        return self
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        connecting: Deferred[Any] = self._address.endpoint(self._reactor).connect(factory)
+        return connecting.addCallback(self._keep)
+
+    def abort(self) -> None:
+        """The answer is there, or not wanted any more. A goodbye would wait for the other end's,
+        and who receives a body has no way to do without.
+        """
+        if self._protocol is not None:
+            self._protocol.transport.abortConnection()
+
+    def _keep(self, protocol: Any) -> Any:
+        self._protocol = protocol
+        return protocol
 
 
 @implementer(IBodyProducer)
@@ -225,16 +244,13 @@ class _Gathering(Protocol):
     :ivar whole: fires with it.
     """
 
-    transport: Any
-
     def __init__(self) -> None:
-        self.whole: Deferred[bytes] = Deferred(lambda _: self.transport.abortConnection())
+        self.whole: Deferred[bytes] = Deferred()
         self._data = bytearray()
 
     def dataReceived(self, data: bytes) -> None:
         if len(self._data) + len(data) > MAX_ANSWER_BYTES:
             self._finish(GatewayUnreachable("The gateway's answer is too long to be one."))
-            self.transport.abortConnection()
             return
         self._data += data
 
@@ -265,5 +281,5 @@ def _explain(error: Exception) -> str:
     for reason in reasons:
         if isinstance(reason, NotReachable):
             return str(reason)
-    text = str(reasons[-1]).rstrip(".")
+    text = str(reasons[-1]).rstrip(".") or "its answer was cut off"
     return f"The gateway can't be reached ({text}). Check the address, and whether it runs."

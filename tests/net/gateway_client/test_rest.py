@@ -11,7 +11,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IProtocolFactory
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
@@ -194,3 +195,31 @@ class QuestionTests(RestTestCase):
         self.recorder.silent = True
         with self.assertRaisesRegex(GatewayUnreachable, "did not answer"):
             await self.rest.check_ready()
+
+    async def test_silence_in_the_middle_of_a_body_leaves_no_connection(self) -> None:
+        self.patch(rest_module, "ANSWER_SECONDS", 0.05)
+        lost: Deferred[None] = Deferred()
+
+        class _Stalling(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                assert self.transport is not None
+                self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+
+            def connectionLost(self, reason: Failure = connectionDone) -> None:
+                lost.callback(None)
+
+        rest = await self.listen(Factory.forProtocol(_Stalling))
+        with self.assertRaisesRegex(GatewayUnreachable, "did not answer"):
+            await rest.check_ready()
+        await lost
+
+    async def test_an_answer_without_an_end(self) -> None:
+        class _Ending(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                assert self.transport is not None
+                self.transport.write(b"HTTP/1.1 200 OK\r\n\r\n{")
+                self.transport.loseConnection()
+
+        rest = await self.listen(Factory.forProtocol(_Ending))
+        with self.assertRaisesRegex(GatewayUnreachable, "cut off"):
+            await rest.check_ready()
