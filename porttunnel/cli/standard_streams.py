@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.internet.stdio import StandardIO
@@ -231,6 +232,8 @@ class StandardStreams(LineReceiver):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.transport = None
         self._end_input()
+        if self._on_output_full is not None and reason.check(ConnectionDone) is None:
+            self._lose_output()  # the last of the data is not out
         if self._closed is not None and not self._closed.called:
             self._closed.callback(None)
 
@@ -260,8 +263,7 @@ class StandardStreams(LineReceiver):
     def _lose_output(self) -> None:
         if not self._output_lost:
             self._output_lost = True
-            if self._closed is None:
-                self._on_output_lost()
+            self._on_output_lost()
 
 
 @implementer(IPushProducer)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.real.gateway_site import GatewaySite, PairedDevice
 from tests.real.http_asker import ask
-from tests.real.program import Program, Start
+from tests.real.program import PORTTUNNEL, Program, Start
 from tests.real.upstream import Upstream
 from tests.real.web_site import page_chunks
 
@@ -66,6 +66,19 @@ def test_a_file_is_fetched(device: PairedDevice, tmp_path: Path, large: Path) ->
     assert (events[0]["event"], events[0]["status"]) == ("response", 200)
     assert events[-1]["event"] == "done"
     assert digest_of(fetched) == digest_of(large)
+
+
+@pytest.mark.parametrize("size", [10, SIZE])
+def test_what_is_fetched_and_not_written_is_a_failure(
+    start: Start, device: PairedDevice, size: int
+) -> None:
+    command = (*PORTTUNNEL, "device", "get", f"/page/1/{size}")
+    program = start(
+        *("sh", "-c", 'exec "$@" >/dev/full', "sh", *command),
+        environment={"PORTTUNNEL_DATA": str(device.folder)},
+    )
+    assert program.wait() == 1
+    assert "Nobody reads the output any more" in program.errors
 
 
 def test_a_status_that_is_no_success_fails(device: PairedDevice) -> None:
