@@ -30,9 +30,9 @@ __all__ = ["PasswordDesk"]
 
 MAX_WAITING = 64  # 0.7 s of CPU; who comes then is told to come again
 MAX_WAITING_PER_PREFIX = 32  # so that an office that comes back doesn't fill all places
-# With more of them under way no time is spent on users that there are not. Who knows an id can tell
-# by it whether there is such a user; but nobody finds an id by trying, and a flood of them would
-# keep others out.
+# With more of them under way no time is spent on users that there are not. Who knows an id can
+# tell by it whether there is such a user; but nobody finds an id by trying, and a flood of them
+# would keep others out.
 MAX_QUIET = 16
 WRONG_PER_MINUTE = 20  # from one place: somebody who repairs a setting, or a program that repeats
 WRONG_PER_HOUR = 200
