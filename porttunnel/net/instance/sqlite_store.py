@@ -108,6 +108,12 @@ class SQLiteInstanceStore:
             )
 
     def apply(self, changes: Sequence[StoreChange]) -> None:
+        if len(changes) == 1 and isinstance(changes[0], CounterKept):
+            # Most writes are this one. A statement alone is a transaction, and after each
+            # statement the thread waits until the reactor lets go of the interpreter.
+            with self._file.single_statements():
+                self._keep_counter(changes[0])
+            return
         with self._file.transaction():
             for change in changes:
                 self._apply(change)
@@ -188,6 +194,17 @@ class SQLiteInstanceStore:
                 )
 
     def _keep_counter(self, change: CounterKept) -> None:
+        # In the place of the one that need not be kept; which is not there if it could not be
+        # written then.
+        if change.forgotten is not None and self._file.change(
+            "UPDATE counters SET counter = ? "
+            "WHERE device_id = ? AND generation = ? AND counter = ?",
+            change.counter - _HALF,
+            change.device_id,
+            change.generation,
+            change.forgotten - _HALF,
+        ):
+            return
         # Of a device that was erased meanwhile nothing comes back.
         self._file.change(
             "INSERT INTO counters SELECT device_id, ?, ? FROM devices WHERE device_id = ?",
@@ -195,13 +212,6 @@ class SQLiteInstanceStore:
             change.counter - _HALF,
             change.device_id,
         )
-        if change.forgotten is not None:
-            self._file.change(
-                "DELETE FROM counters WHERE device_id = ? AND generation = ? AND counter = ?",
-                change.device_id,
-                change.generation,
-                change.forgotten - _HALF,
-            )
 
     def _write_device(self, row: DeviceRow) -> None:
         self._file.change(

@@ -82,6 +82,12 @@ class SQLiteFile:
                     self._connection.execute("ROLLBACK")
                 raise
 
+    @contextmanager
+    def single_statements(self) -> Iterator[None]:
+        """Each :meth:`change` inside is a transaction by itself."""
+        with self._advice():
+            yield
+
     def read(self, statement: str, *values: object) -> list[Any]:
         """What one query finds, outside of a transaction: it waits for nobody who writes."""
         with self._advice():
