@@ -81,6 +81,11 @@ class DeviceBook:
             raise
         self._has_failed = False
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the disk is so slow that nothing should begin that has to be written down."""
+        return self._commit.is_behind
+
     async def add(self, row: DeviceRow) -> ServedDevice:
         """Another device.
 

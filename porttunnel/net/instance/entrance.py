@@ -91,7 +91,9 @@ class Entrance:
             return
         try:
             part = decode_part(payload)
-            if isinstance(part, SegmentPart) and part.number == 0:
+            if isinstance(part, SegmentPart) and part.number == 0 and self._book.is_behind:
+                self._fail(device_id, request_id, FailureCode.BUSY)
+            elif isinstance(part, SegmentPart) and part.number == 0:
                 self._open(device, request_id, Opening(part))
             elif isinstance(part, SegmentPart | Credit):
                 self._pass_over(device_id, request_id, part)

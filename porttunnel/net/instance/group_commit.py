@@ -14,6 +14,8 @@ __all__ = ["GroupCommit"]
 
 # What one write has at most: some tens of milliseconds of statements, so that none waits long.
 MAX_CHANGES = 4_096
+# What may wait, which is seconds of them: with more the disk stands, and so must who makes them.
+MAX_WAITING_CHANGES = 16_384
 
 
 class GroupCommit:
@@ -48,6 +50,11 @@ class GroupCommit:
             self._is_at_work = True
             self._soon(self._begin)
         return kept
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits that nobody should begin what needs more."""
+        return len(self._changes) >= MAX_WAITING_CHANGES
 
     def when_idle(self) -> Deferred[None]:
         """Fires once nothing waits to be written."""

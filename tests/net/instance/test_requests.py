@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
@@ -17,7 +18,7 @@ from porttunnel.gateway.http_head import Fields, RequestHead, ResponseHead
 from porttunnel.gateway.part import Cancel, Credit, Failure, FailureCode
 from porttunnel.gateway.part_stream import WINDOW_PARTS
 from porttunnel.gateway.refusal import Refusal, RefusalReason
-from porttunnel.net.instance import entrance, response_body, serving
+from porttunnel.net.instance import entrance, group_commit, response_body, serving
 from porttunnel.net.instance.entrance import MAX_RUNNING_OF_DEVICE
 from porttunnel.net.instance.event import StoreFailed
 from porttunnel.net.instance.instance import CHECK_SECONDS
@@ -546,6 +547,25 @@ class TestOnce:
 
 
 class TestLimits:
+    def test_of_what_waits_for_the_disk(
+        self, around: Surroundings, phone: Phone, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(group_commit, "MAX_WAITING_CHANGES", 3)
+        commit = around.instance._serving.commit  # type: ignore[union-attr]  # a test
+        write, late = commit._write, Deferred[None]()
+
+        def write_late(changes: Any) -> Any:
+            monkeypatch.setattr(commit, "_write", write)
+            return late.addCallback(lambda _: write(changes))
+
+        monkeypatch.setattr(commit, "_write", write_late)
+        asked = [phone.ask() for _ in range(6)]
+        assert [one.end for one in asked] == [None] * 4 + ["busy"] * 2
+        late.callback(None)
+        around.turn()
+        assert len(around.requests) == 4
+        assert phone.ask().end is None
+
     def test_of_one_device(self, around: Surroundings, phone: Phone) -> None:
         asked = [phone.begin() for _ in range(MAX_RUNNING_OF_DEVICE + 1)]
         for one in asked:
