@@ -9,7 +9,7 @@ from functools import partial
 from porttunnel.errors import LocalProtocolError, RequestBroken
 from porttunnel.gateway.http_head import Fields
 from porttunnel.net.gateway_client.body import BodyReceiver
-from porttunnel.net.instance.byte_budget import ByteBudget
+from porttunnel.net.instance.byte_budget import ByteShare
 
 __all__ = ["RequestBody"]
 
@@ -18,14 +18,14 @@ class RequestBody:
     """A :class:`~porttunnel.net.gateway_client.body.ReceivedBody`.
 
     :param consume: told of each part that needs no memory any more: the device may send more.
-    :param budget: of all bodies together.
+    :param budget: the device's.
     :param call: calls the receiver's code, and answers for its faults.
     """
 
     def __init__(
         self,
         consume: Callable[[], None],
-        budget: ByteBudget,
+        budget: ByteShare,
         call: Callable[[Callable[[], object]], None],
     ) -> None:
         self._consume = consume

@@ -10,7 +10,7 @@ from zope.interface import implementer
 
 from porttunnel.gateway.binary_http import Framing, MessageWriter
 from porttunnel.gateway.http_head import Fields, ResponseHead
-from porttunnel.net.instance.byte_budget import ByteBudget
+from porttunnel.net.instance.byte_budget import ByteShare
 from porttunnel.net.registered_producer import RegisteredProducer
 
 __all__ = ["ResponseBody"]
@@ -29,7 +29,7 @@ class ResponseBody:
     :param reactor: time.
     :param ready: called when there is something to send.
     :param break_off: called when it will never be whole.
-    :param budget: of all responses together.
+    :param budget: the device's.
     :param call: calls the producer's code, and answers for its faults.
     """
 
@@ -38,7 +38,7 @@ class ResponseBody:
         reactor: IReactorTime,
         ready: Callable[[], None],
         break_off: Callable[[], None],
-        budget: ByteBudget,
+        budget: ByteShare,
         call: Callable[[Callable[[], object]], None],
     ) -> None:
         self._ready = ready

@@ -94,9 +94,13 @@ class RunningRequest:
         self._on_over = on_over
         self._reader = MessageReader(request=True)
         self._head: RequestHead | None = None
-        self.body = RequestBody(self._consume, place.received, self._call)
+        self.body = RequestBody(self._consume, place.received.share_of(device_id), self._call)
         self._response = ResponseBody(
-            place.reactor, self._offer, self.fail, place.answered, self._call
+            place.reactor,
+            self._offer,
+            self.fail,
+            place.answered.share_of(device_id),
+            self._call,
         )
         self._has_informed = self._has_answered = self._is_whole = self._is_over = False
         self._moved_at = place.reactor.seconds()

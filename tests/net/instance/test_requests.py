@@ -18,7 +18,7 @@ from porttunnel.gateway.http_head import Fields, RequestHead, ResponseHead
 from porttunnel.gateway.part import Cancel, Credit, Failure, FailureCode
 from porttunnel.gateway.part_stream import WINDOW_PARTS
 from porttunnel.gateway.refusal import Refusal, RefusalReason
-from porttunnel.net.instance import entrance, group_commit, response_body, serving
+from porttunnel.net.instance import byte_budget, entrance, group_commit, response_body, serving
 from porttunnel.net.instance.entrance import MAX_RUNNING_OF_DEVICE
 from porttunnel.net.instance.event import StoreFailed
 from porttunnel.net.instance.instance import CHECK_SECONDS
@@ -612,22 +612,28 @@ class TestLimits:
         self, around: Surroundings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         around.stop()
-        monkeypatch.setattr(serving, "MAX_RECEIVED_BYTES", 100_000)
+        monkeypatch.setattr(serving, "MAX_RECEIVED_BYTES", 200_000)
+        monkeypatch.setattr(byte_budget, "MAX_OF_DEVICE_BYTES", 100_000)
+        monkeypatch.setattr(byte_budget, "SURE_OF_DEVICE_BYTES", 40_000)
         around.start()
-        phone = around.pair()
-        first, second = phone.begin(), phone.begin()
-        for asked in (first, second):
+        phones = [around.pair(user) for user in ("anna", "berta", "carla")]
+
+        def upload(phone: Phone, count: int) -> Asked:
+            asked = phone.begin()
             asked.send_head(POST)
             around.turn()
-            asked.send_content(bytes(60_000))
+            asked.send_content(bytes(count))
             around.turn()
-        assert (first.end, second.end) == (None, "busy")
-        third = phone.begin()
-        third.send_head(POST)
-        around.turn()
-        third.send_content(bytes(30_000))
-        around.turn()
-        assert third.end is None, "what the second had is free again"
+            return asked
+
+        assert [upload(phones[0], 60_000).end for _ in range(2)] == [None, "busy"], "it has enough"
+        assert upload(phones[0], 30_000).end is None, "what the second had is free again"
+        assert upload(phones[1], 60_000).end is None
+        assert upload(phones[1], 39_000).end is None
+        # All is taken but for what each may have.
+        assert upload(phones[2], 50_000).end == "busy"
+        assert upload(phones[2], 30_000).end is None
+        assert upload(phones[2], 20_000).end == "busy"
 
     def test_an_application_that_writes_without_end(
         self, around: Surroundings, phone: Phone, monkeypatch: pytest.MonkeyPatch
