@@ -12,8 +12,6 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from porttunnel.net.directory_thread import DirectoryThread
 from porttunnel.net.gateway.account import Account, AccountListener
@@ -21,6 +19,7 @@ from porttunnel.net.gateway.account_book import AccountBook
 from porttunnel.net.gateway.account_setting import AccountSettings
 from porttunnel.net.gateway.attempt_limit import AttemptLimit
 from porttunnel.net.gateway.audit_log import Record
+from porttunnel.net.gateway.complaint import Complaint
 from porttunnel.net.gateway.device_desk import DeviceDesk
 from porttunnel.net.gateway.hash_pool import HashPool
 from porttunnel.net.gateway.instance_desk import InstanceDesk
@@ -48,6 +47,7 @@ class GatewayAccounts:
     :ivar desk: who has which password.
     :ivar instances: what instances may ask about themselves.
     :ivar devices: what instances and devices may ask about devices.
+    :ivar complaint: is told why something that was asked was not done.
     """
 
     def __init__(
@@ -78,8 +78,9 @@ class GatewayAccounts:
             max_under_way=MAX_REQUESTS,
             max_under_way_per_prefix=MAX_REQUESTS_OF_ONE,
         )
-        self._sweeping = _Repetition(reactor, self._remove_late)
-        self._hearing = _Repetition(reactor, self._hear)
+        self.complaint = Complaint(reactor.seconds)
+        self._sweeping = _Repetition(reactor, self._remove_late, self.complaint)
+        self._hearing = _Repetition(reactor, self._hear, self.complaint)
 
     @property
     def listener(self) -> AccountListener | None:
@@ -148,14 +149,14 @@ class GatewayAccounts:
 class _Repetition:
     """Does something again and again, and waits in the end until that is done.
 
-    :param act: if it fails the next time may be better; that is logged once.
+    :param act: if it fails, the next time may be better.
     """
 
-    _log = Logger()
-
-    def __init__(self, reactor: Any, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def __init__(
+        self, reactor: Any, act: Callable[[], Coroutine[Any, Any, None]], complaint: Complaint
+    ) -> None:
         self._act = act
-        self._fails = False
+        self._complaint = complaint
         self._done: Deferred[None] | None = None
         self._loop = LoopingCall(self._begin)
         self._loop.clock = reactor
@@ -171,13 +172,5 @@ class _Repetition:
 
     def _begin(self) -> Deferred[None]:
         self._done = Deferred.fromCoroutine(self._act())
-        self._done.addCallbacks(self._succeed, self._fail)
+        self._done.addErrback(self._complaint.tell)
         return self._done
-
-    def _succeed(self, _: None) -> None:
-        self._fails = False
-
-    def _fail(self, failure: Failure) -> None:
-        if not self._fails:
-            self._log.failure("the gateway's store can't be looked after", failure)
-        self._fails = True

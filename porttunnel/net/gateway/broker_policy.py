@@ -14,7 +14,6 @@ from math import inf
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 
 from porttunnel.errors import GatewayBusy
 from porttunnel.gateway.event import EventName
@@ -41,6 +40,7 @@ from porttunnel.mqtt.policy import (
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.net.gateway.account import Account
 from porttunnel.net.gateway.audit_log import AuditEvent, Record
+from porttunnel.net.gateway.complaint import Complaint
 from porttunnel.net.gateway.presence import Presence
 from porttunnel.session.limit import prefix_of
 
@@ -127,7 +127,6 @@ class GatewayPolicy:
     :ivar unreached: messages of devices whose instance was not there.
     """
 
-    _log = Logger()
     answer: Callable[[Attempt, Decision], None]
 
     def __init__(
@@ -147,6 +146,7 @@ class GatewayPolicy:
         self._presence = presence
         self._publish = publish
         self._record = record
+        self._complaint = Complaint(reactor.seconds)
         self._owned: dict[str, set[str]] = {}
         self.logins: Counter[str] = Counter()
         self.unreached = 0
@@ -204,7 +204,7 @@ class GatewayPolicy:
         return self._admit(attempt, account, owned)
 
     def _fail(self, failure: Any) -> Decision:
-        self._log.failure("an account could not be looked up", failure)
+        self._complaint.tell(failure)
         return self._refuse("failed", ReasonCode.SERVER_UNAVAILABLE)
 
     def _refuse(self, outcome: str, reason: ReasonCode, text: str | None = None) -> Refusal:

@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
@@ -53,7 +52,6 @@ class AccountResource(Resource):
     """
 
     isLeaf = True
-    _log = Logger()
 
     def __init__(self, accounts: GatewayAccounts) -> None:
         Resource.__init__(self)
@@ -132,12 +130,10 @@ class AccountResource(Resource):
         elif isinstance(error, GatewayBusy):
             kind = ProblemKind.TOO_MANY_ATTEMPTS if error.too_many else ProblemKind.BUSY
             headers = {"Retry-After": str(max(1, math.ceil(error.retry_seconds)))}
-        elif isinstance(error, ConfigurationError):
-            self._log.error("the gateway's store can't be used: {error}", error=error)
-            kind = ProblemKind.UNAVAILABLE
         else:
-            self._log.failure("a request could not be answered", failure)
-            kind = ProblemKind.BROKEN
+            self._accounts.complaint.tell(failure)
+            is_store = isinstance(error, ConfigurationError)
+            kind = ProblemKind.UNAVAILABLE if is_store else ProblemKind.BROKEN
         body = msgspec.json.encode(RequestRefused(kind).document())
         return _Answer(kind.status, body, PROBLEM_TYPE, headers)
 
