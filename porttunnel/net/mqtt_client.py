@@ -242,9 +242,10 @@ class MQTTClient:
         finally:
             self._reporting = False
         self._set_pause()
-        if self._core.has_room:
+        # Several times for each packet: most of the time nobody waits.
+        if self._waiting_for_room and self._core.has_room:
             _fire(self._waiting_for_room)
-        if self._core.is_idle:
+        if self._waiting_for_idle and self._core.is_idle:
             _fire(self._waiting_for_idle)
 
     def _take(self, happened: Any) -> None:
