@@ -15,13 +15,14 @@ class ByteBudget:
     """Counts bytes.
 
     :param maximum: how many may be taken, beside what each device may have in any case.
+    :ivar taken: how many are.
     """
 
-    __slots__ = ("_maximum", "_of_devices", "_taken")
+    __slots__ = ("_maximum", "_of_devices", "taken")
 
     def __init__(self, maximum: int) -> None:
         self._maximum = maximum
-        self._taken = 0
+        self.taken = 0
         self._of_devices: Counter[str] = Counter()
 
     def share_of(self, device_id: str) -> ByteShare:
@@ -30,16 +31,16 @@ class ByteBudget:
 
     def take(self, device_id: str, count: int) -> bool:
         """See :meth:`ByteShare.take`."""
-        self._taken += count
+        self.taken += count
         self._of_devices[device_id] += count
         own = self._of_devices[device_id]
         return own <= SURE_OF_DEVICE_BYTES or (
-            own <= MAX_OF_DEVICE_BYTES and self._taken <= self._maximum
+            own <= MAX_OF_DEVICE_BYTES and self.taken <= self._maximum
         )
 
     def give_back(self, device_id: str, count: int) -> None:
         """See :meth:`ByteShare.give_back`."""
-        self._taken -= count
+        self.taken -= count
         self._of_devices[device_id] -= count
         if not self._of_devices[device_id]:
             del self._of_devices[device_id]
