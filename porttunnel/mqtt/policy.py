@@ -109,6 +109,9 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     :ivar max_subscription_bytes: all subscriptions.
     :ivar connects_per_second: CONNECT packets of all, on average; None: no limit.
     :ivar connect_burst: how many at once before that.
+    :ivar connects_per_second_per_prefix: connections from one IPv4 address or one IPv6 /64, except
+        this machine's own, so that none of them uses up the former; None: no limit. For the shell.
+    :ivar connect_burst_per_prefix: how many at once before that.
     :ivar max_connect_bytes: of a CONNECT packet.
     :ivar max_early_bytes: what a client may send before its CONNECT is answered.
     :ivar connect_seconds: until CONNECT must be there.
@@ -123,6 +126,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     max_subscription_bytes: int = 256 * _MIB
     connects_per_second: float | None = None
     connect_burst: int = 1_000
+    connects_per_second_per_prefix: float | None = None
+    connect_burst_per_prefix: int = 100
     max_connect_bytes: int = 64 * _KIB
     max_early_bytes: int = 64 * _KIB
     connect_seconds: float = 15.0

@@ -27,6 +27,7 @@ from porttunnel.net.carriers.protocol import CarrierProtocol
 from porttunnel.net.carriers.watch import watch_for
 from porttunnel.net.deadline import Deadlines
 from porttunnel.net.mqtt_link import GOODBYE_SECONDS, MQTTLink
+from porttunnel.net.place_pace import PlacePace
 from porttunnel.net.server_address import is_loopback
 from porttunnel.net.turn_batch import TurnBatch
 from porttunnel.net.websocket import WebSocketFactory, WebSocketResource
@@ -76,6 +77,9 @@ class MQTTBrokerFactory(Factory):
         bounds = policy.bounds
         self._places = ConnectionLimiter(
             per_prefix=bounds.max_connections_per_prefix, overall=bounds.max_connections
+        )
+        self._pace = PlacePace(
+            bounds.connects_per_second_per_prefix, bounds.connect_burst_per_prefix
         )
         self._place_of: dict[MQTTLink, str] = {}
         self.draining = False
@@ -214,7 +218,7 @@ class MQTTBrokerFactory(Factory):
         core.shell = link
         place = prefix_of(peer)
         if not _is_own(peer, place) and not core.is_closed:
-            if self._places.connection_made(place):
+            if self._pace.take(place, now) and self._places.connection_made(place):
                 self._place_of[link] = place
             else:
                 core.cut(ReasonCode.SERVER_BUSY, now)

@@ -264,6 +264,17 @@ class PeerTests(BrokerTestCase):
         self.came[0].lose()
         self.assertEqual(self.reasons(other, one), [True, False])
 
+    def test_from_one_place_so_many_come_in_a_second(self) -> None:
+        bounds = Bounds(connects_per_second_per_prefix=1.0, connect_burst_per_prefix=2)
+        self.factory = self.make(AllowAll(None, bounds))
+        one, other = "192.0.2.1", "192.0.2.2"
+        self.assertEqual(self.reasons(one, one, one, other), [True, True, False, True])
+        for peer in self.came:
+            peer.lose()
+        self.assertEqual(self.reasons(one, "127.0.0.1"), [False, True])
+        self.clock.advance(1.0)
+        self.assertEqual(self.reasons(one, one), [True, False])
+
     def test_but_not_this_machine(self) -> None:
         self.factory = self.make(AllowAll(None, Bounds(max_connections_per_prefix=1)))
         hosts = ("127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1", "")

@@ -59,6 +59,7 @@ MAX_QUEUED_BYTES = 16 * _MIB  # what is allowed of many requests at a time: 1 Mi
 MAX_SUBSCRIPTIONS = 32  # two are needed; somebody may prefer one for each request
 MAX_SESSIONS_PER_DEVICE = 8  # programs of one person that use one device's account at a time
 MAX_KEEP_ALIVE_SECONDS = 60  # who is gone without a word is noticed in a minute and a half
+RETURN_SECONDS = 10.0  # in which all connections of one place may begin anew, again and again
 STALL_SECONDS = 30.0  # so long an instance may read more slowly than its devices ask
 # Between two times that a session is told who is there: each may be a message of ours for each
 # device, and costs it a few bytes.
@@ -158,6 +159,9 @@ class GatewayPolicy:
             max_retained_bytes=1,  # nobody may retain anything
             connects_per_second=limits.connects_per_second,
             connect_burst=5 * limits.connects_per_second,  # after a restart all come back
+            # As many as may be there come back at once, and then again in some seconds.
+            connects_per_second_per_prefix=limits.connections_per_prefix / RETURN_SECONDS,
+            connect_burst_per_prefix=2 * limits.connections_per_prefix,
             max_connect_bytes=MAX_CONNECT_BYTES,
             max_early_bytes=MAX_EARLY_BYTES,
         )

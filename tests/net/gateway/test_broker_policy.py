@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -25,7 +26,7 @@ from porttunnel.mqtt.property import Properties
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.net.gateway.audit_log import AuditEvent
 from porttunnel.net.gateway.broker_policy import INTRODUCTION_SECONDS, MAX_SESSIONS_PER_DEVICE
-from tests.net.gateway.house import DEVICE, INSTANCE, House
+from tests.net.gateway.house import DEVICE, INSTANCE, LIMITS, House
 
 OTHER, FOREIGN = "1b" * 16, "dc" * 16
 REQUEST = f"device/{DEVICE}/request/12345678"
@@ -57,6 +58,18 @@ class LoginTests(PolicyTestCase):
         peer = self.house.peer(peer=IPv4Address("TCP", "2001:db8:1:2:3::4", 1))
         peer.say(Connect(Version.V5, "c", user_name=DEVICE, password=b"wrong"))
         self.assertEqual(self.accounts.checks, [(DEVICE, "2001:db8:1:2::/64")])
+
+    def test_one_place_does_not_use_up_what_all_may(self) -> None:
+        house = House(replace(LIMITS, connects_per_second=40))
+        for _ in range(300):
+            stranger = house.peer()
+            stranger.say(Connect(Version.V5, "c", user_name=DEVICE, password=b"wrong"))
+            stranger.lose()
+        peer = house.peer(peer=IPv4Address("TCP", "198.51.100.1", 1))
+        peer.say(Connect(Version.V5, "c", user_name=DEVICE, password=b"right"))
+        (connack,) = peer.heard()
+        assert isinstance(connack, Connack)
+        self.assertIs(connack.reason, ReasonCode.SUCCESS)
 
     def test_who_is_refused(self) -> None:
         self.assertIs(self.house.refusal(DEVICE, b"wrong"), WRONG)
