@@ -229,7 +229,8 @@ class MQTTClient:
         if over:
             return succeed(None)
         wanted: Deferred[None] = Deferred()
-        waiting.append(wanted)
+        # Who has given up is forgotten: there may be no connection for days.
+        waiting[:] = [*(one for one in waiting if not one.called), wanted]
         return wanted
 
     def _report(self) -> None:

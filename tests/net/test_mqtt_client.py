@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -287,6 +289,24 @@ class ConnectionTests(ClientTestCase):
         self.successResultOf(connected)
         self.successResultOf(client.when_connected())
         self.assertEqual(self.events, [Connected(False, "ours", EMPTY)])
+
+    def test_who_gives_up_waiting_is_forgotten(self) -> None:
+        """As each request of a device that is offline for days."""
+        client = self.make_client()
+        given_up = client.when_connected()
+        lost = weakref.ref(given_up)
+        given_up.cancel()
+        self.failureResultOf(given_up, CancelledError)
+        del given_up
+        other, last = client.when_connected(), client.when_connected()
+        other.addCallback(lambda _: last.cancel())
+        gc.collect()
+        self.assertIsNone(lost())
+        client.start()
+        self.clock.advance(1)
+        self.line.accept()
+        self.successResultOf(other)
+        self.failureResultOf(last, CancelledError)
 
     def test_to_start_again_changes_nothing(self) -> None:
         client = self.make_client()
