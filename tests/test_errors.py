@@ -13,11 +13,18 @@ from porttunnel.errors import (
     AuthenticationFailed,
     BrokerRefused,
     ErrorCode,
+    GatewayBusy,
+    GatewayError,
+    GatewayRefused,
     LimitExceeded,
     MessagingError,
     MqttError,
     PorttunnelError,
     RemoteProtocolError,
+    RequestFailed,
+    RequestFailureCode,
+    RequestNotExecuted,
+    RequestUncertain,
     StreamCode,
     StreamError,
     StreamRefused,
@@ -117,3 +124,24 @@ def test_codes_travel_as_words(codes: type[ErrorCode] | type[StreamCode]) -> Non
 def test_an_agent_that_says_no_gives_its_reason() -> None:
     error = AgentError("there is no such device", "pairing")
     assert (str(error), error.code) == ("there is no such device", "pairing")
+
+
+def test_a_gateway_that_says_no_gives_its_reason() -> None:
+    error = GatewayRefused("Wait.", 429, "too-many-attempts", 3.0)
+    assert (str(error), error.status, error.code) == ("Wait.", 429, "too-many-attempts")
+    assert error.retry_after_seconds == 3.0
+    bare = GatewayRefused("It fell over.", 502)
+    assert (bare.code, bare.retry_after_seconds) == ("", None)
+
+
+def test_a_busy_gateway_says_when_and_why() -> None:
+    error = GatewayBusy(2.0, too_many=True)
+    assert (error.retry_seconds, error.too_many) == (2.0, True)
+    assert GatewayBusy(1.0).too_many is False
+
+
+@pytest.mark.parametrize("kind", [RequestNotExecuted, RequestUncertain])
+def test_a_request_that_failed_gives_its_reason(kind: type[RequestFailed]) -> None:
+    error = kind("Look first.", RequestFailureCode.CANCELLED)
+    assert isinstance(error, GatewayError)
+    assert (str(error), error.code) == ("Look first.", RequestFailureCode.CANCELLED)
