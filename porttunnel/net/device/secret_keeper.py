@@ -73,8 +73,10 @@ class SecretKeeper:
 
     @property
     def is_due(self) -> bool:
-        """Whether the secret is so old that there should be another."""
-        return self._unix_seconds() - self._record.rotated >= ROTATION_SECONDS
+        """Whether the secret is so old that there should be another; or seems to be from the
+        future, as the clock was wrong when it was made.
+        """
+        return not 0 <= self._unix_seconds() - self._record.rotated < ROTATION_SECONDS
 
     def find(self, generation: int) -> DeviceSecret | None:
         """The secret of a generation that the instance may use."""
