@@ -91,7 +91,7 @@ def _erasing(
                 result = method(store, *arguments, **named)
             # The journal still has the pages as they were. If another program reads just now they
             # go with the next change.
-            store._file.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+            store._file.checkpoint()
             return result
 
     call.__doc__ = method.__doc__
