@@ -117,10 +117,15 @@ class Request:
         :raises GatewayError: it can't begin.
         """
         try:
-            self._attempt = await self._maker.begin_attempt(self, careful=not self._is_safe)
+            attempt = await self._maker.begin_attempt(self, careful=not self._is_safe)
         except BaseException:
             self._finish()
             raise
+        if self._error is not None:
+            # Cancelled meanwhile, as by its device's stop.
+            attempt.cancel()
+            raise self._error
+        self._attempt = attempt
         self._watch = self._reactor.callLater(self._patience.probe, self._look)
         self._flush_soon()
 
@@ -204,10 +209,11 @@ class Request:
         working.addErrback(self._working_failed, error, refusal)
 
     async def _begin_again(self, delay: float, refusal: Refusal | None) -> None:
+        if refusal is not None:
+            # Before the delay: it says what the time is now.
+            self._maker.note(refusal)
         if delay:
             await deferLater(self._reactor, delay)
-        if refusal is not None:
-            self._maker.note(refusal)
         if refusal is not None and refusal.reason is RefusalReason.ROTATE:
             await self._maker.replace_secret(self._refused_generation)
         self.writer.rewind()

@@ -32,6 +32,7 @@ from porttunnel.gateway.refusal import Refusal, RefusalReason
 from porttunnel.gateway.topic import format_response_topic
 from porttunnel.net.device import device as device_module
 from porttunnel.net.device import link as link_module
+from porttunnel.net.device import request as request_module
 from porttunnel.net.device import secret_keeper
 from porttunnel.net.device.device import Device
 from porttunnel.net.device.event import (
@@ -515,6 +516,24 @@ class FailureTests(AskingTests):
         await again.fetch("POST", "/")
         self.assertGreater(self.store.read_device(device.device_id).offset_ms, 3_500_000)
 
+    async def test_a_clock_is_corrected_by_the_time_of_the_answer(self) -> None:
+        """And not by when it is asked again."""
+        first = await self.pair()
+        await first.stop()
+        ahead = [-3_600.0]
+
+        async def wait_long(*arguments: Any) -> None:
+            ahead[0] += 400.0
+            self.instance.clock_ms += 400_000
+
+        self.patch(request_module, "deferLater", wait_long)
+        device = self.start(
+            first.device_id,
+            patience=Patience(retries=(0.1,)),
+            unix_seconds=lambda: time.time() + ahead[0],
+        )
+        self.assertEqual((await device.fetch("POST", "/")).data, b"hello ")
+
     async def test_digits_are_missing(self) -> None:
         device = await self.pair()
         self.instance.refusals = [Refusal(RefusalReason.WAITING)]
@@ -588,6 +607,26 @@ class FailureTests(AskingTests):
         self.instance.served.clear()
         self.application = greet
         self.assertEqual((await fetching).data, b"hello ")
+
+    async def test_stopped_while_a_request_begins(self) -> None:
+        device = await self.pair()
+        await device.fetch("GET", "/")
+        begin, held = device.begin_attempt, Deferred[None]()
+        begun: list[Any] = []
+
+        async def begin_late(owner: Any, *, careful: bool) -> Any:
+            begun.append(await begin(owner, careful=careful))
+            await held
+            return begun[0]
+
+        self.patch(device, "begin_attempt", begin_late)
+        asking = self.soon(device.request(GET))
+        await self.until(lambda: begun)
+        stopping = self.soon(device.stop())
+        held.callback(None)
+        with self.assertRaisesRegex(RequestUncertain, "cancelled"):
+            await asking
+        await stopping
 
     async def test_stopped(self) -> None:
         self.application = lambda served: None
@@ -701,6 +740,13 @@ class RotationTests(AskingTests):
         await self.until(lambda: self.generation(device) == 2)
         await self.until(lambda: SecretRotated(2) in self.events)
         self.assertEqual((await again.fetch("GET", "/")).data, b"hello ")
+
+    async def test_when_the_last_time_was_in_the_future(self) -> None:
+        device = await self.pair()
+        await device.stop()
+        self.instance.clock_ms = -86_400_000
+        self.start(device.device_id, unix_seconds=lambda: time.time() - 86_400)
+        await self.until(lambda: self.generation(device) == 2)
 
     async def test_answers_that_are_lost(self) -> None:
         for lost in range(1, 4):
