@@ -18,6 +18,8 @@ _TEXTS = {
     503: "The web system is busy. Try again in a moment.",
     504: "The web system did not answer in time.",
 }
+# Many close the connection on what is too large; then their answer, if there was one, gets lost.
+_BROKE_OFF = "The web system broke off before it had the whole request. Perhaps it was too large."
 
 
 def deny(request: ServedRequest, denial: Denial, allowed: AllowList) -> None:
@@ -28,15 +30,16 @@ def deny(request: ServedRequest, denial: Denial, allowed: AllowList) -> None:
     _answer(request, denial.status, denial.value, fields)
 
 
-def say_failed(request: ServedRequest, status: int) -> None:
+def say_failed(request: ServedRequest, status: int, *, asking: bool = False) -> None:
     """Answer that it was not done, or that nobody knows.
 
     :param status: 400, 408, 502, 503 or 504.
+    :param asking: whether the web system failed while the request was still being sent.
     """
     fields: tuple[tuple[bytes, bytes], ...] = ()
     if status == 503:
         fields = ((b"retry-after", b"%d" % RETRY_SECONDS),)
-    _answer(request, status, _TEXTS[status], fields)
+    _answer(request, status, _BROKE_OFF if asking else _TEXTS[status], fields)
 
 
 def _answer(

@@ -314,13 +314,14 @@ class UpstreamExchange:
         """The web system's fault."""
         self._shared.on_failed(text)
         if self._writer is None:
-            self._answer_failed(502)
+            asking = self._body.state is BodyState.COMING and not self._asked.websocket
+            self._answer_failed(502, asking=asking)
         else:
             self._break_off()
 
-    def _answer_failed(self, status: int) -> None:
+    def _answer_failed(self, status: int, *, asking: bool = False) -> None:
         self._leave()
-        say_failed(self._request, status)
+        say_failed(self._request, status, asking=asking)
         self._body.drop()
 
     def _break_off(self) -> None:

@@ -355,9 +355,17 @@ class TestEnds:
             web.line.say(said)
         web.line.close()
         assert asked.status == 502
+        assert b"did not answer properly" in asked.writer.data
         assert b"wiki" not in asked.writer.data
         assert asked.writer.end_state == ()
         assert len(web.endpoint.lines) == 1, "it was asked again"
+
+    def test_what_it_did_not_want_to_the_end(self, web: WebSystem) -> None:
+        asked = web.ask(b"/", b"POST", (b"content-length", b"9"), data=None)
+        asked.body.send(b"abc")
+        web.line.cut()
+        assert (asked.status, asked.body.cancelled) == (502, True)
+        assert b"Perhaps it was too large" in asked.writer.data
 
     def test_a_head_that_the_device_cannot_be_told(self, web: WebSystem) -> None:
         asked = web.ask()

@@ -132,6 +132,7 @@ def test_a_web_system_that_does_not_agree(web: WebSystem, said: bytes, status: i
     else:
         web.line.close()
     assert asked.status == status
+    assert b"too large" not in asked.writer.data
     assert b"early" not in web.line.asked
     assert web.upstream.running == 0
     assert ask(web).status is None, "it still counts as a WebSocket"
