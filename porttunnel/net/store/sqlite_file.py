@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ IN_MEMORY = ":memory:"
 BUSY_SECONDS = 10.0  # each transaction of another process takes milliseconds
 WAL_ATTEMPTS = 100  # far more than processes that begin at the same moment
 FOLDER_MODE = 0o700
+OTHERS_MODE = 0o077  # nobody but the owner
 FILE_MODE = 0o600  # SQLite gives the files beside it (-wal, -shm) the same mode
 
 _ADVICE = {
@@ -171,6 +172,10 @@ def _make_private_file(path: Path) -> None:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE))
         except FileExistsError:
             # Not opened here: closing it would free the locks that this process holds on it.
+            if path.stat().st_mode & OTHERS_MODE:
+                # Copied back from a backup, say. What is another user's stays as it is.
+                with suppress(PermissionError):
+                    path.chmod(FILE_MODE)
             return
         path.chmod(FILE_MODE)  # whatever the umask took away
     except OSError as error:

@@ -31,6 +31,14 @@ def test_a_new_folder_is_its_owners_alone(path: Path) -> None:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
+def test_a_file_that_others_could_read_is_its_owners_again(path: Path) -> None:
+    """As one that was copied back from a backup."""
+    SQLiteFile(path, [ONE]).close()
+    path.chmod(0o644)
+    SQLiteFile(path, [ONE]).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
 def test_durable_settings(path: Path) -> None:
     with closing(SQLiteFile(path, [])) as file:
         assert file.rows("PRAGMA journal_mode") == [("wal",)]
