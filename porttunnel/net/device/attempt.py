@@ -65,7 +65,8 @@ class Attempt:
     :param generation: of its secret.
     :param seconds: tells the time.
     :raises RequestNotExecuted: it can't begin.
-    :ivar heard: when the other side was heard of, or sent to, last, by ``seconds``.
+    :ivar heard: when something sealed came, or something was sent, last, by ``seconds``. Hints
+        don't count: with these a gateway could let a request wait for ever.
     """
 
     def __init__(
@@ -125,9 +126,9 @@ class Attempt:
 
     def part_received(self, data: bytes) -> None:
         """See :class:`~porttunnel.net.device.link.LinkListener`."""
-        self.heard = self._seconds()
         match self._exchange.receive(data):
             case ResponseReceived(plaintext, last):
+                self.heard = self._seconds()
                 if last:
                     self._close()
                 self._owner.plaintext_received(plaintext, last)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
+from itertools import count
 from threading import Event
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.interfaces import IPushProducer
+from twisted.internet.task import LoopingCall
 from zope.interface import implementer
 
 from porttunnel.errors import (
@@ -27,7 +29,7 @@ from porttunnel.gateway.event import ALL_REQUESTS
 from porttunnel.gateway.http_head import Fields, RequestHead, ResponseHead
 from porttunnel.gateway.pairing_device import DeviceConfirming
 from porttunnel.gateway.pairing_schedule import DeviceSecret
-from porttunnel.gateway.part import Cancel, Failure, FailureCode
+from porttunnel.gateway.part import Cancel, Credit, Failure, FailureCode
 from porttunnel.gateway.refusal import Refusal, RefusalReason
 from porttunnel.gateway.topic import format_response_topic
 from porttunnel.net.device import device as device_module
@@ -564,6 +566,25 @@ class FailureTests(AskingTests):
         await self.expect(device.fetch("GET", "/"), RequestUncertain, RequestFailureCode.TIMED_OUT)
         (served,) = self.instance.served.values()
         await self.until(lambda: served.is_cancelled)
+
+    async def test_hints_are_no_sign_of_life(self) -> None:
+        device = self.start((await self.pair()).device_id, patience=Patience(0.1, 0.2, 0.2, 9.0))
+        self.application = lambda served: None
+        limits = count(17)
+
+        def give_credit() -> None:
+            for request_id in device._link._listeners:
+                topic = format_response_topic(device.device_id, request_id)
+                self.gateway.factory.publish(topic, Credit(next(limits)).encode(), qos=1)
+
+        giving = LoopingCall(give_credit)
+        giving.start(0.02)
+        try:
+            await self.expect(
+                device.fetch("POST", "/"), RequestUncertain, RequestFailureCode.TIMED_OUT
+            )
+        finally:
+            giving.stop()
 
     async def test_silence_within_a_body_has_an_end(self) -> None:
         self.application = lambda served: (
