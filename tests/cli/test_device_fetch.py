@@ -46,6 +46,13 @@ class KeptOutput:
         self.discarded = True
 
 
+class GivenContent(TextContent):
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
 class HeadTests(SynchronousTestCase):
     def test_is_written_as_the_web_wants_it(self) -> None:
         head = make_head("POST", "/Zürich a%20b?q=[1]", ["Accept:text/plain", "x-a: b:c "])
@@ -98,7 +105,8 @@ class FetchingTests(SynchronousTestCase):
             quiet=quiet,
         )
         head = make_head("POST", "/", [])
-        running = fetching.run(self.device, head, TextContent(data))
+        self.content = GivenContent(data)
+        running = fetching.run(self.device, head, self.content)
         self.running: Deferred[ExitCode] = ensureDeferred(running)
         return self.device.asked[0]
 
@@ -123,11 +131,13 @@ class FetchingTests(SynchronousTestCase):
         events = self.streams.events()
         self.assertEqual(events[0], {"event": "response", "status": 200, "fields": []})
         self.assertEqual(events[1:], [{"event": "done", "reason": "file: 6 B"}])
+        self.assertTrue(self.content.closed)
 
     def test_nothing_to_send_has_no_length(self) -> None:
         self.assertEqual(self.begin().head.fields, ())
         self.running.addErrback(lambda failure: failure.trap(CancelledError))
         self.running.cancel()
+        self.assertTrue(self.content.closed)
 
     def test_another_status_is_a_failure_whose_content_is_kept(self) -> None:
         body = self.respond(self.begin(), 404)
