@@ -15,6 +15,7 @@ from twisted.internet.interfaces import (
     ISSLTransport,
 )
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
 from twisted.internet.testing import AccumulatingProtocol, StringTransport
 from twisted.python.failure import Failure
@@ -402,6 +403,24 @@ class ProxyTests(SynchronousTestCase):
         self.connect(PEER, line("192.0.2.2") + b"PT\x01")
         (found,) = self.http.built  # which knows no such request
         self.assertEqual(found.transport.getPeer(), PEER)
+
+    def test_nor_may_a_client_in_the_tls_that_a_proxy_passes_on(self) -> None:
+        """It seems to be the proxy, if that said nothing of it."""
+        factory = SharedPortFactory(
+            self.clock,
+            {Branch.HTTP: self.http},
+            tls=CertificateOptions(),
+            limiter=ConnectionLimiter(),
+            counters=self.counters,
+            proxies=TrustedProxies(["10.0.0.0/8"]),
+        )
+        in_tls: Any = factory._branches[Branch.TLS]
+        protocol: Any = in_tls.wrappedFactory.buildProtocol(PROXY)
+        protocol.makeConnection(StringTransport(peerAddress=PROXY))
+        protocol.dataReceived(line("192.0.2.9") + b"GET / HTTP/1.0")
+        (found,) = self.http.built  # which knows no such request
+        self.assertEqual(found.data[:6], b"PROXY ")
+        self.assertEqual(found.transport.getPeer(), PROXY)
 
     def test_a_proxy_that_comes_for_itself(self) -> None:
         self.connect(PROXY, b"PROXY UNKNOWN\r\nGET / HTTP/1.0\r\n\r\n")

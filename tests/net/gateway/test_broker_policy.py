@@ -253,6 +253,13 @@ class TopicTests(PolicyTestCase):
         self.house.gateway.device_removed(INSTANCE, new)
         self.assertIs(self.house.publish(instance, push), NO)
 
+    def test_of_an_instance_that_is_gone_nothing_is_kept(self) -> None:
+        policy = self.house.gateway.policy
+        peer = self.house.log_in(INSTANCE)
+        self.assertEqual(list(policy._owned), [INSTANCE])
+        peer.lose()
+        self.assertEqual(policy._owned, {})
+
     def test_changes_at_who_is_not_there(self) -> None:
         self.house.gateway.device_added(INSTANCE, FOREIGN)
         self.house.gateway.device_removed(INSTANCE, FOREIGN)

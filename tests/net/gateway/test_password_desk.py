@@ -348,6 +348,22 @@ def test_a_new_password_that_another_process_replaces(scene: Scene) -> None:
     assert result(checking) is None
 
 
+def test_an_old_password_that_is_looked_at_while_the_new_one_logs_in(scene: Scene) -> None:
+    """What was read of it is not so any more: it must not be known for an hour."""
+    scene.store.set_next_password(INSTANCE, hashed(NEXT))
+    scene.cores.are_held = True
+    new = scene.check(password=NEXT)
+    scene.cores.release_one()  # it is not the old one
+    old = scene.check()
+    scene.cores.release_one()  # but the new one
+    assert scene.promoted == [INSTANCE]
+    scene.cores.release()
+    assert result(old) is None
+    assert scene.known() is None
+    assert result(new) is not None
+    assert scene.known(password=NEXT) is not None
+
+
 def test_who_is_revoked_while_his_password_is_looked_at_is_not_let_in(scene: Scene) -> None:
     scene.cores.are_held = True
     checking = scene.check(DEVICE, DEVICE_PASSWORD)
