@@ -19,9 +19,11 @@ from porttunnel.net.instance.device_book import DeviceBook
 from porttunnel.net.instance.device_record import PushReport
 from porttunnel.net.instance.served_device import ServedDevice
 from porttunnel.net.instance.store import PushCounterKept
-from porttunnel.net.instance.turns import Turns
+from porttunnel.net.instance.turns import MAX_SAID_OVERALL_BYTES, MESSAGE_BYTES, Turns
 
 __all__ = ["PushDesk"]
+
+BATCH_BYTES = MAX_SAID_OVERALL_BYTES // 4  # of pushes that wait at a time: answers have to, too
 
 
 class PushDesk:
@@ -44,32 +46,43 @@ class PushDesk:
         if len(plaintext) > MAX_PUSH_BYTES:
             raise LocalProtocolError(f"A push has at most {MAX_PUSH_BYTES} bytes.")
         reachable = [device for device in devices if device.serving_keys is not None]
-        now_ms = int(self._unix_time() * 1_000)
-        numbers = [device.push.draw(now_ms) for device in reachable]
-        # Before any is sent: a device takes only higher ones, for ever.
-        await self._book.keep(
-            *(
-                PushCounterKept(device.row.device_id, number)
-                for device, number in zip(reachable, numbers, strict=True)
-            )
-        )
-        sending = [
-            self._send(device, number, now_ms, name, plaintext)
-            for device, number in zip(reachable, numbers, strict=True)
-        ]
-        results = await DeferredList(sending, consumeErrors=True)
-        sent = {
-            device.row.device_id
-            for device, (succeeded, reached) in zip(reachable, results, strict=True)
-            if succeeded and reached
-        }
-        for device in reachable:
-            device.is_online = device.row.device_id in sent
+        # Not to all at once: a thousand would be more than may wait to be sent.
+        count = BATCH_BYTES // (len(plaintext) + MESSAGE_BYTES)
+        sent: set[str] = set()
+        for first in range(0, len(reachable), count):
+            sent |= await self._push_to(reachable[first : first + count], name, plaintext)
         ids = [device.row.device_id for device in devices]
         return PushReport(
             sent=tuple(one for one in ids if one in sent),
             offline=tuple(one for one in ids if one not in sent),
         )
+
+    async def _push_to(
+        self, devices: Sequence[ServedDevice], name: str, plaintext: bytes
+    ) -> set[str]:
+        """The ids of those that were reached."""
+        now_ms = int(self._unix_time() * 1_000)
+        numbers = [device.push.draw(now_ms) for device in devices]
+        # Before any is sent: a device takes only higher ones, for ever.
+        await self._book.keep(
+            *(
+                PushCounterKept(device.row.device_id, number)
+                for device, number in zip(devices, numbers, strict=True)
+            )
+        )
+        sending = [
+            self._send(device, number, now_ms, name, plaintext)
+            for device, number in zip(devices, numbers, strict=True)
+        ]
+        results = await DeferredList(sending, consumeErrors=True)
+        sent = set()
+        for device, (succeeded, reached) in zip(devices, results, strict=True):
+            # What could not be sent says nothing about the device.
+            if succeeded:
+                device.is_online = reached
+            if succeeded and reached:
+                sent.add(device.row.device_id)
+        return sent
 
     def _send(
         self, device: ServedDevice, number: int, now_ms: int, name: str, plaintext: bytes

@@ -19,7 +19,7 @@ from porttunnel.errors import BrokerRefused, MessagingError, QueueFull
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.net.instance.backlog import Backlog
 
-__all__ = ["PartSource", "Turns"]
+__all__ = ["MAX_SAID_OVERALL_BYTES", "MESSAGE_BYTES", "PartSource", "Turns"]
 
 # Of one device. An honest one has a reply or two for each of its requests; more is a device that
 # asks without listening, and loses what it doesn't hear.

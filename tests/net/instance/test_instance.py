@@ -30,6 +30,7 @@ from porttunnel.gateway.refusal import Refusal, RefusalReason
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.net.gateway_client.answer import OfferedDevice
 from porttunnel.net.gateway_client.rest import Login
+from porttunnel.net.instance import push_desk, turns
 from porttunnel.net.instance.application import ServedRequest
 from porttunnel.net.instance.device_record import DeviceState, PushReport
 from porttunnel.net.instance.event import (
@@ -406,6 +407,17 @@ class TestDevices:
 
 
 class TestPushing:
+    def test_more_than_may_wait_at_a_time(
+        self, around: Surroundings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(turns, "MAX_SAID_OVERALL_BYTES", 40_000)
+        monkeypatch.setattr(push_desk, "BATCH_BYTES", 25_000)
+        instance = around.start()
+        phones = [around.pair() for _ in range(5)]
+        report = around.run(instance.push("news", bytes(10_000)))
+        assert set(report.sent) == {phone.device_id for phone in phones}
+        assert [len(phone.pushes) for phone in phones] == [1] * 5
+
     def test_to_all_to_some_to_one_user(self, around: Surroundings) -> None:
         instance = around.start()
         anna, berta, away = around.pair(), around.pair("berta"), around.pair("berta")
