@@ -221,6 +221,23 @@ def test_a_wrong_password(gateway: Gateway) -> None:
     assert reasons == {ReasonCode.BAD_USER_NAME_OR_PASSWORD, ReasonCode.SERVER_BUSY}
 
 
+def test_who_is_revoked_at_another_process_is_cut_off(gateway: Gateway, tmp_path: Path) -> None:
+    """An old process and a new one have the same file for a while."""
+    newer = start(tmp_path)
+    try:
+        owner = newer.rest.register()
+        account = newer.rest.add_device(owner)
+        instance, device = gateway.log_in(owner), gateway.log_in(account)
+        assert heard(instance) == event("device-online", owner, account)
+        assert newer.rest.ask("DELETE", f"/v1/devices/{account.name}", None, owner)[0] == 204
+        assert decode_part(device.message()[1]) == REVOKED
+        assert device.ends() == [Disconnect(ReasonCode.ADMINISTRATIVE_ACTION)]
+        assert heard(instance) == event("device-removed", owner, account)
+        assert gateway.peer().log_in(account).reason is ReasonCode.BAD_USER_NAME_OR_PASSWORD
+    finally:
+        stop(newer)
+
+
 @pytest.mark.parametrize("by", ["its instance", "itself"])
 def test_a_revoked_device_is_cut_off(gateway: Gateway, by: str) -> None:
     owner = gateway.rest.register()
