@@ -112,12 +112,14 @@ class GatewayAccounts:
         """See :meth:`~.password_desk.PasswordDesk.check`."""
         return self.desk.check(user_name, password, prefix, self._reactor.seconds())
 
-    def counted(self, account: Account) -> AbstractContextManager[None]:
+    def counted(self, account: Account, *, revokes: bool) -> AbstractContextManager[None]:
         """One request of an account's by HTTP.
 
+        :param revokes: that is not to wait for how much the account, or all, have asked.
         :raises GatewayBusy: it has asked too much.
         """
-        return self._requests.counted(account.user_name, self._reactor.seconds())
+        now = self._reactor.seconds()
+        return self._requests.counted(account.user_name, now, waits=not revokes)
 
     def counts(self) -> Deferred[Counts]:
         """How much there is."""

@@ -88,12 +88,16 @@ class AttemptLimit:
             self._rate.count(prefix, now)
 
     @contextmanager
-    def counted(self, prefix: str, now: float) -> Iterator[None]:
+    def counted(self, prefix: str, now: float, *, waits: bool = True) -> Iterator[None]:
         """One attempt, which counts whatever comes of it.
 
+        :param waits: whether it may not be, if too many were counted.
         :raises GatewayBusy: see :meth:`enter`.
         """
-        self.enter(prefix, now)
+        if waits:
+            self.enter(prefix, now)
+        else:
+            self.take_place(prefix)
         try:
             yield
         finally:

@@ -91,7 +91,7 @@ class AccountResource(Resource):
             account = await self._authenticate(request, prefix)
             if account.is_device and route.access is Access.INSTANCE:
                 raise RequestRefused(ProblemKind.NOT_ALLOWED)
-            with self._accounts.counted(account):
+            with self._accounts.counted(account, revokes=route.method == "DELETE"):
                 return await self._give(request, route, place, prefix, account)
         return await self._give(request, route, place, prefix, _NOBODY)
 

@@ -338,6 +338,17 @@ class LimitTests(ResourceTestCase):
         self.scene.clock.advance(60.0)
         self.assertEqual((await self.ask("GET", "/v1/devices", None, instance)).status, 200)
 
+    async def test_what_revokes_does_not_wait_for_that(self) -> None:
+        instance = await self.register()
+        invited = (await self.ask("POST", "/v1/devices", None, instance)).document
+        await self.ask("GET", "/v1/devices", None, instance)
+        path = f"/v1/devices/{invited['device_id']}"
+        reply = await self.ask("GET", path, None, instance)
+        self.check_problem(reply, 429, "too-many-attempts")
+        self.assertEqual((await self.ask("DELETE", path, None, instance)).status, 204)
+        reply = await self.ask("DELETE", "/v1/instances/self", None, instance)
+        self.assertEqual(reply.status, 204)
+
 
 class TokenTests(ResourceTestCase):
     settings = AccountSettings(registration_token="sesame")
