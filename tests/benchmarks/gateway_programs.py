@@ -130,10 +130,10 @@ def site(folder: Path, origin_port: int) -> Iterator[Reached]:
 
 
 def fill(folder: Path, count: int, iterations: int = PASSWORD_ITERATIONS) -> None:
-    """Have a gateway that does not run yet know the instances of the crowd.
+    """Have a gateway that does not run know the instances of the crowd.
 
     :param folder: its data.
-    :param iterations: of the hash of their password; a few, if logins are not what is measured.
+    :param iterations: of the hash of their password; one, if logins are not what is measured.
     """
     path = folder / GATEWAY_DATABASE_NAME
     SQLiteGatewayStore(path).close()  # makes the tables
@@ -141,5 +141,7 @@ def fill(folder: Path, count: int, iterations: int = PASSWORD_ITERATIONS) -> Non
     rows = [(login_of(number)[0], hashed) for number in range(count)]
     with closing(sqlite3.connect(path)) as database, database:
         database.executemany(
-            "INSERT INTO instances (instance_id, password_hash) VALUES (?, ?)", rows
+            "INSERT INTO instances (instance_id, password_hash) VALUES (?, ?) "
+            "ON CONFLICT DO UPDATE SET password_hash = excluded.password_hash",
+            rows,
         )

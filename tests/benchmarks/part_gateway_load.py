@@ -103,11 +103,12 @@ def measure_return(part: Part) -> None:
 def _return(part: Part) -> Mapping[str, float]:
     port, count = port_to_come_back_to(), part.scaled(RETURNING)
     with ExitStack() as stack:
-        fill(part.folder / "server", count)
+        fill(part.folder / "server", count, FAST)
         running = stack.enter_context(gateway(part.folder, port))
         crowd = stack.enter_context(_start(part, "gateway_returning", port, count))
         crowd.read_line("all there ", seconds=PATIENCE_SECONDS)
         running.program.kill()
+        fill(part.folder / "server", count)
         again = stack.enter_context(gateway(part.folder, port))
         listening = time.monotonic()
         back = float(crowd.read_line("all there ", seconds=PATIENCE_SECONDS))
