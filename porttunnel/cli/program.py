@@ -24,6 +24,7 @@ from porttunnel.cli.standard_streams import StandardStreams
 from porttunnel.errors import PorttunnelError
 from porttunnel.net.client import JoinedSession
 from porttunnel.net.master import SharedSession
+from porttunnel.net.steady_time import keep_time_steady
 
 __all__ = ["Command", "leave", "run_program"]
 
@@ -42,6 +43,7 @@ def run_program(command: Command) -> ExitCode:
     """
     from twisted.internet import reactor
 
+    keep_time_steady(reactor)
     program = _Program(reactor, command)
     any_reactor: Any = reactor
     any_reactor.callWhenRunning(program.start)

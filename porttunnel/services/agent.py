@@ -37,6 +37,7 @@ from porttunnel.net.instance.upstream import Upstream
 from porttunnel.net.instance.upstream_setting import UpstreamSettings
 from porttunnel.net.local_socket import can_listen
 from porttunnel.net.open_files import allow_open_files
+from porttunnel.net.steady_time import keep_time_steady
 from porttunnel.services.agent_config import DEFAULT_ADMIN, AgentSettings, load_settings
 from porttunnel.services.kept_session import KeptSession
 from porttunnel.services.listener import ListeningService, ServiceOptions, print_line
@@ -234,4 +235,5 @@ def makeService(options: Options) -> AgentService:
     # At the top it would choose the reactor of whatever program imports this module.
     from twisted.internet import reactor  # noqa: PLC0415  # see above
 
+    keep_time_steady(reactor)
     return AgentService(reactor, options.settings, print_line)

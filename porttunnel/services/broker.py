@@ -12,6 +12,7 @@ from porttunnel.net.mqtt_admin import broker_admin_site
 from porttunnel.net.mqtt_broker import MQTTBrokerFactory
 from porttunnel.net.mqtt_status import StatusPublisher
 from porttunnel.net.open_files import allow_open_files
+from porttunnel.net.steady_time import keep_time_steady
 from porttunnel.services.broker_config import (
     DEFAULT_ADMIN,
     DEFAULT_LISTEN,
@@ -130,4 +131,5 @@ def makeService(options: Options) -> BrokerService:
     # At the top it would choose the reactor of whatever program imports this module.
     from twisted.internet import reactor  # noqa: PLC0415  # see above
 
+    keep_time_steady(reactor)
     return BrokerService(reactor, options.settings, print_line)

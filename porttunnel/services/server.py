@@ -25,6 +25,7 @@ from porttunnel.net.open_files import allow_open_files
 from porttunnel.net.port_sharing import Branch, SharedPortFactory
 from porttunnel.net.proxied_address import TrustedProxies
 from porttunnel.net.request_desk import DEFAULT_LIMITS
+from porttunnel.net.steady_time import keep_time_steady
 from porttunnel.net.store.sqlite import SQLiteStore
 from porttunnel.net.tls import server_context
 from porttunnel.net.tunnel_server import TunnelServerFactory
@@ -193,6 +194,7 @@ def makeService(options: Options) -> ServerService:
     # At the top it would choose the reactor of whatever program imports this module.
     from twisted.internet import reactor  # noqa: PLC0415  # see above
 
+    keep_time_steady(reactor)
     return ServerService(reactor, options.settings, print_line)
 
 
