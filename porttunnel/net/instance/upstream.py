@@ -15,6 +15,7 @@ from porttunnel.net.instance.application import ServedRequest
 from porttunnel.net.instance.upstream_exchange import UpstreamExchange, UpstreamShared
 from porttunnel.net.instance.upstream_pool import UpstreamPool
 from porttunnel.net.instance.upstream_setting import UpstreamSettings
+from porttunnel.net.instance.upstream_share import UpstreamShares
 
 __all__ = ["Upstream"]
 
@@ -61,6 +62,7 @@ class Upstream:
             self._cookies,
             unix_time,
             token_bytes,
+            UpstreamShares(settings.max_websockets),
             on_failed=self._has_failed,
             on_answered=self._has_answered,
             on_over=self._exchanges.discard,

@@ -36,6 +36,7 @@ from porttunnel.net.instance.upstream_framing import (
 )
 from porttunnel.net.instance.upstream_pool import UpstreamPool
 from porttunnel.net.instance.upstream_setting import UpstreamSettings
+from porttunnel.net.instance.upstream_share import UpstreamShares
 
 __all__ = ["UpstreamExchange", "UpstreamShared"]
 
@@ -54,10 +55,10 @@ class UpstreamShared:
     :ivar cookies: of all devices.
     :ivar unix_time: seconds since 1970, for cookies.
     :ivar token_bytes: makes random bytes.
+    :ivar websockets: who has how many.
     :ivar on_failed: told why the web system did not answer properly; for a log.
     :ivar on_answered: told that it did.
     :ivar on_over: told of each request that is over.
-    :ivar websockets: how many there are.
     """
 
     reactor: Any
@@ -67,10 +68,10 @@ class UpstreamShared:
     cookies: CookieShelf
     unix_time: Callable[[], float]
     token_bytes: Callable[[int], bytes]
+    websockets: UpstreamShares
     on_failed: Callable[[str], None]
     on_answered: Callable[[], None]
     on_over: Callable[[UpstreamExchange], None]
-    websockets: int = 0
 
 
 class _State(Enum):
@@ -110,7 +111,7 @@ class UpstreamExchange:
         """Judge it and send it."""
         shared, request = self._shared, self._request
         request.on_cancelled = self.cancel
-        if shared.pool.busy:
+        if shared.pool.is_busy_for(request.device_id):
             self._leave()
             request.refuse_busy()
             return
@@ -125,11 +126,11 @@ class UpstreamExchange:
             return
         self._asked = asked
         if asked.websocket:
-            if shared.websockets >= shared.settings.max_websockets:
+            if not shared.websockets.may_take(request.device_id):
                 self._answer_failed(503)
                 return
             self._is_websocket = True
-            shared.websockets += 1
+            shared.websockets.take(request.device_id)
         self._wait(shared.settings.idle_seconds)
         self._body.begin()
 
@@ -175,7 +176,9 @@ class UpstreamExchange:
         return self._asked.method in _REPEATABLE and empty and not self._asked.length
 
     def _acquire(self, *, fresh: bool) -> None:
-        connecting = self._connecting = self._shared.pool.acquire(fresh=fresh)
+        connecting = self._connecting = self._shared.pool.acquire(
+            self._request.device_id, fresh=fresh
+        )
         connecting.addCallbacks(self._connected, self._not_connected)
 
     def _not_connected(self, reason: Failure) -> None:
@@ -346,7 +349,7 @@ class UpstreamExchange:
             connection.abort()
         if self._is_websocket:
             self._is_websocket = False
-            self._shared.websockets -= 1
+            self._shared.websockets.give_back(self._request.device_id)
         self._shared.on_over(self)
 
     # Time

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from porttunnel.errors import UpstreamError
 from porttunnel.net.instance.upstream_connection import UpstreamConnection
+from porttunnel.net.instance.upstream_share import UpstreamShares
 
 __all__ = ["UpstreamPool"]
 
@@ -27,7 +28,8 @@ MAX_IDLE = 16  # more are no gain: an idle one is used again last in, first out
 class _Waiter:
     """Somebody who waits for a connection."""
 
-    def __init__(self, pool: UpstreamPool, *, fresh: bool) -> None:
+    def __init__(self, pool: UpstreamPool, device_id: str, *, fresh: bool) -> None:
+        self.device_id = device_id
         self.fresh = fresh
         self.connection: Deferred[UpstreamConnection] = Deferred(lambda _: pool.forget(self))
         self.timer: IDelayedCall | None = None
@@ -73,18 +75,19 @@ class UpstreamPool:
         self._max_waiting = max_waiting
         self._wait_seconds = wait_seconds
         self._keep_alive_seconds = keep_alive_seconds
+        self._shares = UpstreamShares(max_connections)
         self._open: set[UpstreamConnection] = set()
+        self._users: dict[UpstreamConnection, str] = {}  # of those that aren't idle
         self._idle: dict[UpstreamConnection, IDelayedCall] = {}  # the longest idle first
         self._connecting: set[_Waiter] = set()
         self._waiting: deque[_Waiter] = deque()
         self._serving = False
         self._stopped = False
 
-    @property
-    def busy(self) -> bool:
-        """Whether nobody else may wait."""
-        is_full = len(self._waiting) >= self._max_waiting and not self._has_room()
-        return self._stopped or is_full
+    def is_busy_for(self, device_id: str) -> bool:
+        """Whether nobody else of this device may wait."""
+        is_full = len(self._waiting) >= self._max_waiting
+        return self._stopped or (is_full and not self._shares.may_take(device_id))
 
     @property
     def connections(self) -> int:
@@ -96,15 +99,16 @@ class UpstreamPool:
         """How many wait."""
         return len(self._waiting)
 
-    def acquire(self, *, fresh: bool) -> Deferred[UpstreamConnection]:
+    def acquire(self, device_id: str, *, fresh: bool) -> Deferred[UpstreamConnection]:
         """A connection for one request; it comes back by itself.
 
         Fails with :class:`~porttunnel.errors.UpstreamError`. Cancelled, it leaves nothing behind.
 
+        :param device_id: for whom.
         :param fresh: it must not have been used before.
         """
-        waiter = _Waiter(self, fresh=fresh)
-        if self.busy:
+        waiter = _Waiter(self, device_id, fresh=fresh)
+        if self.is_busy_for(device_id):
             waiter.connection.errback(UpstreamError("too many requests wait for it", 503))
             return waiter.connection
         waiter.timer = self._reactor.callLater(self._wait_seconds, self._give_up, waiter)
@@ -115,6 +119,7 @@ class UpstreamPool:
     def release(self, connection: UpstreamConnection) -> None:
         """It became something else, and counts here no longer."""
         self._open.discard(connection)
+        self._take_back(connection)
         self._serve()
 
     def stop(self) -> None:
@@ -130,25 +135,32 @@ class UpstreamPool:
         self._settle(waiter)
         if waiter in self._connecting:
             self._connecting.discard(waiter)
+            self._shares.give_back(waiter.device_id)
             if waiter.connecting is not None:
                 waiter.connecting.cancel()
             self._serve()
         else:
             self._waiting.remove(waiter)
 
-    def _has_room(self) -> bool:
-        return self.connections < self._max_connections or bool(self._idle)
+    def _next_waiter(self) -> _Waiter | None:
+        """Whose turn it is, of those who may have another one."""
+        for waiter in self._waiting:
+            if self._shares.may_take(waiter.device_id):
+                return waiter
+        return None
 
     def _serve(self) -> None:
         """Give what there is to those who wait, in their turn."""
         if self._serving:
             return  # whoever is served may ask again, and what is closed for one is gone at once
         self._serving = True
-        while self._waiting and self._has_room():
-            waiter = self._waiting.popleft()
+        while (waiter := self._next_waiter()) is not None:
+            self._waiting.remove(waiter)
+            self._shares.take(waiter.device_id)
             if self._idle and not waiter.fresh:
                 connection = next(reversed(self._idle))
                 self._idle.pop(connection).cancel()
+                self._users[connection] = waiter.device_id
                 self._settle(waiter)
                 waiter.connection.callback(connection)
             else:
@@ -170,6 +182,7 @@ class UpstreamPool:
         self._settle(waiter)
         self._connecting.discard(waiter)
         self._open.add(connection)
+        self._users[connection] = waiter.device_id
         waiter.connection.callback(connection)
 
     def _not_connected(self, reason: Failure, waiter: _Waiter) -> None:
@@ -177,6 +190,7 @@ class UpstreamPool:
             return  # it was cancelled
         self._settle(waiter)
         self._connecting.discard(waiter)
+        self._shares.give_back(waiter.device_id)
         status = 504 if reason.check(ConnectTimeout) else 502
         text = f"it takes no connection: {reason.getErrorMessage()}"
         waiter.connection.errback(UpstreamError(text, status))
@@ -194,7 +208,13 @@ class UpstreamPool:
             waiter.timer.cancel()
             waiter.timer = None
 
+    def _take_back(self, connection: UpstreamConnection) -> None:
+        device_id = self._users.pop(connection, None)
+        if device_id is not None:
+            self._shares.give_back(device_id)
+
     def _became_idle(self, connection: UpstreamConnection) -> None:
+        self._take_back(connection)
         if self._stopped or connection not in self._open:
             connection.close()
             return
@@ -207,6 +227,7 @@ class UpstreamPool:
 
     def _is_gone(self, connection: UpstreamConnection) -> None:
         self._open.discard(connection)
+        self._take_back(connection)
         timer = self._idle.pop(connection, None)
         if timer is not None and timer.active():
             timer.cancel()

@@ -10,9 +10,11 @@ from twisted.internet.error import ConnectionRefusedError
 
 from porttunnel.net.instance import upstream_pool
 from porttunnel.net.instance.upstream_connection import CLOSING_SECONDS
-from tests.net.instance.upstream_line import AskedInTest, WebSystem
+from tests.net.instance.upstream_line import ANNA, AskedInTest, WebSystem
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+BERT = "b" * 32
 
 
 def idle(web: WebSystem, count: int) -> None:
@@ -167,13 +169,13 @@ class TestWaiting:
         web = WebSystem(max_connections=2)
         pool: Any = web.upstream._pool
         web.endpoint.held = True
-        asked = [pool.acquire(fresh=False) for _ in range(3)]
+        asked = [pool.acquire(device, fresh=False) for device in (ANNA, ANNA, BERT)]
         outcomes: list[Any] = []
         for connecting in asked:
             connecting.addErrback(outcomes.append)
         pool.stop()
         assert [outcome.type for outcome in outcomes] == [CancelledError] * 3
-        assert (pool.connections, pool.waiting, pool.busy) == (0, 0, True)
+        assert (pool.connections, pool.waiting, pool.is_busy_for(ANNA)) == (0, 0, True)
 
     def test_who_comes_back_after_the_end_is_closed(self) -> None:
         web = WebSystem()
@@ -182,6 +184,47 @@ class TestWaiting:
         web.line.say(OK)
         assert asked.status == 200
         assert web.line.closing
+
+
+class TestDevices:
+    def test_one_that_takes_all_it_can_leaves_some(self) -> None:
+        web = WebSystem(max_connections=8, max_waiting=2)
+        asked = [web.ask() for _ in range(8)]
+        assert (web.upstream.connections, web.upstream.waiting) == (5, 2)
+        assert asked[-1].ended == "busy"
+        other = web.ask(b"/", b"POST", device_id=BERT)
+        assert b"POST" in web.line.asked
+        web.line.say(OK)
+        assert other.status == 200
+        assert web.upstream.waiting == 2
+        # What it gives back is for whoever of it comes first.
+        for line in web.endpoint.lines[:5]:
+            line.say(OK)
+        assert web.upstream.waiting == 0
+
+    def test_several_of_them_leave_one_for_who_has_none(self) -> None:
+        web = WebSystem(max_connections=8)
+        for number in range(20):
+            web.ask(device_id=f"{number % 3}" * 32)
+        assert web.upstream.connections == 7
+        other = web.ask(device_id=BERT)
+        assert web.upstream.connections == 8
+        web.line.say(OK)
+        assert other.status == 200
+
+    def test_the_counts_come_back_from_everywhere(self) -> None:
+        web = WebSystem(max_connections=4)
+        web.endpoint.held = True
+        first, second, third = web.ask(), web.ask(), web.ask()
+        first.on_cancelled()
+        web.endpoint.refuse(ConnectionRefusedError())
+        web.endpoint.accept()
+        web.line.close()
+        assert (second.status, third.status) == (502, 502)
+        web.endpoint.held = False
+        for _ in range(4):
+            web.ask()
+        assert (web.upstream.connections, web.upstream.waiting) == (3, 1)
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -51,6 +51,9 @@ class Run(RuleBasedStateMachine):
             if line not in self.dead and not line.transport.disconnecting
         ]
 
+    def device_id(self) -> str:
+        return f"{self.numbers % 3}" * 32
+
     def pick(self, number: int) -> AskedInTest:
         return self.asked[number % len(self.asked)]
 
@@ -59,14 +62,18 @@ class Run(RuleBasedStateMachine):
         self.numbers += 1
         path = b"/%d" % self.numbers
         data = b"" if method != b"POST" else b"x"
-        self.asked.append(self.web.ask(path, method, data=data if whole else None))
+        self.asked.append(
+            self.web.ask(path, method, data=data if whole else None, device_id=self.device_id())
+        )
 
     @rule()
     def ask_for_websocket(self) -> None:
         self.numbers += 1
         path = b"/%d" % self.numbers
         field = (b":protocol", b"websocket")
-        self.asked.append(self.web.ask(path, b"CONNECT", field, data=None))
+        self.asked.append(
+            self.web.ask(path, b"CONNECT", field, data=None, device_id=self.device_id())
+        )
 
     @precondition(lambda self: self.asked)
     @rule(number=picks, action=st.sampled_from(["send", "end", "break", "cancel"]))
@@ -120,7 +127,8 @@ class Run(RuleBasedStateMachine):
     @invariant()
     def never_too_many(self) -> None:
         assert self.web.upstream.connections <= MAX_CONNECTIONS
-        assert self.web.upstream._shared.websockets <= 2
+        assert self.web.upstream._pool._shares.taken <= MAX_CONNECTIONS
+        assert self.web.upstream._shared.websockets.taken <= 2
 
     @invariant()
     def what_changes_something_goes_out_once(self) -> None:
@@ -145,7 +153,8 @@ class Run(RuleBasedStateMachine):
             assert asked.writer.producer is None or asked in self.cancelled
         assert self.web.upstream.running == 0
         assert (self.web.upstream.connections, self.web.upstream.waiting) == (0, 0)
-        assert self.web.upstream._shared.websockets == 0
+        assert self.web.upstream._shared.websockets.taken == 0
+        assert self.web.upstream._pool._shares.taken == 0
         assert self.web.clock.getDelayedCalls() == []
 
 

@@ -16,7 +16,7 @@ AGREED = SWITCHING + b"Sec-WebSocket-Accept: " + ACCEPT + b"\r\n"
 
 @pytest.fixture
 def web() -> WebSystem:
-    return WebSystem(max_connections=1, max_websockets=2, websocket_idle_seconds=60)
+    return WebSystem(max_connections=1, max_websockets=3, websocket_idle_seconds=60)
 
 
 def ask(web: WebSystem) -> AskedInTest:
@@ -92,7 +92,7 @@ def test_they_take_no_connection_from_others(web: WebSystem) -> None:
     opened(web)
     asked = opened(web)
     assert web.upstream.connections == 0
-    assert ask(web).status == 503
+    assert ask(web).status == 503, "the last one is for another device"
     asked.on_cancelled()
     opened(web)
     page = web.ask()
