@@ -103,10 +103,16 @@ class GatewayChores:
     async def _confirm_one(self, device_id: str) -> None:
         known = await self._ask(self._confirm(device_id))
         device = self._book.find(device_id)
-        if device is not None:
-            # As it is by now: its phase may have gone on.
-            row = replace(device.row, is_confirmed=True, has_left=not known)
-            await self._book.write(device, row)
+        if device is None:
+            return
+        # In its turn, and as it is by then: a step of its pairing must not be undone.
+        await device.line.acquire()
+        try:
+            if not device.is_erased:
+                row = replace(device.row, is_confirmed=True, has_left=not known)
+                await self._book.write(device, row)
+        finally:
+            device.line.release()
 
     async def _remove_one(self, device_id: str) -> None:
         await self._ask(self._remove(device_id))

@@ -257,6 +257,41 @@ class TestPairing:
         around.start()
         assert around.rest.devices == {phone.device_id: "confirmed"}
 
+    def test_what_the_gateway_understands_undoes_no_step(
+        self, around: Surroundings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A rotation is being written when the gateway says that it knows the device."""
+        around.start()
+        phone = around.invite(immediate=True)
+        around.rest.refuses = GatewayUnreachable("not now")
+        phone.exchange()
+        phone.confirm()
+        phone.exchange()
+        commit = around.instance._serving.commit  # type: ignore[union-attr]  # a test
+        write = commit._write
+        held: list[Deferred[None]] = []
+
+        def write_late(changes: Any) -> Any:
+            held.append(Deferred())
+            return held[-1].addCallback(lambda _: write(changes))
+
+        monkeypatch.setattr(commit, "_write", write_late)
+        asked = phone.confirm()
+        held.pop().callback(None)  # its counter
+        around.rest.refuses = None
+        around.turn(FIRST_DELAY_SECONDS)
+        while held:
+            held.pop().callback(None)
+            around.turn()
+        assert around.rest.devices == {phone.device_id: "confirmed"}
+        assert phone.confirming is not None
+        phone.secret = phone.confirming.receive_confirmed(asked.raw)
+        monkeypatch.undo()
+        assert phone.ask().status == 200
+        around.stop()
+        around.start()
+        assert phone.ask().status == 200
+
     def test_one_that_is_refused_holds_up_no_other(self, around: Surroundings) -> None:
         around.start()
         phone, gone = around.pair(), around.pair("berta")
