@@ -467,6 +467,18 @@ class TestTime:
         web.clock.advance(1)
         assert answered(asked) == (200, b"a", "aborted")
 
+    def test_of_a_web_system_whose_device_takes_again(self) -> None:
+        web = WebSystem(idle_seconds=10, device_idle_seconds=50)
+        asked = web.ask()
+        web.line.say(CHUNKED + b"1\r\na\r\n")
+        asked.writer.producer.pauseProducing()
+        web.clock.advance(49)
+        asked.writer.producer.resumeProducing()
+        web.clock.advance(9)
+        assert asked.writer.end_state is None
+        web.clock.advance(1)
+        assert answered(asked) == (200, b"a", "aborted")
+
     def test_of_a_device_that_sends_nothing(self) -> None:
         web = WebSystem(idle_seconds=10)
         silent = web.ask(b"/", b"POST", data=None)
