@@ -137,6 +137,9 @@ def test_two_systems_side_by_side_and_one_that_is_revoked(
         fields = json.loads(ask(ports[device.device_id], "GET", "/echo").body)["fields"]
         assert ["x-remote-user", user] in fields
 
+    unclear = first.run("serve", "--port", "1")
+    assert unclear.wait() == 2
+    assert first.device_id[:8] in "\n".join(unclear.rest())
     unclear = first.run("revoke", "--yes")
     assert unclear.wait() == 2
     assert "Choose one with --device" in "\n".join(unclear.rest())
@@ -149,5 +152,10 @@ def test_two_systems_side_by_side_and_one_that_is_revoked(
     assert upstream.effects["gone"] == 0
     listed = first.run("list", "--json").event("devices")["devices"]
     assert [each["device_id"] for each in listed] == [second.device_id]
+    forgetting = first.run("revoke", "--offline", "--yes", "--json")
+    assert forgetting.wait() == 0
+    assert first.run("list", "--json").event("devices")["devices"] == []
+    listed = json.loads("\n".join(site.instance("devices", "--json").rest()).splitlines()[0])
+    assert second.device_id in [each["device_id"] for each in listed["devices"]]
     serving.terminate()
     assert serving.wait() == 0
