@@ -64,6 +64,7 @@ class SecretKeeper:
         self._turn: Any = DeferredLock()
         self._is_doubtful = False
         self._is_settled = record.pending is None
+        self._tries = 0  # to settle it, that have ended
         self._read = unix_seconds()
 
     @property
@@ -98,12 +99,15 @@ class SecretKeeper:
             secret that is gone can't be asked again if it may have effects.
         """
         if self._is_stale(careful) or not self._is_settled:
+            tries = self._tries
             async with self._turn:
-                # Whoever was before us may have done it.
+                # Whoever was before us may have done it; or tried, and waited for nothing as long
+                # as we would again.
                 if self._is_stale(careful):
                     await self._refresh()
-                if self._is_doubtful or not self._is_settled:
+                if tries == self._tries and (self._is_doubtful or not self._is_settled):
                     await self._settle()
+                    self._tries += 1
         return self.secret
 
     async def refresh(self) -> None:

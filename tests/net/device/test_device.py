@@ -10,7 +10,7 @@ from threading import Event
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, gatherResults
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import LoopingCall
 from zope.interface import implementer
@@ -33,9 +33,9 @@ from porttunnel.gateway.part import Cancel, Credit, Failure, FailureCode
 from porttunnel.gateway.refusal import Refusal, RefusalReason
 from porttunnel.gateway.topic import format_response_topic
 from porttunnel.net.device import device as device_module
+from porttunnel.net.device import key_question, secret_keeper
 from porttunnel.net.device import link as link_module
 from porttunnel.net.device import request as request_module
-from porttunnel.net.device import secret_keeper
 from porttunnel.net.device.device import Device
 from porttunnel.net.device.event import (
     DeviceConnected,
@@ -903,6 +903,30 @@ class RotationTests(AskingTests):
         await again.rotate()
         self.assertEqual(self.generation(device), 2)
         self.assertEqual((await again.fetch("POST", "/")).data, b"hello ")
+
+    async def test_many_wait_for_one_answer_that_does_not_come(self) -> None:
+        """And not each for one of its own, one after the other."""
+        device = await self.pair()
+        await device.stop()
+        made_up = DeviceConfirming(DeviceSecret(2, bytes(32)), "", bytes(32))
+        self.store.keep_pending(device.device_id, made_up, None)
+        self.patch(key_question, "ANSWER_SECONDS", 0.2)
+        again = self.start(device.device_id, patience=Patience(9.0, 0.2, 0.2, 0.1))
+        self.instance.silent = True
+        asked: list[bytes] = []
+        ask = again._keeper._ask
+
+        async def count_and_ask(secret: Any, plaintext: bytes) -> Any:
+            asked.append(plaintext)
+            return await ask(secret, plaintext)
+
+        self.patch(again._keeper, "_ask", count_and_ask)
+        results = await DeferredList(
+            [self.soon(again.fetch("POST", "/")) for _ in range(5)], consumeErrors=True
+        )
+        self.instance.silent = False
+        self.assertEqual([succeeded for succeeded, _ in results], [False] * 5)
+        self.assertEqual(len(asked), 1)
 
     async def test_a_confirmation_that_is_refused(self) -> None:
         device = await self.pair()
