@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from porttunnel.errors import ConfigurationError, LocalProtocolError
+from porttunnel.errors import ConfigurationError, LocalProtocolError, PairingError
 from porttunnel.gateway.pairing_code import PairingCode
 from porttunnel.gateway.pairing_device import DeviceConfirming
 from porttunnel.gateway.pairing_schedule import DeviceSecret
@@ -232,7 +232,15 @@ class DeviceStore:
         """The gateway has said who the device is; unless an exchange has begun, it begins.
 
         :param key: fresh; ``nonce`` and ``fallback`` likewise: see :class:`PairingRecord`.
+        :raises PairingError: there is such a device: no gateway that works gives an id twice.
         """
+        begun = self._pairing(setup_key).stage is not PairingStage.CLAIMING
+        known = self._file.rows("SELECT 1 FROM device WHERE device_id = ?", claimed.device_id)
+        if known and not begun:
+            raise PairingError(
+                "The gateway says that this is a device that is paired here already. Ask for a "
+                "new code; if that does not help, ask who runs the gateway."
+            )
         self._file.change(
             "UPDATE pairing SET stage = ?, device_id = ?, instance_id = ?, key = ?, nonce = ?, "
             "fallback = ? WHERE setup_key = ? AND stage = ?",

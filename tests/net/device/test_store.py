@@ -10,7 +10,7 @@ from threading import Thread
 
 import pytest
 
-from porttunnel.errors import ConfigurationError, LocalProtocolError
+from porttunnel.errors import ConfigurationError, LocalProtocolError, PairingError
 from porttunnel.gateway.message_key import Ends
 from porttunnel.gateway.pairing_code import WEB_PKI, PairingCode
 from porttunnel.gateway.pairing_device import DeviceConfirming
@@ -79,6 +79,15 @@ def test_a_pairing_step_by_step(store: DeviceStore) -> None:
     assert (device.secret.generation, device.secret.secret) == (1, FIRST)
     assert (device.paired, device.rotated, device.pending) == (NOW, NOW, None)
     assert device.address.url == "https://gateway.example"
+
+
+def test_a_gateway_that_gives_an_id_twice(store: DeviceStore) -> None:
+    device = paired(store)
+    other = PairingCode(CODE.gateway, b"o" * 16, SETUP_SECRET, WEB_PKI, 1_000)
+    store.begin_pairing(other, NONCE)
+    with pytest.raises(PairingError, match="already"):
+        store.begin_exchange(other.setup_key, CLAIMED, b"a private key", b"n" * 32, b"f" * 32)
+    assert store.read_device(device.device_id).secret.secret == device.secret.secret == FIRST
 
 
 def test_only_its_owner_can_read_it(store: DeviceStore, tmp_path: Path) -> None:
