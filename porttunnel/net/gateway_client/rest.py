@@ -201,6 +201,7 @@ class _Connection:
         return self
 
     def connect(self, factory: Any) -> Deferred[Any]:
+        factory.noisy = False  # or each question has two lines in the log
         connecting: Deferred[Any] = self._address.endpoint(self._reactor).connect(factory)
         return connecting.addCallback(self._keep)
 

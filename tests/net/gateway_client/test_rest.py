@@ -12,6 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
@@ -124,6 +125,13 @@ class QuestionTests(RestTestCase):
                 ("GET", "/readyz", "", None),
             ],
         )
+
+    async def test_leaves_nothing_in_the_log(self) -> None:
+        events: list[LogEvent] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        await self.ask(self.rest.check_ready())
+        self.assertEqual([formatEvent(event) for event in events if "factory" in event], [])
 
     def test_a_password_is_not_shown(self) -> None:
         self.assertNotIn(OTHER, repr(LOGIN))
