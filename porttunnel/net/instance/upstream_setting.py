@@ -174,8 +174,8 @@ def _parse_origin(text: str) -> Origin:
     if origin is None:
         shown = text.rpartition("@")[2]  # before it stands a password perhaps
         raise ConfigurationError(
-            f"{shown!r} is no address of a web system; write http://HOST:PORT or https://HOST, "
-            "without a path or a password"
+            f"{shown!r} is no address of a web system; write http://HOST:PORT or https://HOST "
+            "without a path or a password; for origin also unix:/PATH"
         )
     return origin
 
