@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Sequence
 from io import StringIO
@@ -21,7 +22,7 @@ from porttunnel.net.instance.control_message import DeviceEntry, DeviceList, Inv
 
 __all__ = ["TerminalInstanceDialogue"]
 
-QUIET_ZONE_MODULES = 2  # around the QR code; phones read it with less than the standard's four
+QUIET_ZONE_MODULES = 2  # around the QR code; cameras read it with less than the standard's four
 
 _COLUMN_GAP = "  "
 
@@ -48,14 +49,11 @@ class TerminalInstanceDialogue:
         expires = time.strftime(text.TIME, time.localtime(invitation.expires))
         self._say(text.INVITED.format(user=self._bold(user), expires=expires))
         if self._streams.output_is_terminal:
-            drawn = StringIO()
-            code = segno.make(invitation.code, micro=False)
-            code.terminal(drawn, border=QUIET_ZONE_MODULES, compact=True)
-            self._say(drawn.getvalue())
+            self._draw(invitation.code)
         self._say(text.CODE_TEXT.format(code=printable(invitation.code)))
         for path in pictures:
             self._say(text.PICTURE.format(path=path))
-        self._say(text.HOW_TO_SCAN)
+        self._say(text.HOW_TO_PAIR)
         if immediate:
             self._say(self._red(text.IMMEDIATE.format(user=user)))
 
@@ -103,6 +101,16 @@ class TerminalInstanceDialogue:
             self._say(printable(reason))
 
     # Inside
+
+    def _draw(self, code: str) -> None:
+        symbol = segno.make(code, micro=False)
+        columns, _ = symbol.symbol_size(border=QUIET_ZONE_MODULES)
+        if columns > shutil.get_terminal_size().columns:
+            self._say(text.TOO_NARROW.format(columns=columns))  # its lines would be broken
+            return
+        drawn = StringIO()
+        symbol.terminal(drawn, border=QUIET_ZONE_MODULES, compact=True)
+        self._say(drawn.getvalue())
 
     def _say_table(self, rows: Sequence[tuple[str, ...]]) -> None:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -10,9 +10,9 @@ Run this where the agent runs (twistd porttunnel-agent), as its user or as root,
 data folder:
 
 \b
-  porttunnel instance invite --user anna    show a QR code for a phone of anna's
+  porttunnel instance invite --user anna    show a QR code for a device of anna's
   porttunnel instance devices               which devices there are
-  porttunnel instance confirm 3fa91c02      type the digits that a phone shows
+  porttunnel instance confirm 3fa91c02      type the digits that a device shows
   porttunnel instance revoke 3fa91c02       put a device out for good
   porttunnel instance restored              after the machine was put back from a backup
 
@@ -21,8 +21,8 @@ Each command has its own page: porttunnel instance invite --help
 
 INVITE_HELP = """Make a code with which one device of a user's can be paired.
 
-Shows it as a QR code and as a text, waits until a phone has used it, and asks for the six digits
-that the phone shows: that makes sure that nobody stands in between. Whoever has the device may do
+Shows it as a QR code and as a text, waits until a device has used it, and asks for the six digits
+that the device shows: that makes sure that nobody stands in between. Whoever has the device may do
 at the web system what this user may.
 
 With --immediate nothing is asked: whoever sees the code in time, and is or works with the gateway,
@@ -121,7 +121,8 @@ BAD_COMMAND = "This line is no command: {reason}"
 INVITED = "A code for a device of {user}, good until {expires}:"
 CODE_TEXT = "Or the same as a text: {code}"
 PICTURE = "The QR code is in {path}. Remove it afterwards."
-HOW_TO_SCAN = "Scan it with the phone's porttunnel, or type the text at: porttunnel device pair"
+HOW_TO_PAIR = "On the device: porttunnel device pair, with a picture of the QR code, or this text."
+TOO_NARROW = "The QR code needs a terminal of {columns} columns, or --png FILE."
 IMMEDIATE = (
     "Nothing will be asked, as --immediate says: whoever sees this code in time, and is or works "
     "with the gateway, gets the device and may do what {user} may. Let nobody else see it."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,22 @@ class TestTheTerminal:
         assert CODE in said
         assert "█" not in said
         assert "\x1b" not in said
+
+    def test_draws_only_what_fits_into_a_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        invitation = Invitation(ANNA.device_id, CODE, 1_800_000_000)
+        shown = Shown(TerminalInstanceDialogue, terminal=True)
+        monkeypatch.setenv("COLUMNS", "20")
+        shown.dialogue.tell_invitation(invitation, "anna", [], immediate=False)
+        narrow = shown.take()
+        assert "█" not in narrow
+        needed = re.search(r"needs a terminal of (\d+) columns, or --png FILE", narrow)
+        assert needed is not None
+        monkeypatch.setenv("COLUMNS", needed[1])
+        shown.dialogue.tell_invitation(invitation, "anna", [], immediate=False)
+        wide = shown.take()
+        drawn = [line for line in wide.splitlines() if "█" in line]
+        assert max(map(len, drawn)) == int(needed[1])
+        assert "needs a terminal" not in wide
 
     def test_ends_a_line_that_nobody_answered(self) -> None:
         shown = Shown(TerminalInstanceDialogue, terminal=True)
