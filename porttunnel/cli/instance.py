@@ -124,6 +124,7 @@ def devices(*, as_json: bool, data_dir: Path | None) -> int:
     async def run(dialogue: InstanceDialogue, control: ControlClient) -> ExitCode:
         listed: Any = await control.ask(ListDevices())
         dialogue.tell_devices(listed)
+        dialogue.tell_done("")
         return ExitCode.DONE
 
     return _run(run, as_json=as_json, data_dir=data_dir)

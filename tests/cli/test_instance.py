@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,8 @@ def test_devices(run: Run) -> None:
     assert code is ExitCode.DONE
     assert written.splitlines()[1].split()[:2] == ["3fa91c02", "anna"]
     assert FakeControl.folders == [Path("/agent")]
+    _, written = run("devices", "--json")
+    assert [json.loads(line)["event"] for line in written.splitlines()] == ["devices", "done"]
 
 
 def test_where_the_agent_s_folder_is(run: Run) -> None:
