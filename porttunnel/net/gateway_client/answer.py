@@ -53,6 +53,10 @@ class Answer(NamedTuple):
     body: bytes
     retry_after: str = ""
 
+    def __repr__(self) -> str:
+        # A new instance's password may be in it.
+        return f"Answer(status={self.status}, body=<{len(self.body)} bytes>)"
+
     @property
     def is_success(self) -> bool:
         """Whether it says that it was done."""

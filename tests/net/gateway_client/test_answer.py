@@ -46,6 +46,7 @@ def test_something_else(body: bytes) -> None:
 def test_secrets_are_not_shown() -> None:
     assert OTHER not in repr(RegisteredInstance(ONE, OTHER))
     assert OTHER not in repr(OfferedDevice(ONE, OTHER, 0))
+    assert OTHER not in repr(Answer(201, f'{{"instance_password": "{OTHER}"}}'.encode()))
 
 
 @pytest.mark.parametrize("status", [199, 300, 404])
