@@ -75,7 +75,8 @@ class Finder:
 
 
 def measured(pid: int, seconds: float, count: Callable[[], int]) -> Iterator[None]:
-    """Go on as long as this does: through a warm-up, then as long as is measured.
+    """Go on as long as this does: through a warm-up, then as long as is measured, and at least
+    until there is something to count.
 
     At the end it prints how much there was.
 
@@ -86,7 +87,7 @@ def measured(pid: int, seconds: float, count: Callable[[], int]) -> Iterator[Non
     while time.monotonic() < end:
         yield
     begun, used, before = time.monotonic(), cpu_seconds(pid), count()
-    while time.monotonic() < begun + seconds:
+    while time.monotonic() < begun + seconds or count() == before:
         yield
     result = {
         "cpu": cpu_seconds(pid) - used,
