@@ -77,7 +77,8 @@ SERVER_OPTION = (
     "endpoint string. Else $PORTTUNNEL_SERVER, else config.toml, else tcp:127.0.0.1:4663."
 )
 DATA_DIR_OPTION = (
-    "Where settings are kept (config.toml). Else $PORTTUNNEL_DATA, else your user folder."
+    "Where settings (config.toml) and what this machine is paired with are kept. Else "
+    "$PORTTUNNEL_DATA, else your user folder."
 )
 NAME_OPTION = "How you are called on the other side; user@machine if not given."
 JSON_OPTION = "For programs: one JSON object a line, both ways."
