@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,14 @@ class Chromium:
         command = (name, *FLAGS, *sandbox, f"--user-data-dir={folder / 'profile'}", "about:blank")
         self._program: Program = start("sh", "-c", 'exec "$@" 2>&1', "sh", *command)
         line = self._program.line("DevTools listening on ")
-        self._socket = connect(
-            line.removeprefix("DevTools listening on "),
-            max_size=None,
-            compression=None,
-            proxy=None,
+        self._held = ExitStack()
+        self._socket = self._held.enter_context(
+            connect(
+                line.removeprefix("DevTools listening on "),
+                max_size=None,
+                compression=None,
+                proxy=None,
+            )
         )
         self._last_id = 0
         self._events: list[dict[str, Any]] = []
@@ -65,7 +69,7 @@ class Chromium:
 
     def close(self) -> None:
         """Let go of it, before it is stopped."""
-        self._socket.close()
+        self._held.close()
 
     def open(self, url: str, *, private: bool = False) -> Page:
         """A new page.

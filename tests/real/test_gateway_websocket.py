@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from http import HTTPStatus
 from pathlib import Path
 from socket import SHUT_RDWR
@@ -108,12 +108,12 @@ def test_messages_come_back_as_they_were(system: WebSocketSystem, serving: Servi
 
 
 def test_many_at_once_do_not_mix(system: WebSocketSystem, serving: Serving) -> None:
-    sockets = [open_at(serving, "/echo") for _ in range(10)]
-    for number, socket in enumerate(sockets):
-        socket.send(f"{number}" * 10_000)
-    for number, socket in reversed(list(enumerate(sockets))):
-        assert socket.recv(WAIT_SECONDS) == f"{number}" * 10_000
-        socket.close()
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(open_at(serving, "/echo")) for _ in range(10)]
+        for number, socket in enumerate(sockets):
+            socket.send(f"{number}" * 10_000)
+        for number, socket in reversed(list(enumerate(sockets))):
+            assert socket.recv(WAIT_SECONDS) == f"{number}" * 10_000
     for _ in sockets:
         assert system.closed.get(timeout=WAIT_SECONDS)[0] == 1000
 

@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Iterable
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 from msgspec.structs import replace
@@ -154,13 +155,16 @@ class WebSocketLine:
 
     def __init__(self, port: int, *, tls: bool = False) -> None:
         self.close_code: int | None = None
-        self._connection: ClientConnection = connect(
-            f"{'wss' if tls else 'ws'}://127.0.0.1:{port}/mqtt",
-            subprotocols=["mqtt"],  # type: ignore[list-item]  # a NewType of str
-            ssl=trusting_context() if tls else None,
-            compression=None,
-            proxy=None,
-            open_timeout=PATIENCE_SECONDS,
+        self._held = ExitStack()
+        self._connection: ClientConnection = self._held.enter_context(
+            connect(
+                f"{'wss' if tls else 'ws'}://127.0.0.1:{port}/mqtt",
+                subprotocols=["mqtt"],  # type: ignore[list-item]  # a NewType of str
+                ssl=trusting_context() if tls else None,
+                compression=None,
+                proxy=None,
+                open_timeout=PATIENCE_SECONDS,
+            )
         )
         assert self._connection.subprotocol == "mqtt"
 
@@ -177,7 +181,7 @@ class WebSocketLine:
         return data
 
     def close(self) -> None:
-        self._connection.close()
+        self._held.close()
 
 
 class MQTTPeer:
