@@ -36,7 +36,8 @@ __all__ = ["Entrance", "KeyDesk"]
 
 MAX_RUNNING_OF_DEVICE = 64  # ten tabs of a browser, each with its six connections
 MAX_KEY_REQUESTS = 4  # of one device: it asks one thing after the other
-MAX_RUNNING = 1_024  # each may hold 1 MiB at worst, and the budgets stand before that
+SURE_OF_DEVICE = 4  # also while others have all there may be: a click, and what its page wants
+MAX_RUNNING = 1_024  # but for these; each may hold 1 MiB, and the budgets stand before that
 RECENT_REQUESTS = 4_096  # whose last parts may still be under way, and are passed over
 
 
@@ -171,7 +172,7 @@ class Entrance:
             full = (
                 head.generation != phase.serving_generation
                 or len(device.running) >= MAX_RUNNING_OF_DEVICE
-                or self.running_count >= MAX_RUNNING
+                or (self.running_count >= MAX_RUNNING and len(device.running) >= SURE_OF_DEVICE)
             )
         return Refusal(RefusalReason.NOT_EXECUTED) if full else None
 

@@ -580,9 +580,10 @@ class TestLimits:
     def test_of_all(
         self, around: Surroundings, phone: Phone, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(entrance, "MAX_RUNNING", 1)
-        assert phone.ask().end is None
-        assert around.pair("berta").ask().end == NOT_EXECUTED
+        monkeypatch.setattr(entrance, "MAX_RUNNING", 6)
+        assert [phone.ask().end for _ in range(7)] == [None] * 6 + [NOT_EXECUTED]
+        berta = around.pair("berta")
+        assert [berta.ask().end for _ in range(5)] == [None] * 4 + [NOT_EXECUTED]
 
     def test_of_requests_about_keys(self, around: Surroundings, phone: Phone) -> None:
         asked = [phone.begin(about_keys=True) for _ in range(5)]
