@@ -195,7 +195,11 @@ class SharedPortProtocol(Protocol):
             if self._awaits_header or not self._first:
                 return
             branch = branch_of(self._first)
-        except (ValueError, RemoteProtocolError):
+        except RemoteProtocolError as error:
+            self._proxies.blame(error)
+            self._refuse()
+            return
+        except ValueError:
             self._refuse()
             return
         if self._place is not None and not self._place.receive(self.transport):

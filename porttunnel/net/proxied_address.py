@@ -20,6 +20,7 @@ from ipaddress import (
 
 from twisted.internet import address
 from twisted.internet.interfaces import IAddress
+from twisted.logger import Logger
 
 from porttunnel.errors import ConfigurationError, RemoteProtocolError
 
@@ -46,6 +47,7 @@ _TLV_TLS = 0x20
 _CLIENT_USED_TLS = 0x01
 
 _Network = IPv4Network | IPv6Network
+_log = Logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,10 @@ class TrustedProxies:
     :raises ConfigurationError: one of them is none.
     """
 
-    __slots__ = ("_networks", "_unix")
+    __slots__ = ("_blamed", "_networks", "_unix")
 
     def __init__(self, networks: Iterable[str] = ()) -> None:
+        self._blamed = False
         self._unix = False
         self._networks: list[_Network] = []
         for text in networks:
@@ -97,6 +100,18 @@ class TrustedProxies:
         if isinstance(host, IPv6Address) and host.ipv4_mapped is not None:
             host = host.ipv4_mapped
         return any(host in network for network in self._networks)
+
+    def blame(self, error: RemoteProtocolError) -> None:
+        """One of them began a connection without a header: tell the operator, the first time. Each
+        of its clients would bring another line.
+        """
+        if not self._blamed:
+            self._blamed = True
+            _log.warn(
+                "refused: {error}. All that [proxy] trusted names have to send one "
+                "(proxy_protocol on, send-proxy-v2); this is not said again",
+                error=str(error),
+            )
 
 
 def read_header(data: bytes) -> tuple[ProxiedClient, int] | None:

@@ -18,6 +18,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
 from twisted.internet.testing import AccumulatingProtocol, StringTransport
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import alsoProvides, implementer
@@ -391,6 +392,19 @@ class ProxyTests(SynchronousTestCase):
         self.clock.advance(15.0)
         self.assertTrue(transport.disconnected)
         self.assertEqual(self.packets.built, [])
+
+    def test_a_proxy_without_one_is_told_to_the_operator_once(self) -> None:
+        events: list[LogEvent] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        self.connect(PEER, b"PROXY nobody asked\r\n")
+        self.assertEqual(events, [])
+        for _ in range(3):
+            self.connect(PROXY, b"GET / HTTP/1.1\r\n")
+        (said,) = map(formatEvent, events)
+        self.assertIn("begins with no PROXY header", said)
+        self.assertIn("proxy_protocol on", said)
+        self.assertNotIn(PROXY.host, said)
 
     def test_one_header_is_all(self) -> None:
         self.connect(PROXY, line("192.0.2.1") + line("192.0.2.2"))
