@@ -102,13 +102,15 @@ class _Program:
         self._leave()
 
     def _ended(self, exit_code: ExitCode) -> None:
-        self.exit_code = ExitCode.FAILED if self._output_lost else exit_code
+        self.exit_code = exit_code
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError) is None:
             _log.failure("porttunnel itself failed; please report this", failure)
 
     def _stop(self) -> None:
+        if self._output_lost:  # the last lines too
+            self.exit_code = ExitCode.FAILED
         if self._reactor.running:
             self._reactor.stop()
 

@@ -232,8 +232,8 @@ class StandardStreams(LineReceiver):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.transport = None
         self._end_input()
-        if self._on_output_full is not None and reason.check(ConnectionDone) is None:
-            self._lose_output()  # the last of the data is not out
+        if reason.check(ConnectionDone) is None:
+            self._lose_output()  # the last of it is not out
         if self._closed is not None and not self._closed.called:
             self._closed.callback(None)
 

@@ -134,7 +134,7 @@ BAD_TICKET = (
 TICKET_NOT_WRITTEN = (
     "{path} can't be written ({reason}). Choose another --data-dir, or leave --remember out."
 )
-OUTPUT_LOST = "Nobody reads the output any more; leaving."
+OUTPUT_LOST = "The output can't be written: nobody reads it, or there is no room. Leaving."
 
 # share
 

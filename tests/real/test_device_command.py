@@ -78,7 +78,20 @@ def test_what_is_fetched_and_not_written_is_a_failure(
         environment={"PORTTUNNEL_DATA": str(device.folder)},
     )
     assert program.wait() == 1
-    assert "Nobody reads the output any more" in program.errors
+    assert "The output can't be written" in program.errors
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_lines_that_are_not_written_are_a_failure(
+    start: Start, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    command = (*PORTTUNNEL, "device", "list", *options)
+    program = start(
+        *("sh", "-c", 'exec "$@" >/dev/full', "sh", *command),
+        environment={"PORTTUNNEL_DATA": str(tmp_path)},
+    )
+    assert program.wait() == 1
+    assert "The output can't be written" in program.errors
 
 
 def test_a_status_that_is_no_success_fails(device: PairedDevice) -> None:

@@ -444,7 +444,7 @@ class TestStandardStreams:
         )
         assert shell.event("session")
         assert shell.wait() == 1
-        assert "Nobody reads the output any more" in shell.errors
+        assert "The output can't be written" in shell.errors
 
     def test_that_are_closed_are_no_obstacle(
         self, start: Start, join: Start, tunnel_server: TunnelServer, folder: Path
