@@ -8,7 +8,7 @@ from twisted.application.service import ServiceMaker
 porttunnel_server = ServiceMaker(
     name="porttunnel server",
     module="porttunnel.services.server",
-    description="Tunnel server: carries sealed packets between people behind firewalls.",
+    description="Tunnel server and gateway: carries sealed packets past firewalls.",
     tapname="porttunnel-server",
 )
 
