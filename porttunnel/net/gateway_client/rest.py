@@ -7,6 +7,7 @@ is made for each question: there are few.
 from __future__ import annotations
 
 import base64
+from http import HTTPStatus
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -19,7 +20,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer
 from zope.interface import implementer
 
-from porttunnel.errors import GatewayUnreachable, NotReachable
+from porttunnel.errors import GatewayRefused, GatewayUnreachable, NotReachable
 from porttunnel.net.gateway_client.address import GatewayAddress
 from porttunnel.net.gateway_client.answer import (
     Answer,
@@ -40,6 +41,10 @@ ANSWER_SECONDS = (
 MAX_ANSWER_BYTES = 4 << 20  # the list of 10,000 devices; whatever else is a few hundred
 
 _JSON = b"application/json"
+_NO_TOKEN = (
+    "The gateway registers only who shows its operator's token, and none was shown, or another. "
+    "Ask for it, and name the file with it as registration_token_file."
+)
 
 _Form = TypeVar("_Form")
 _Fields = dict[bytes, list[bytes]]
@@ -83,7 +88,12 @@ class RestClient:
             instance.
         """
         fields = {} if token is None else {b"authorization": [b"Bearer " + token.encode()]}
-        made = await self._ask("POST", "/v1/instances", RegisteredInstance, fields, {})
+        try:
+            made = await self._ask("POST", "/v1/instances", RegisteredInstance, fields, {})
+        except GatewayRefused as error:
+            if error.status != HTTPStatus.UNAUTHORIZED:
+                raise
+            raise GatewayRefused(_NO_TOKEN, error.status, error.code) from None
         return Login(made.instance_id, made.instance_password)
 
     async def remove_instance(self, login: Login) -> None:

@@ -146,6 +146,17 @@ class QuestionTests(RestTestCase):
             (error.status, error.code, error.retry_after_seconds), (429, "too-many-attempts", 3.0)
         )
 
+    async def test_registering_without_the_token(self) -> None:
+        self.recorder.status = 401
+        for token in (None, "wrong"):
+            with self.assertRaisesRegex(GatewayRefused, "registration_token_file") as caught:
+                await self.ask(self.rest.register_instance(token), {"code": "wrong-credentials"})
+            error = caught.exception
+            self.assertEqual((error.status, error.code), (401, "wrong-credentials"))
+        self.recorder.status = 403
+        with self.assertRaisesRegex(GatewayRefused, "not allowed"):
+            await self.ask(self.rest.register_instance())
+
     async def test_it_is_not_sent_elsewhere(self) -> None:
         self.recorder.status = 302
         self.recorder.fields = {b"location": b"http://127.0.0.1:1/"}
