@@ -154,8 +154,8 @@ def test_from_registration_to_the_end(folder: Path, running: list[RunningService
     assert {"agent.sock", "agent.lock", "instance.sqlite", "push.sock"} <= modes.keys()
     assert {name for name, mode in modes.items() if mode & 0o077} == set()
 
-    exit_code, (listed,) = run_instance(agent.folder, "devices")
-    assert exit_code == 0
+    exit_code, (listed, done) = run_instance(agent.folder, "devices")
+    assert (exit_code, done["event"]) == (0, "done")
     assert (listed["instance_id"], listed["connected"], listed["devices"]) == (
         instance_id,
         True,
@@ -238,8 +238,9 @@ def test_a_gateway_that_comes_late(folder: Path, running: list[RunningService]) 
     agent = Agent(folder, "--gateway", f"http://127.0.0.1:{port}", "--upstream", NOWHERE)
     running.append(agent)
     agent.wait_for(".*not registered yet, trying again")
-    exit_code, (listed,) = run_instance(agent.folder, "devices")
-    assert (exit_code, listed["instance_id"], listed["connected"]) == (0, "", False)
+    exit_code, (listed, done) = run_instance(agent.folder, "devices")
+    assert (exit_code, done["event"]) == (0, "done")
+    assert (listed["instance_id"], listed["connected"]) == ("", False)
     exit_code, (told,) = run_instance(agent.folder, "invite", "--user", "anna")
     assert (exit_code, told["code"]) == (4, "not-reachable")
     assert "not registered at the gateway yet" in told["text"]
@@ -356,8 +357,8 @@ def test_a_folder_too_deep_for_sockets(folder: Path, running: list[RunningServic
     token = (agent.folder / "push.token").read_text().strip()
     assert push(connection, Authorization=f"Bearer {token}")[0] == 200
     connection.close()
-    exit_code, (listed,) = run_instance(agent.folder, "devices")
-    assert (exit_code, listed["connected"]) == (0, True)
+    exit_code, (listed, done) = run_instance(agent.folder, "devices")
+    assert (exit_code, done["event"], listed["connected"]) == (0, "done", True)
     assert not (agent.folder / "agent.sock").exists()
 
 
