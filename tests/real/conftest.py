@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.real.gateway_site import GatewaySite
+from tests.real.liar import Liar, honestly
 from tests.real.mqtt_js_peer import MQTTJSPeer, MQTTJSProgram
 from tests.real.mqtt_peer import Address, MakePeer, Peer
 from tests.real.paho_peer import PahoPeer
@@ -19,6 +21,7 @@ from tests.real.program import (
     clean_environment,
     start_server,
 )
+from tests.real.upstream import Upstream
 
 
 def _starter(home: Path) -> Iterator[Start]:
@@ -108,3 +111,27 @@ def make_peer(request: pytest.FixtureRequest) -> Iterator[MakePeer]:
             return peer
 
         yield make_one
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    """A web system that counts what was done to it."""
+    running = Upstream()
+    running.run()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def the_liar(site: GatewaySite) -> Iterator[Liar]:
+    """What tells the gateway of the module's ``site`` how to lie."""
+    liar = Liar(site.port)
+    yield liar
+    liar.close()
+
+
+@pytest.fixture
+def liar(the_liar: Liar) -> Iterator[Liar]:
+    """The same, for one test: afterwards the gateway is honest again."""
+    yield the_liar
+    the_liar.rule = honestly

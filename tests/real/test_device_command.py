@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,6 @@ from tests.real.web_site import page_chunks
 pytestmark = pytest.mark.real
 
 SIZE = 5 << 20
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    running = Upstream()
-    running.run()
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import base64
 import hashlib
 import http.client
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -107,14 +107,6 @@ class Traffic:
             self.add_secret("the device's secret", device.secret)
         self.known["the device"] = device.user_name.encode()
         return device
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    running = Upstream()
-    running.run()
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="module")

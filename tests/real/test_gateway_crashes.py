@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import pytest
 
@@ -29,33 +29,12 @@ each_place = pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    running = Upstream()
-    running.run()
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
 def site(
     start_for_module: Start, tmp_path_factory: pytest.TempPathFactory, upstream: Upstream
 ) -> GatewaySite:
     twistd = (*PYTHON, "-m", "tests.real.lying_gateway")
     folder = tmp_path_factory.mktemp("site")
     return GatewaySite(start_for_module, folder, upstream.url, twistd=twistd)
-
-
-@pytest.fixture(scope="module")
-def the_liar(site: GatewaySite) -> Iterator[Liar]:
-    liar = Liar(site.port)
-    yield liar
-    liar.close()
-
-
-@pytest.fixture
-def liar(the_liar: Liar) -> Iterator[Liar]:
-    yield the_liar
-    the_liar.rule = honestly
 
 
 def is_about_keys(sent: Sent) -> bool:

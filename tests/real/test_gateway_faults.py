@@ -33,14 +33,6 @@ NAMES = (f"fault-{number}" for number in count())
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    running = Upstream()
-    running.run()
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
 def site(
     start_for_module: Start, tmp_path_factory: pytest.TempPathFactory, upstream: Upstream
 ) -> GatewaySite:

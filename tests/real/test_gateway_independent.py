@@ -27,14 +27,6 @@ SIZE_BYTES = 4 << 20
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    running = Upstream()
-    running.run()
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
 def site(
     start_for_module: Start, tmp_path_factory: pytest.TempPathFactory, upstream: Upstream
 ) -> GatewaySite:

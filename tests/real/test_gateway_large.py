@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import socket
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -30,14 +29,6 @@ UPLOAD_BYTES = 128 * MIB
 MAX_GROWTH_BYTES = 24 * MIB
 RECEIVE_BYTES = 1 << 18
 WAIT_SECONDS = 60.0
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    running = Upstream()
-    running.run()
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import random
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -170,33 +170,12 @@ LIES: list[Lie] = [
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    running = Upstream()
-    running.run()
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
 def site(
     start_for_module: Start, tmp_path_factory: pytest.TempPathFactory, upstream: Upstream
 ) -> GatewaySite:
     folder: Path = tmp_path_factory.mktemp("site")
     twistd = (*PYTHON, "-m", "tests.real.lying_gateway")
     return GatewaySite(start_for_module, folder, upstream.url, twistd=twistd)
-
-
-@pytest.fixture(scope="module")
-def the_liar(site: GatewaySite) -> Iterator[Liar]:
-    liar = Liar(site.port)
-    yield liar
-    liar.close()
-
-
-@pytest.fixture
-def liar(the_liar: Liar) -> Iterator[Liar]:
-    yield the_liar
-    the_liar.rule = honestly
 
 
 @pytest.fixture(scope="module")
