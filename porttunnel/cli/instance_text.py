@@ -131,7 +131,6 @@ WAITING = "Waiting for the device ... Ctrl-C leaves; the code stays good."
 ASK_DIGITS = "Type the six digits that the device shows: "
 WRONG_DIGITS = "These are not the digits. Tries left: {tries_left}."
 PAIRED = "Paired: device {device} of {user}."
-ALREADY_PAIRED = "Device {device} of {user} is paired."
 LEFT_OPEN = (
     "The code stays good until it expires. Later: porttunnel instance confirm {device}, or "
     "porttunnel instance revoke {device} to take it back."
