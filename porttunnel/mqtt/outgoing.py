@@ -91,16 +91,6 @@ class Outgoing:
         self._swept_at = -inf
 
     @property
-    def inflight_count(self) -> int:
-        """QoS 1 and 2 messages under way to the client."""
-        return len(self._inflight)
-
-    @property
-    def queued_count(self) -> int:
-        """QoS 1 and 2 messages that wait, without retained ones."""
-        return len(self._queue)
-
-    @property
     def is_behind(self) -> bool:
         """Whether something waits that must go out before anything new."""
         return bool(self._again or self._backlog or self._queue)

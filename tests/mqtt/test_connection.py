@@ -239,7 +239,7 @@ class TestAnswers:
         assert subscriber.payloads() == [b"x"]
         assert subscriber.read() == []
         assert subscriber.core.session is not None
-        assert subscriber.core.session.inflight_count == 0
+        assert subscriber.core.session.held_bytes == 0
 
     @pytest.mark.mqtt5("3.8.4-1", "3.8.4-2")
     @pytest.mark.mqtt3("3.8.4-1", "3.8.4-2")
@@ -258,7 +258,7 @@ class TestAnswers:
         subscriber.read()
         subscriber.send(Puback(1, ReasonCode.QUOTA_EXCEEDED))
         assert subscriber.core.session is not None
-        assert subscriber.core.session.inflight_count == 0
+        assert subscriber.core.session.held_bytes == 0
 
     def test_to_pubrec_with_a_failure(self) -> None:
         publisher, subscriber = pair()

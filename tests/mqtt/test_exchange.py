@@ -92,7 +92,7 @@ class TestPublishing:
         fixture.subscribe(session, "a")
         with pytest.raises(MqttError):
             fixture.exchange.publish(Message("a", b"x", 1, retain=True), None, None, 0.0)
-        assert session.inflight_count == 0
+        assert session.held_bytes == 0
 
     def test_what_a_publisher_is_told(self) -> None:
         assert reason_of(Reach(1, 1)) is ReasonCode.SUCCESS

@@ -20,6 +20,7 @@ from porttunnel.mqtt.session import Session
 from porttunnel.mqtt.subscription import Interest, SubscriptionTree
 
 V3, V5 = Version.V3_1_1, Version.V5
+COST = Message("a", b"x", 1).cost  # of most messages here, while they are held
 
 
 class Connection(PacedOutbox):
@@ -146,7 +147,7 @@ class TestDelivering:
         session = desk.subscribe(desk.session("s", None), qos=1)
         assert desk.deliver(Message("a", b"x", 0)) == Reach()
         assert desk.deliver(Message("a", b"x", 1)) == Reach(1)
-        assert session.queued_count == 1
+        assert session.held_bytes == COST
 
     def test_who_is_full_is_counted(self, desk: Desk) -> None:
         desk.subscribe(desk.session("s", None, max_queued_bytes=0), qos=1)
@@ -197,11 +198,12 @@ class TestShared:
         assert behind.is_behind
         for _ in range(4):
             assert desk.deliver(Message("a", b"x", 1)) == Reach(1)
-        assert (away.queued_count, behind.queued_count, len(messages(there))) == (0, 1, 4)
+        held = (away.held_bytes, behind.held_bytes, there.held_bytes)
+        assert (held, len(messages(there))) == ((0, 2 * COST, 4 * COST), 4)
         there.detach()
         for _ in range(3):
             assert desk.deliver(Message("a", b"x", 1)) == Reach(1)
-        assert away.queued_count + behind.queued_count + there.queued_count == 4
+        assert desk.held.held == (2 + 4 + 3) * COST
 
     def test_somebody_with_room_is_found(self, desk: Desk) -> None:
         full = desk.subscribe(desk.session("full", max_queued_bytes=0), group="g", qos=1)
@@ -209,7 +211,7 @@ class TestShared:
         for _ in range(2):
             reach = desk.deliver(Message("a", b"x", 1))
             assert (reach.taken, reach.dropped > 0) == (1, True)
-        assert (away.queued_count, messages(full)) == (2, [])
+        assert (away.held_bytes, messages(full)) == (2 * COST, [])
 
     def test_who_comes_back_has_its_turn(self, desk: Desk) -> None:
         gone = desk.subscribe(desk.session("gone"), group="g")

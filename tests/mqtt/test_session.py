@@ -41,7 +41,7 @@ def test_forgets_all_messages() -> None:
     session.incoming[7] = None
     assert held.held > 0
     session.discard()
-    assert (held.held, session.incoming, session.queued_count) == (0, {}, 0)
+    assert (held.held, session.incoming, session.is_behind) == (0, {}, False)
 
 
 def test_a_will_is_charged_as_long_as_it_is_kept() -> None:
