@@ -10,6 +10,8 @@ from twisted.web.pages import notFound
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
+from porttunnel.net.bounded_request import BoundedRequest
+
 __all__ = ["NO_METRICS", "TextResource", "format_page", "make_site", "prepare"]
 
 NO_METRICS = (
@@ -78,7 +80,8 @@ def make_site(
     root.putChild(b"readyz", ready)
     root.putChild(b"metrics", TextResource(metrics))
     # No line for each look: a monitor that comes every few seconds would fill the log.
-    return Site(root, logPath=os.devnull, reactor=reactor)
+    # Whoever can open the port could fill the disk with a body that nobody wants.
+    return Site(root, requestFactory=BoundedRequest, logPath=os.devnull, reactor=reactor)
 
 
 def format_page(title: str, state: str, numbers: Mapping[str, int]) -> str:

@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from porttunnel.net import admin
+from porttunnel.net.bounded_request import MAX_BODY_BYTES
 from porttunnel.net.tunnel_link import LiveSession
 from porttunnel.net.tunnel_server import TunnelServerFactory
 from tests.net.http_question import Question, ask
@@ -58,6 +59,16 @@ class AdminTests(TestCase):
         self.assertEqual((code, body), (200, b"ok\n"))
         self.assertIn(b"cache-control: no-store", head)
         self.assertEqual((await self.ask("/healthz", "HEAD"))[0], 200)
+
+    async def test_a_body_that_nobody_wants_is_not_kept(self) -> None:
+        head = (
+            "POST /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            f"Content-Length: {MAX_BODY_BYTES + 1}\r\n\r\n"
+        )
+        question = Question(head.encode())
+        client = endpoints.clientFromString(reactor, f"tcp:127.0.0.1:{self.port.getHost().port}")
+        await client.connect(Factory.forProtocol(lambda: question))
+        self.assertEqual((await question.ended).split()[1], b"413")
 
     async def test_ready(self) -> None:
         self.assertEqual((await self.ask("/readyz"))[:3:2], (200, b"ready\n"))
