@@ -69,7 +69,7 @@ class TicketFile:
             content = msgspec.json.decode(line, type=_Content)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError):  # its words could quote the secret
+        except (OSError, ValueError, msgspec.DecodeError):  # its words could quote the secret
             raise ConfigurationError(text.BAD_TICKET.format(path=self.path)) from None
         if content.number != self._number:
             raise ConfigurationError(text.BAD_TICKET.format(path=self.path))

@@ -47,7 +47,9 @@ def test_is_for_its_owner_only(tmp_path: Path) -> None:
     assert file.path.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"secret": "c2VjcmV0IQ=="}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"\xff", b'{"server": "\xff"}', b'{"secret": "c2VjcmV0IQ=="}']
+)
 def test_of_somebody_else_is_refused_and_not_quoted(tmp_path: Path, content: bytes) -> None:
     file = TicketFile(tmp_path, 48213)
     file.path.parent.mkdir()

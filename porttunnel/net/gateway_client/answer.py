@@ -125,7 +125,7 @@ def decode_answer(answer: Answer, form: type[_Form]) -> _Form:
     """
     try:
         return msgspec.json.decode(answer.body, type=form)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise GatewayUnreachable(
             "What answered does not speak as a gateway. Check the address."
         ) from None
@@ -138,7 +138,7 @@ def make_refusal(answer: Answer) -> GatewayRefused:
     """
     try:
         problem = msgspec.json.decode(answer.body, type=_Problem)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         problem = _Problem()
     said = problem.detail or problem.title
     # It may be anything: a person's terminal is no place for what moves the cursor.

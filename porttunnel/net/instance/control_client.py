@@ -194,7 +194,7 @@ async def _open(reactor: Any, folder: Path) -> ControlConnection:
             raise NotReachable(_NOBODY.format(folder=folder))
     except PermissionError:
         raise ConfigurationError(_FORBIDDEN.format(folder=folder)) from None
-    except (OSError, msgspec.DecodeError):  # its words could quote the token
+    except (OSError, ValueError, msgspec.DecodeError):  # its words could quote the token
         raise NotReachable(_NOBODY.format(folder=folder)) from None
     try:
         connection: ControlConnection = await connectProtocol(endpoint, ControlConnection(reactor))

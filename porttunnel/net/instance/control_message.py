@@ -230,6 +230,8 @@ def decode_command(line: bytes) -> Command:
         return _COMMANDS.decode(line)
     except msgspec.DecodeError as error:  # it never quotes values
         raise RemoteProtocolError(f"The agent knows no such command: {error}.") from None
+    except (UnicodeDecodeError, RecursionError):
+        raise RemoteProtocolError("The agent knows no such command: it is no JSON.") from None
 
 
 def decode_answer(line: bytes) -> Answer:
@@ -239,7 +241,7 @@ def decode_answer(line: bytes) -> Answer:
     """
     try:
         return _ANSWERS.decode(line)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RemoteProtocolError(
             f"The agent gave an answer that can't be read: {error}. Are this program and the "
             "agent of the same version?"

@@ -56,6 +56,8 @@ def decode_push_asked(body: bytes) -> PushAsked:
         asked = msgspec.json.decode(body, type=PushAsked)
     except msgspec.DecodeError as error:  # it never quotes values
         raise RemoteProtocolError(f"This is no push: {error}.") from None
+    except UnicodeDecodeError:
+        raise RemoteProtocolError("This is no push: it is not UTF-8.") from None
     if (asked.devices is not None) + (asked.user is not None) + asked.all != 1:
         raise RemoteProtocolError("Say to whom: devices, user, or all: true; one of them.")
     if (asked.text is None) == (asked.base64 is None):

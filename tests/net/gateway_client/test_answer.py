@@ -35,6 +35,7 @@ def test_what_it_says() -> None:
         b"<html>",
         b"[]",
         b"\xff",
+        b'{"more": ' + b"[" * 10_000,
         b'{"device_id": "../x", "instance_id": "' + b"a" * 32 + b'"}',
     ],
 )
@@ -61,7 +62,9 @@ def test_a_problem() -> None:
     assert "Not so [2J fast." in str(refusal)
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b'{"code": 1}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"\xff", b'{"code": 1}', b'{"x":' + b"[" * 10_000]
+)
 def test_no_problem_in_its_form(body: bytes) -> None:
     refusal = make_refusal(Answer(599, body, "Sat, 28 Nov 2026 06:00:00 GMT"))
     assert (refusal.status, refusal.code, refusal.retry_after_seconds) == (599, "", None)

@@ -205,9 +205,10 @@ class TokenTests(BothEnds, TestCase):
         self.assertEqual(refused.code, "usage")
 
     async def test_a_file_that_is_none(self) -> None:
-        (self.folder / PORT_FILE_NAME).write_text("nonsense")
-        error = await self.assertFailure(self.ask(ListDevices()), NotReachable)
-        self.assertIn("No agent runs", str(error))
+        for content in (b"nonsense", b'{"port":1,"token":"\xff"}'):
+            (self.folder / PORT_FILE_NAME).write_bytes(content)
+            error = await self.assertFailure(self.ask(ListDevices()), NotReachable)
+            self.assertIn("No agent runs", str(error))
 
 
 class RefusedFolder:

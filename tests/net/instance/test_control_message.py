@@ -7,6 +7,7 @@ import pytest
 from porttunnel.errors import RemoteProtocolError
 from porttunnel.net.instance.control import PortFile
 from porttunnel.net.instance.control_message import (
+    MAX_COMMAND_BYTES,
     Answer,
     Command,
     DeviceEntry,
@@ -81,6 +82,8 @@ def test_answers_travel(answer: Answer) -> None:
         b'{"command":"invite","user":"anna","expires_seconds":0}',
         b'{"answer":"done"}',
         b"\xff",
+        b'{"command":"login","token":"\xff"}',
+        b'{"more":' + b"[" * MAX_COMMAND_BYTES,
     ],
 )
 def test_what_is_no_command(line: bytes) -> None:
@@ -88,9 +91,12 @@ def test_what_is_no_command(line: bytes) -> None:
         decode_command(line)
 
 
-def test_what_is_no_answer() -> None:
+@pytest.mark.parametrize(
+    "line", [b'{"answer":"poem"}', b'{"answer":"error","code":"\xff"}', b'{"x":' + b"[" * 10_000]
+)
+def test_what_is_no_answer(line: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="of the same version"):
-        decode_answer(b'{"answer":"poem"}')
+        decode_answer(line)
 
 
 def test_a_pairing_is_over_once() -> None:

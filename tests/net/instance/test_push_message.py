@@ -59,7 +59,7 @@ def test_what_is_no_push(fields: dict[str, Any], why: str) -> None:
         decode(**fields)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b"name=news"])
+@pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b"name=news", b'{"name":"\xff"}'])
 def test_what_is_no_json(body: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="no push"):
         decode_push_asked(body)
