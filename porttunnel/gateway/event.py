@@ -62,7 +62,7 @@ def decode_event(payload: bytes | bytearray | memoryview) -> str:
         raise RemoteProtocolError("an event is too long")
     try:
         return _DECODER.decode(payload).device_id
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise RemoteProtocolError("an event is not one") from None
 
 

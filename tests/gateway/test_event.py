@@ -39,6 +39,7 @@ def test_later_versions_may_say_more() -> None:
         b"{}",
         b"[]",
         b"\xff",
+        b'{"more": ' + b"[" * 1_000,
         b'{"device_id": "D0"}',
         b'{"device_id": 1}',
         b'{"device_id": "%s\\n"}' % DEVICE.encode(),
