@@ -16,11 +16,10 @@ MAX_VEC_BYTES = 0xFFFF  # what a 16-bit length can say
 
 _U16 = struct.Struct(">H")
 _U32 = struct.Struct(">I")
-_U64 = struct.Struct(">Q")
 
 encode_u16 = _U16.pack
 encode_u32 = _U32.pack
-encode_u64 = _U64.pack
+encode_u64 = struct.Struct(">Q").pack
 
 
 def encode_vec(data: bytes) -> bytes:
@@ -68,11 +67,6 @@ class Reader:
     def u32(self) -> int:
         """The next four bytes as a number."""
         value: int = _U32.unpack(self.take(4))[0]
-        return value
-
-    def u64(self) -> int:
-        """The next eight bytes as a number."""
-        value: int = _U64.unpack(self.take(8))[0]
         return value
 
     def vec(self, length: int) -> bytes:

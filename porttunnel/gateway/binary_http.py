@@ -1,12 +1,11 @@
 """Writing HTTP messages as bytes: binary HTTP, RFC 9292.
 
-Messages of indeterminate length are written piece by piece as there is something to say; those of
-known length at once. Porttunnel sends the former only. Reading is in ``binary_http_reader``.
+Only of indeterminate length, piece by piece as there is something to say. Reading, also of known
+length, is in ``binary_http_reader``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import Enum, IntEnum
 
 from porttunnel.errors import LocalProtocolError
@@ -19,7 +18,7 @@ from porttunnel.gateway.http_head import (
     find_response_fault,
 )
 
-__all__ = ["MAX_VARINT", "Framing", "MessageWriter", "encode_known_length", "encode_varint"]
+__all__ = ["MAX_VARINT", "Framing", "MessageWriter", "encode_varint"]
 
 MAX_VARINT = 2**62 - 1  # two bits of eight bytes tell the length
 
@@ -101,33 +100,6 @@ class MessageWriter:
     def _demand(self, state: _State) -> None:
         if self._state is not state:
             raise LocalProtocolError(f"not the turn in a message: {self._state.value}")
-
-
-def encode_known_length(
-    head: RequestHead | ResponseHead,
-    content: bytes = b"",
-    trailers: Fields = (),
-    *,
-    informational: Iterable[ResponseHead] = (),
-) -> bytes:
-    """A whole message of known length.
-
-    :param head: a response's is final.
-    :param informational: heads below 200 that come before a response's.
-    :raises LocalProtocolError: a head or field has bytes that it can't have, or stands in a place
-        where it can't.
-    """
-    is_request = isinstance(head, RequestHead)
-    before = tuple(informational)
-    if not isinstance(head, RequestHead) and not head.final:
-        raise LocalProtocolError("a response ends with a head below 200")
-    if any(each.final for each in before) or (before and is_request):
-        raise LocalProtocolError("only a response has heads before its own, and those below 200")
-    parts = [encode_varint(Framing.KNOWN_REQUEST if is_request else Framing.KNOWN_RESPONSE)]
-    for each in (*before, head):
-        parts += (_encode_control(each), _prefixed(_encode_fields(each.fields)))
-    parts += (_prefixed(content), _prefixed(_encode_fields(_checked(trailers))))
-    return b"".join(parts)
 
 
 def _encode_control(head: RequestHead | ResponseHead) -> bytes:

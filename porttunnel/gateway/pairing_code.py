@@ -10,7 +10,7 @@ import base64
 import re
 
 from porttunnel.errors import ConfigurationError, PairingError
-from porttunnel.keys.primitives import KEY_BYTES, sha256
+from porttunnel.keys.primitives import KEY_BYTES
 from porttunnel.keys.secret_holder import SecretHolder
 from porttunnel.wire import Reader, encode_u32
 
@@ -20,7 +20,6 @@ __all__ = [
     "WEB_PKI",
     "PairingCode",
     "is_gateway_address",
-    "make_spki_pin",
 ]
 
 SETUP_KEY_BYTES = 16  # 128 random bits: what the gateway knows, as a hash
@@ -46,14 +45,6 @@ def is_gateway_address(text: str) -> bool:
     return _ADDRESS_FORM.fullmatch(text) is not None
 
 
-def make_spki_pin(spki: bytes) -> bytes:
-    """The pin of a gateway's public key.
-
-    :param spki: SubjectPublicKeyInfo, DER.
-    """
-    return sha256(spki)[:SPKI_PIN_BYTES]
-
-
 class PairingCode(SecretHolder):
     """A pairing that an instance offers.
 
@@ -61,7 +52,8 @@ class PairingCode(SecretHolder):
         ``http`` on this machine only.
     :param setup_key: 16 random bytes, from the gateway.
     :param setup_secret: 32 random bytes, which the gateway must not know.
-    :param spki_pin: 16 bytes of :func:`make_spki_pin`, or :data:`WEB_PKI`.
+    :param spki_pin: the first 16 bytes of the SHA-256 of its SubjectPublicKeyInfo (DER), or
+        :data:`WEB_PKI`.
     :param expires: seconds since 1970.
     :raises ConfigurationError: the address is none of a gateway.
     """

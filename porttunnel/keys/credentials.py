@@ -20,7 +20,6 @@ __all__ = [
     "PASSWORD_ITERATIONS",
     "derive_device_password",
     "derive_next_token",
-    "format_id",
     "hash_client_nonce",
     "hash_password",
     "hash_setup_key",
@@ -119,15 +118,8 @@ def verify_password(password: bytes, text: str) -> bool:
     return constant_time_equal(derive_password_hash(password, salt, iterations), expected)
 
 
-def format_id(identifier: bytes) -> str:
-    """A 16-byte id as 32 lower-case hex digits."""
-    if len(identifier) != ID_BYTES:
-        raise ValueError(f"an id has {ID_BYTES} bytes")
-    return identifier.hex()
-
-
 def parse_id(text: str) -> bytes:
-    """The 16 bytes of a :func:`format_id`.
+    """The 16 bytes of an id that is written with hex digits.
 
     :raises RemoteProtocolError: anything but 32 lower-case hex digits, so that each id has one
         spelling and stands in topics and paths as it is.

@@ -8,7 +8,7 @@ builds the frame that all targets of QoS 0 share, and :func:`publish_parts` what
 and 2 share apart from the packet identifier. Both copy the payload once, so what they make lives
 longer than the buffer that it came in.
 
-Acknowledgements mostly are nothing but a packet identifier: :func:`split_ack`, :func:`join_ack`.
+Acknowledgements mostly are nothing but a packet identifier: :func:`join_ack`.
 
 ``decode.decode`` and ``encode.encode`` do the same with objects, and all checks at once.
 Source: MQTT 5.0 and MQTT 3.1.1, section 3.3.
@@ -42,7 +42,6 @@ __all__ = [
     "publish_beginning",
     "publish_first_byte",
     "publish_parts",
-    "split_ack",
     "split_publish",
     "topic_name",
 ]
@@ -183,14 +182,6 @@ def publish_parts(
     """
     head, block = _head(first_byte, topic, properties, 2 + len(payload))
     return head + topic, b"".join((block, payload))
-
-
-def split_ack(body: memoryview) -> int:
-    """The packet identifier, if the body of a PUBACK, PUBREC, PUBREL or PUBCOMP is nothing else.
-
-    That means success and no properties. 0: it is more, or wrong: let ``decode.decode`` look.
-    """
-    return body[0] << 8 | body[1] if len(body) == 2 else 0
 
 
 def join_ack(first_byte: int, packet_id: int) -> bytes:

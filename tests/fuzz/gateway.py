@@ -5,14 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 
 from porttunnel.errors import AuthenticationFailed, PairingError, RemoteProtocolError
-from porttunnel.gateway.binary_http import Framing, MessageWriter, encode_known_length
-from porttunnel.gateway.http_head import ResponseHead
+from porttunnel.gateway.binary_http import Framing, MessageWriter
 from porttunnel.gateway.message_event import RequestReceived, ResponseReceived
 from porttunnel.gateway.pairing_code import PairingCode
 from porttunnel.gateway.pairing_message import ExchangeAnswer, decode_key_request
 from porttunnel.gateway.pairing_rotation import Paired
 from tests.fuzz.consume import FuzzedDataProvider, cut
-from tests.gateway.http_messages import Outcome, read
+from tests.gateway.http_messages import Outcome, known_length, read
 from tests.gateway.messages import make_device, make_instance
 from tests.gateway.pairings import PAIRING, VECTORS
 from tests.gateway.test_pairing_instance import make_waiting
@@ -38,13 +37,7 @@ def binary_http(data: bytes) -> None:
     assert (whole.trailers is None) == (whole.error is not None)
     if whole.error is None:
         assert read(write(whole, request), request=request) == whole
-        *before, head = whole.heads
-        known = encode_known_length(
-            head,
-            whole.content,
-            whole.trailers or (),
-            informational=[each for each in before if isinstance(each, ResponseHead)],
-        )
+        known = known_length(whole.heads, whole.content, whole.trailers or ())
         assert read([known], request=request) == whole
 
 

@@ -18,13 +18,16 @@ from porttunnel.mqtt.client_event import (
 from porttunnel.mqtt.client_setting import ClientSettings
 from porttunnel.mqtt.connection import ServerConnection
 from porttunnel.mqtt.decode import decode
-from porttunnel.mqtt.direction import check_from_client, check_from_server
+from porttunnel.mqtt.direction import check_from_client
 from porttunnel.mqtt.encode import encode
 from porttunnel.mqtt.framing import MAX_PACKET_BYTES, FrameReader
 from porttunnel.mqtt.packet import (
+    Auth,
     Connack,
     Connect,
+    Disconnect,
     Packet,
+    Pingreq,
     Puback,
     Pubcomp,
     Publish,
@@ -34,6 +37,7 @@ from porttunnel.mqtt.packet import (
     Subscribe,
     Subscription,
     Unsuback,
+    Unsubscribe,
     Version,
 )
 from porttunnel.mqtt.policy import AllowAll, Bounds, Profile
@@ -226,12 +230,27 @@ class _Stranger:
             if self.core.version is self.version:
                 found += _packets(self.reader, data, self.version)
         for packet in found:
-            check_from_server(packet, self.version)
+            assert _may_come_from_server(packet, self.version)
         return found
 
 
 def _packets(reader: FrameReader, data: bytes, version: Version) -> list[Packet]:
     return [decode(first, body, version) for first, body in reader.feed(memoryview(data))]
+
+
+def _may_come_from_server(packet: Packet, version: Version) -> bool:
+    match packet:
+        case Connect() | Subscribe() | Unsubscribe() | Pingreq():
+            return False
+        case Disconnect():
+            return (
+                version is Version.V5
+                and packet.reason is not ReasonCode.DISCONNECT_WITH_WILL_MESSAGE
+                and packet.properties.session_expiry_interval is None
+            )
+        case Auth():
+            return packet.reason is not ReasonCode.RE_AUTHENTICATE
+    return True
 
 
 def _number(source: FuzzedDataProvider) -> int:

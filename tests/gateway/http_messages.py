@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,18 @@ from porttunnel.gateway.binary_http_reader import (
     MessageReader,
 )
 from porttunnel.gateway.http_head import Fields, RequestHead, ResponseHead
+from tests.independent.binary_http import number, text
 
-__all__ = ["Outcome", "fields", "fields_of", "head_of", "read", "request_heads", "response_heads"]
+__all__ = [
+    "Outcome",
+    "fields",
+    "fields_of",
+    "head_of",
+    "known_length",
+    "read",
+    "request_heads",
+    "response_heads",
+]
 
 Head = RequestHead | ResponseHead
 
@@ -48,6 +59,22 @@ def read(pieces: list[bytes], *, request: bool) -> Outcome:
     except RemoteProtocolError as error:
         outcome.error = type(error)
     return outcome
+
+
+def known_length(heads: Sequence[Head], content: bytes = b"", trailers: Fields = ()) -> bytes:
+    """A message of known length, which is read, and never written."""
+    parts = [number(0 if isinstance(heads[0], RequestHead) else 1)]
+    for head in heads:
+        if isinstance(head, RequestHead):
+            parts += map(text, (head.method, head.scheme, head.authority, head.path))
+        else:
+            parts.append(number(head.status))
+        parts.append(_known_section(head.fields))
+    return b"".join((*parts, text(content), _known_section(trailers)))
+
+
+def _known_section(lines: Fields) -> bytes:
+    return text(b"".join(text(name) + text(value) for name, value in lines))
 
 
 def note(outcome: Outcome, event: MessageEvent) -> None:

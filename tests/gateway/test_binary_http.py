@@ -12,7 +12,6 @@ from porttunnel.gateway.binary_http import (
     MAX_VARINT,
     Framing,
     MessageWriter,
-    encode_known_length,
     encode_varint,
 )
 from porttunnel.gateway.http_head import RequestHead, ResponseHead
@@ -22,17 +21,15 @@ from tests.independent.binary_http import PLACE, build
 VECTORS: Any = json.loads(PLACE.read_text(encoding="utf-8"))
 GET = RequestHead(b"GET", b"https", b"", b"/")
 OK = ResponseHead(200)
+WRITTEN = ("02", "03")  # messages of indeterminate length
 
 
 def write(case: Any) -> bytes:
     """The message of a vector, as it is written here."""
-    *before, head = (head_of(each) for each in case["heads"])
     content, trailers = bytes.fromhex(case["content"]), fields_of(case["trailers"])
     framing = Framing(bytes.fromhex(case["message"])[0])
-    if framing in (Framing.KNOWN_REQUEST, Framing.KNOWN_RESPONSE):
-        return encode_known_length(head, content, trailers, informational=before)
     writer = MessageWriter(framing)
-    heads = b"".join(map(writer.write_head, (*before, head)))
+    heads = b"".join(map(writer.write_head, map(head_of, case["heads"])))
     return heads + writer.write_content(content) + writer.end(trailers)
 
 
@@ -43,7 +40,9 @@ class TestVectors:
         assert build() == VECTORS
 
     @pytest.mark.parametrize(
-        "case", [c for c in VECTORS["messages"] if c["canonical"]], ids=lambda case: case["name"]
+        "case",
+        [c for c in VECTORS["messages"] if c["canonical"] and c["message"][:2] in WRITTEN],
+        ids=lambda case: case["name"],
     )
     def test_each_message(self, case: Any) -> None:
         assert write(case).hex() == case["message"]
@@ -124,22 +123,3 @@ class TestWriting:
     def test_known_length_is_not_written_in_pieces(self, framing: Framing) -> None:
         with pytest.raises(ValueError, match="piece by piece"):
             MessageWriter(framing)
-
-
-class TestKnownLength:
-    def test_a_response_ends_with_a_final_head(self) -> None:
-        with pytest.raises(LocalProtocolError, match="below 200"):
-            encode_known_length(ResponseHead(100))
-
-    @pytest.mark.parametrize(
-        ("head", "before"), [(OK, [OK]), (GET, [ResponseHead(100)]), (OK, [ResponseHead(103), OK])]
-    )
-    def test_what_comes_before_is_not(self, head: Any, before: list[ResponseHead]) -> None:
-        with pytest.raises(LocalProtocolError, match="before its own"):
-            encode_known_length(head, informational=before)
-
-    def test_what_can_not_be_one_is_refused(self) -> None:
-        with pytest.raises(LocalProtocolError, match="no method"):
-            encode_known_length(RequestHead(b"", b"https", b"", b"/"))
-        with pytest.raises(LocalProtocolError, match="a name"):
-            encode_known_length(OK, trailers=((b"A", b""),))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from porttunnel import errors
 from porttunnel.errors import LimitExceeded, LocalProtocolError, RemoteProtocolError
-from porttunnel.gateway.binary_http import Framing, MessageWriter, encode_known_length
+from porttunnel.gateway.binary_http import Framing, MessageWriter
 from porttunnel.gateway.binary_http_reader import (
     MAX_SECTION_BYTES,
     ContentReceived,
@@ -25,6 +25,7 @@ from tests.gateway.http_messages import (
     fields_of,
     head_of,
     informational_heads,
+    known_length,
     read,
     request_heads,
     response_heads,
@@ -104,12 +105,7 @@ class TestRoundTrips:
             *map(writer.write_content, chunks),
             writer.end(trailers, padding=data.draw(st.integers(0, 5))),
         ]
-        known = encode_known_length(
-            heads[-1],
-            expected.content,
-            trailers,
-            informational=[head for head in heads[:-1] if isinstance(head, ResponseHead)],
-        )
+        known = known_length(heads, expected.content, trailers)
         for message in (b"".join(streamed), known):
             cut = data.draw(st.integers(0, len(message)))
             assert read([message[:cut], message[cut:]], request=request) == expected
@@ -172,7 +168,7 @@ class TestLimits:
         for length, error in ((most, None), (most + 1, LimitExceeded)):
             head = ResponseHead(200, ((b"a", b"x" * length),))
             writer = MessageWriter(Framing.RESPONSE)
-            data = encode_known_length(head) if known else writer.write_head(head)
+            data = known_length([head]) if known else writer.write_head(head)
             assert read([data], request=False).error is error
 
     def test_a_path_that_is_too_long_is_not_even_collected(self) -> None:
@@ -182,5 +178,5 @@ class TestLimits:
 
     def test_a_path_may_be_long(self) -> None:
         head = RequestHead(b"GET", b"https", b"", b"/" + b"x" * 16_383)
-        outcome = read(singles(encode_known_length(head)), request=True)
+        outcome = read(singles(known_length([head])), request=True)
         assert (outcome.heads, outcome.error) == ([head], None)

@@ -20,7 +20,6 @@ from porttunnel.mqtt.publish import (
     publish_beginning,
     publish_first_byte,
     publish_parts,
-    split_ack,
     split_publish,
     topic_name,
 )
@@ -196,9 +195,3 @@ def test_what_no_length_can_say_is_our_own_mistake() -> None:
 def test_an_acknowledgement_is_mostly_an_identifier(first_byte: int) -> None:
     whole = join_ack(first_byte, 0x1234)
     assert whole == bytes((first_byte, 2)) + b"\x12\x34"
-    assert split_ack(memoryview(whole[2:])) == 0x1234
-
-
-@pytest.mark.parametrize("body", [b"", b"\1", b"\0\0", b"\0\1\0", b"\0\1\0\0"])
-def test_what_is_more_or_wrong_is_left_to_the_decoder(body: bytes) -> None:
-    assert split_ack(memoryview(body)) == 0

@@ -98,11 +98,6 @@ class RequestWriter:
         return len(self._waiting)
 
     @property
-    def is_whole(self) -> bool:
-        """Whether the program has ended it."""
-        return self._ended
-
-    @property
     def is_repeatable(self) -> bool:
         """Whether all that was sent of it is there."""
         return self._kept is not None

@@ -144,10 +144,6 @@ class RestClient:
         body = {"device_setup_key": setup_key.hex(), "client_nonce": client_nonce.hex()}
         return await self._ask("POST", "/v1/devices/setup", ClaimedDevice, {}, body)
 
-    async def check_ready(self) -> None:
-        """Whether the gateway works (``GET /readyz``)."""
-        await self._order("GET", "/readyz", {})
-
     async def _ask(
         self,
         method: str,

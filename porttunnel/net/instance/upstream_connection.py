@@ -106,11 +106,6 @@ class UpstreamConnection(TwistedProtocol):
     def was_used(self) -> bool:
         return self._requests > 1
 
-    @property
-    def usable(self) -> bool:
-        """Whether a request can be sent."""
-        return self._state is _State.IDLE
-
     # What the request's side does
 
     def send_head(

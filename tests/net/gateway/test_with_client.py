@@ -43,7 +43,6 @@ class ClientTests(TestCase):
 
     async def test_everything_that_can_be_asked(self) -> None:
         client = self.client
-        await client.check_ready()
         await self.check_refused(client.register_instance("wrong"), 401, "wrong-credentials")
         instance = await client.register_instance(TOKEN)
         offered = await client.offer_device(instance, 60)

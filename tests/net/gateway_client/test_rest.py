@@ -101,7 +101,6 @@ class QuestionTests(RestTestCase):
             await self.ask(rest.claim_device(b"k" * 16, b"n" * 32), claimed),
             ClaimedDevice(ONE, OTHER),
         )
-        await self.ask(rest.check_ready())
         basic = self.recorder.asked[2][2]
         self.assertEqual(b64decode(basic.removeprefix("Basic ")).decode(), f"{ONE}:{OTHER}")
         self.assertEqual(
@@ -122,7 +121,6 @@ class QuestionTests(RestTestCase):
                     "",
                     {"device_setup_key": (b"k" * 16).hex(), "client_nonce": (b"n" * 32).hex()},
                 ),
-                ("GET", "/readyz", "", None),
             ],
         )
 
@@ -130,7 +128,7 @@ class QuestionTests(RestTestCase):
         events: list[LogEvent] = []
         globalLogPublisher.addObserver(events.append)
         self.addCleanup(globalLogPublisher.removeObserver, events.append)
-        await self.ask(self.rest.check_ready())
+        await self.ask(self.rest.remove_device(LOGIN, ONE))
         self.assertEqual([formatEvent(event) for event in events if "factory" in event], [])
 
     def test_a_password_is_not_shown(self) -> None:
@@ -140,7 +138,7 @@ class QuestionTests(RestTestCase):
         self.recorder.status = 429
         self.recorder.fields = {b"retry-after": b"3"}
         with self.assertRaises(GatewayRefused) as caught:
-            await self.ask(self.rest.check_ready(), {"code": "too-many-attempts"})
+            await self.ask(self.rest.remove_device(LOGIN, ONE), {"code": "too-many-attempts"})
         error = caught.exception
         self.assertEqual(
             (error.status, error.code, error.retry_after_seconds), (429, "too-many-attempts", 3.0)
@@ -161,7 +159,7 @@ class QuestionTests(RestTestCase):
         self.recorder.status = 302
         self.recorder.fields = {b"location": b"http://127.0.0.1:1/"}
         with self.assertRaises(GatewayRefused):
-            await self.rest.check_ready()
+            await self.rest.remove_device(LOGIN, ONE)
 
     async def test_no_gateway(self) -> None:
         with self.assertRaisesRegex(GatewayUnreachable, "does not speak as a gateway"):
@@ -170,7 +168,7 @@ class QuestionTests(RestTestCase):
     async def test_too_long(self) -> None:
         self.patch(rest_module, "MAX_ANSWER_BYTES", 1_000)
         with self.assertRaisesRegex(GatewayUnreachable, "too long"):
-            await self.ask(self.rest.check_ready(), b"x" * 1_001)
+            await self.ask(self.rest.remove_device(LOGIN, ONE), b"x" * 1_001)
 
     async def test_nobody_listens(self) -> None:
         port = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(Factory())
@@ -178,7 +176,7 @@ class QuestionTests(RestTestCase):
         await maybeDeferred(port.stopListening)
         rest = RestClient(reactor, GatewayAddress.parse(f"http://127.0.0.1:{number}"))
         with self.assertRaisesRegex(GatewayUnreachable, "can't be reached"):
-            await rest.check_ready()
+            await rest.remove_device(LOGIN, ONE)
 
     async def test_no_http(self) -> None:
         class _Other(Protocol):
@@ -189,7 +187,7 @@ class QuestionTests(RestTestCase):
 
         rest = await self.listen(Factory.forProtocol(_Other))
         with self.assertRaises(GatewayUnreachable):
-            await rest.check_ready()
+            await rest.remove_device(LOGIN, ONE)
 
     async def test_cut_off_in_its_body(self) -> None:
         class _Cutting(Protocol):
@@ -200,11 +198,11 @@ class QuestionTests(RestTestCase):
 
         rest = await self.listen(Factory.forProtocol(_Cutting))
         with self.assertRaises(GatewayUnreachable):
-            await rest.check_ready()
+            await rest.remove_device(LOGIN, ONE)
 
     async def test_a_call_that_is_cancelled(self) -> None:
         self.recorder.silent = True
-        asking = Deferred.fromCoroutine(self.rest.check_ready())
+        asking = Deferred.fromCoroutine(self.rest.remove_device(LOGIN, ONE))
         asking.cancel()
         with self.assertRaises((CancelledError, GatewayUnreachable)):
             await asking
@@ -213,7 +211,7 @@ class QuestionTests(RestTestCase):
         self.patch(rest_module, "ANSWER_SECONDS", 0.05)
         self.recorder.silent = True
         with self.assertRaisesRegex(GatewayUnreachable, "did not answer"):
-            await self.rest.check_ready()
+            await self.rest.remove_device(LOGIN, ONE)
 
     async def test_silence_in_the_middle_of_a_body_leaves_no_connection(self) -> None:
         self.patch(rest_module, "ANSWER_SECONDS", 0.05)
@@ -229,7 +227,7 @@ class QuestionTests(RestTestCase):
 
         rest = await self.listen(Factory.forProtocol(_Stalling))
         with self.assertRaisesRegex(GatewayUnreachable, "did not answer"):
-            await rest.check_ready()
+            await rest.remove_device(LOGIN, ONE)
         await lost
 
     async def test_an_answer_without_an_end(self) -> None:
@@ -241,4 +239,4 @@ class QuestionTests(RestTestCase):
 
         rest = await self.listen(Factory.forProtocol(_Ending))
         with self.assertRaisesRegex(GatewayUnreachable, "cut off"):
-            await rest.check_ready()
+            await rest.remove_device(LOGIN, ONE)
