@@ -36,7 +36,7 @@ __all__ = [
 LISTEN_BACKLOG = 1024
 _SOCKET_ENDPOINT = re.compile("(haproxy:)?(tcp|tcp6|ssl):", re.IGNORECASE)
 _ZERO_PORT = re.compile(r"(?<=:)(port=)?0(?=:|$)")
-
+_log = Logger()
 
 _Settings = TypeVar("_Settings")
 
@@ -201,5 +201,11 @@ def real_endpoint(description: str, port: IListeningPort) -> str:
 
 
 def print_line(line: str) -> None:
-    """To the real standard output: twistd turns the other one into its log."""
-    print(line, file=sys.__stdout__, flush=True)
+    """To the real standard output: twistd turns the other one into its log.
+
+    Whoever started the program may have read what they wanted and gone: that ends nothing.
+    """
+    try:
+        print(line, file=sys.__stdout__, flush=True)
+    except OSError as error:
+        _log.warn("standard output can't be written ({error}): {line}", error=error, line=line)
