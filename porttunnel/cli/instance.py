@@ -16,7 +16,7 @@ from porttunnel.cli.instance_json import JsonInstanceDialogue
 from porttunnel.cli.instance_pairing import Pairing
 from porttunnel.cli.instance_terminal import TerminalInstanceDialogue
 from porttunnel.cli.program import run_program
-from porttunnel.cli.setting import default_data_dir, json_option
+from porttunnel.cli.setting import default_data_dir, json_dialogue_option, json_option
 from porttunnel.cli.standard_streams import StandardStreams
 from porttunnel.cli.wrong_use import CommandWithJson
 from porttunnel.errors import PorttunnelError
@@ -73,7 +73,7 @@ def instance() -> None:
 )
 @_picture_option("png", text.PNG_OPTION)
 @_picture_option("svg", text.SVG_OPTION)
-@json_option
+@json_dialogue_option
 @_data_dir_option
 def invite(
     *,
@@ -103,7 +103,7 @@ def invite(
 
 @instance.command(cls=CommandWithJson, help=text.CONFIRM_HELP)
 @click.argument("device")
-@json_option
+@json_dialogue_option
 @_data_dir_option
 def confirm(*, device: str, as_json: bool, data_dir: Path | None) -> int:
     """See instance_text.CONFIRM_HELP."""

@@ -24,7 +24,7 @@ from porttunnel.cli.setting import (
     data_dir_option,
     default_data_dir,
     direct_option,
-    json_option,
+    json_dialogue_option,
     name_option,
     read_server,
     server_option,
@@ -316,7 +316,7 @@ class Joining:
 @click.option("--broadcast-stdout", is_flag=True, help=text.BROADCAST_STDOUT_OPTION)
 @direct_option
 @name_option
-@json_option
+@json_dialogue_option
 @data_dir_option
 def join(
     *,

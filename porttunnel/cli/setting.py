@@ -18,6 +18,7 @@ __all__ = [
     "data_dir_option",
     "default_data_dir",
     "direct_option",
+    "json_dialogue_option",
     "json_option",
     "name_option",
     "read_server",
@@ -57,8 +58,13 @@ def direct_option(command: _Command) -> _Command:
 
 
 def json_option(command: _Command) -> _Command:
-    """``--json``."""
+    """``--json``, of a command that is told nothing once it runs."""
     return click.option("--json", "as_json", is_flag=True, help=text.JSON_OPTION)(command)
+
+
+def json_dialogue_option(command: _Command) -> _Command:
+    """``--json``, of a command that takes JSON on standard input too."""
+    return click.option("--json", "as_json", is_flag=True, help=text.JSON_DIALOGUE_OPTION)(command)
 
 
 def default_data_dir() -> Path:

@@ -20,7 +20,7 @@ from porttunnel.cli.service_address import format_services
 from porttunnel.cli.setting import (
     data_dir_option,
     direct_option,
-    json_option,
+    json_dialogue_option,
     name_option,
     read_server,
     server_option,
@@ -250,7 +250,7 @@ class Sharing:
 @click.option("--broadcast-stdin", is_flag=True, help=text.BROADCAST_STDIN_OPTION)
 @direct_option
 @name_option
-@json_option
+@json_dialogue_option
 @data_dir_option
 def share(
     *,

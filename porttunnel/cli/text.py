@@ -81,7 +81,8 @@ DATA_DIR_OPTION = (
     "$PORTTUNNEL_DATA, else your user folder."
 )
 NAME_OPTION = "How you are called on the other side; user@machine if not given."
-JSON_OPTION = "For programs: one JSON object a line, both ways."
+JSON_OPTION = "For programs: what happens is one JSON object a line, on standard output."
+JSON_DIALOGUE_OPTION = "For programs: one JSON object a line, both ways."
 YES_OPTION = "Let everybody in who has the code, without asking."
 ONCE_OPTION = "Let one in; end when they leave."
 SAS_OPTION = "No PIN: digits are read out both ways after joining. Say the number, no secret."

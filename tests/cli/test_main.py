@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 
 import click
 import pytest
@@ -26,6 +27,27 @@ def words_of(result: Result) -> str:
     return " ".join(result.output.split())
 
 
+def every_command(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Those that do something, with their words."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from every_command(command, f"{path}{name} ")
+        else:
+            yield f"{path}{name}", command
+
+
+def json_help(command: click.Command) -> str:
+    (help_text,) = [
+        str(each.help)
+        for each in command.params
+        if isinstance(each, click.Option) and each.name == "as_json"
+    ] or [""]
+    return help_text
+
+
 class TestHelp:
     @pytest.mark.parametrize("command", ["share", "join", "demo"])
     def test_reads_like_a_page_with_examples(self, command: str) -> None:
@@ -45,6 +67,10 @@ class TestHelp:
             assert command is not None
             options = [each for each in command.params if isinstance(each, click.Option)]
             assert [option.name for option in options if not option.help] == []
+
+    def test_json_is_taken_by_commands_that_ask_something(self) -> None:
+        found = {path for path, command in every_command(cli) if "both ways" in json_help(command)}
+        assert found == {"share", "join", "instance invite", "instance confirm"}
 
     def test_version(self) -> None:
         assert porttunnel.__version__ in run("--version").output
