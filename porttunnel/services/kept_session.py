@@ -53,14 +53,15 @@ class KeptSession:
         self._announce = announce
         self._code_file = CodeFile(folder / CODE_NAME)
         self._session: SharedSession | None = None
+        self._is_linked = False
         self._running: Deferred[None] | None = None
         self._resuming: IDelayedCall | None = None
         self._pause_seconds = FIRST_PAUSE_SECONDS
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a session just now."""
-        return self._session is not None
+        """Whether there is a session just now, and its tunnel server can be reached."""
+        return self._session is not None and self._is_linked
 
     def start(self) -> None:
         """Begin.
@@ -108,6 +109,7 @@ class KeptSession:
 
     async def _open(self, server: IStreamClientEndpoint) -> SharedSession:
         settings = self._settings
+        self._is_linked = True
         return await share(
             self._reactor,
             server,
@@ -148,6 +150,13 @@ class KeptSession:
                 _log.info("{name!r} has joined as member {member}", name=name, member=member)
             case event.MemberLeft(member=member):
                 _log.info("member {member} has left", member=member)
+            case event.LinkLost(error=error):
+                if self._is_linked:
+                    self._is_linked = False
+                    _log.warn("the tunnel server is lost, connecting anew: {why}", why=str(error))
+            case event.LinkRestored():
+                self._is_linked = True
+                _log.info("the tunnel server is back")
             case event.JoiningPaused(wrong_tries=wrong_tries):
                 _log.warn(
                     "{wrong_tries} tries to join were wrong, somebody may be guessing: nobody can "

@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from porttunnel.errors import ConfigurationError, CutOff, NotReachable
@@ -28,6 +29,8 @@ from porttunnel.session.event import (
     ConsentAsked,
     InvitationMade,
     JoiningPaused,
+    LinkLost,
+    LinkRestored,
     MemberJoined,
     MemberLeft,
 )
@@ -131,6 +134,21 @@ class KeptSessionTests(SynchronousTestCase):
         self.sessions[1].done.callback(None)
         self.clock.advance(FIRST_WAIT_SECONDS)
         self.assertEqual(self.lines[::2], ["session 10000", "session 10001", "session 10002"])
+        self.successResultOf(self.stop(kept))
+
+    def test_a_link_that_is_lost_is_said_once_and_is_no_readiness(self) -> None:
+        kept = self.keep()
+        with capturedLogs() as logged:
+            self.tell(LinkLost(CutOff("the connection ended")))
+            self.tell(LinkLost(CutOff("and once more")))
+            self.assertFalse(kept.is_open)
+            self.tell(LinkRestored())
+            self.assertTrue(kept.is_open)
+        self.assertEqual([event.get("why") for event in logged], ["the connection ended", None])
+        self.tell(LinkLost(CutOff("for good")))
+        self.sessions[0].done.errback(CutOff("for good"))
+        self.clock.advance(FIRST_WAIT_SECONDS)
+        self.assertTrue(kept.is_open)
         self.successResultOf(self.stop(kept))
 
     def test_a_server_that_is_away_is_asked_ever_more_rarely(self) -> None:

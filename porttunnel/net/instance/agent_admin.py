@@ -73,7 +73,7 @@ def _find_trouble(parts: AgentParts) -> str | None:
     if parts.instance is not None and not parts.instance.is_connected:
         return "not connected to the gateway"
     if parts.session is not None and not parts.session.is_open:
-        return "no session is open"
+        return "the session can't be reached"
     return None
 
 
@@ -97,7 +97,7 @@ def _figures(parts: AgentParts) -> Iterator[_Figure]:
         yield "requests_waiting", "Those that wait for a connection.", [("", upstream.waiting)]
         yield "connections", "Connections to the web system.", [("", upstream.connections)]
     if session is not None:
-        yield "session_open", "Whether a session is open.", [("", session.is_open)]
+        yield "session_open", "Whether a session can be reached.", [("", session.is_open)]
 
 
 def _format_metrics(parts: AgentParts) -> str:

@@ -47,7 +47,7 @@ class AgentAdminTests(TestCase):
         self.assertIn(b"not connected", body)
         self.instance.is_connected, self.session.is_open = True, False
         code, _, body = await self.ask("/readyz")
-        self.assertEqual((code, body), (503, b"no session is open; the log says why\n"))
+        self.assertEqual((code, body), (503, b"the session can't be reached; the log says why\n"))
         self.assertEqual((await self.ask("/healthz"))[0], 200)
 
     async def test_the_pages_tell_numbers_and_nobody(self) -> None:
