@@ -31,7 +31,7 @@ from porttunnel.cli.wrong_use import CommandWithJson, WrongUse
 from porttunnel.errors import LocalProtocolError, PorttunnelError
 from porttunnel.net.master import SharedSession
 from porttunnel.net.master import share as open_session
-from porttunnel.net.offer import Offer, parse_offer
+from porttunnel.net.offer import Offer, parse_offers
 from porttunnel.net.server_address import DEFAULT_SERVER
 from porttunnel.session import event
 
@@ -294,7 +294,7 @@ def share(
         raise click.UsageError(text.NOTHING_TO_SHARE)
     try:
         address = read_server(server, data_dir, DEFAULT_SERVER)
-        offers = [parse_offer(target) for target in targets]
+        offers = parse_offers(targets)
     except PorttunnelError as error:
         raise WrongUse(error) from None
     return run_program(run)

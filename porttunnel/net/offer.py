@@ -6,12 +6,13 @@ Source: docs/session-protocol, section 6 ("Services").
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from porttunnel.errors import ConfigurationError
 from porttunnel.session.record import Service
 
-__all__ = ["Offer", "is_service_name", "parse_offer"]
+__all__ = ["Offer", "is_service_name", "parse_offer", "parse_offers"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 KINDS = ("tcp", "unix", "dir", "socks")
@@ -68,6 +69,23 @@ def parse_offer(text: str) -> Offer:
     if kind == "tcp":
         _check_port(text, rest)
     return Offer(name or _default_name(kind, rest), kind, rest)
+
+
+def parse_offers(texts: Iterable[str]) -> list[Offer]:
+    """Read several, each with a name of its own.
+
+    :raises ConfigurationError: one is none, or two have the same name.
+    """
+    offers: dict[str, Offer] = {}
+    for text in texts:
+        offer = parse_offer(text)
+        if offer.name in offers:
+            raise ConfigurationError(
+                f"{offer.name!r} would be the name of two things: write another NAME= before "
+                f"{text!r}."
+            )
+        offers[offer.name] = offer
+    return [*offers.values()]
 
 
 def _check_port(text: str, rest: str) -> None:

@@ -20,7 +20,7 @@ __all__ = ["accept_offer"]
 def accept_offer(session: Session, offer: Offer) -> Acceptor:
     """Who gets the streams to an offer with a target.
 
-    :raises ConfigurationError: the folder or the allow-list is not usable.
+    :raises ConfigurationError: the folder, the allow-list or the address is not usable.
     """
     if offer.kind == "dir":
         folder = Path(offer.target).expanduser()
@@ -33,4 +33,11 @@ def accept_offer(session: Session, offer: Offer) -> Acceptor:
         return serve_streams(
             session, offer.name, SocksFactory(session.reactor, offer.target.split(","))
         )
-    return forward_to_target(session, offer.name, f"{offer.kind}:{offer.target}")
+    address = f"{offer.kind}:{offer.target}"
+    try:
+        return forward_to_target(session, offer.name, address)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(
+            f"{address!r} is no place to lead to ({error}): write tcp:HOST:PORT or unix:PATH, "
+            "with \\: for each colon within HOST or PATH."
+        ) from error

@@ -14,7 +14,7 @@ from porttunnel.errors import ConfigurationError
 from porttunnel.gateway.forward_identity import UserCredentials
 from porttunnel.net.gateway_client.address import GatewayAddress
 from porttunnel.net.instance.upstream_setting import UpstreamSettings
-from porttunnel.net.offer import parse_offer
+from porttunnel.net.offer import parse_offers
 from porttunnel.services.config_file import ADMIN_OFF, find_data_path, read_config
 
 __all__ = [
@@ -254,5 +254,4 @@ def _check(settings: AgentSettings) -> None:
         raise ConfigurationError("what shall be shared? Say --offer [NAME=]TARGET")
     if settings.session.offers and not settings.session.server:
         raise ConfigurationError("an offer needs a tunnel server; say --server ENDPOINT")
-    for offer in settings.session.offers:
-        parse_offer(offer)
+    parse_offers(settings.session.offers)

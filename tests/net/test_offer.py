@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from porttunnel.errors import ConfigurationError
-from porttunnel.net.offer import Offer, is_service_name, parse_offer
+from porttunnel.net.offer import Offer, is_service_name, parse_offer, parse_offers
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,12 @@ def test_reads_what_people_write(text: str, offer: Offer) -> None:
 def test_says_what_to_write_instead(text: str, reason: str) -> None:
     with pytest.raises(ConfigurationError, match=reason):
         parse_offer(text)
+
+
+def test_each_has_a_name_of_its_own() -> None:
+    assert parse_offers(("8000", "b=8000")) == [parse_offer("8000"), parse_offer("b=8000")]
+    with pytest.raises(ConfigurationError, match=r"'files' would be .* NAME= before 'dir:/b'"):
+        parse_offers(("dir:/a", "dir:/b"))
 
 
 def test_an_equals_sign_may_belong_to_the_target() -> None:

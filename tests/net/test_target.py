@@ -35,6 +35,12 @@ class ConfigurationTests(InMemoryTestCase):
         with self.assertRaises(ConfigurationError):
             accept_offer(self.share(), Offer("socks", "socks", "not/an/address"))
 
+    def test_an_address_must_be_one(self) -> None:
+        for kind, target in (("tcp", "[::1]:80"), ("tcp", "h:1:colour=red"), ("unix", "/a:b:c")):
+            with self.assertRaisesRegex(ConfigurationError, "no place to lead to"):
+                accept_offer(self.share(), Offer("web", kind, target))
+        self.assertTrue(callable(accept_offer(self.share(), Offer("web", "tcp", r"\:\:1:80"))))
+
     def test_a_folder_may_be_the_users_own(self) -> None:
         self.patch(os, "environ", {**os.environ, "HOME": tempfile.gettempdir()})
         self.assertTrue(callable(accept_offer(self.share(), Offer("files", "dir", "~"))))

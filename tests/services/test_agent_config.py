@@ -153,6 +153,7 @@ def test_the_command_line_wins(tmp_path: Path) -> None:
         (MINIMUM + '[session]\nserver = "tcp:h:1"', "what shall be shared"),
         (MINIMUM + '[session]\noffers = ["8000"]', "needs a tunnel server"),
         (MINIMUM + '[session]\nserver = "tcp:h:1"\noffers = ["a=b=c"]', "b=c"),
+        (MINIMUM + '[session]\nserver = "tcp:h:1"\noffers = ["a=1", "a=2"]', "another NAME="),
         (MINIMUM + '[session]\nserver = "x"\noffers = ["1"]\naccept = "some"', "some"),
         ('upstream = "http://x"', "Expected `object`"),
         (MINIMUM + "users_file = 1", "Expected `str`"),
