@@ -165,7 +165,8 @@ def load_settings(config: str | None, said: Mapping[str, Any]) -> AgentSettings:
     except msgspec.ValidationError as error:
         where = config or "the command line"
         raise ConfigurationError(f"{where}: {error}; correct that") from error
-    settings = _resolve(settings, folder)
+    # What was said on the command line counts from where it was said.
+    settings = _resolve(settings, folder, data_dir=said.get("data_dir"))
     _check(settings)
     return settings
 
@@ -214,8 +215,11 @@ def _read_users(
         raise ConfigurationError(f"{path}: {error}; correct the file") from None
 
 
-def _resolve(settings: AgentSettings, folder: Path) -> AgentSettings:
-    """Paths in a file count from where it is: a service runs anywhere."""
+def _resolve(settings: AgentSettings, folder: Path, data_dir: str | None) -> AgentSettings:
+    """Paths in a file count from where it is: a service runs anywhere.
+
+    :param data_dir: of the command line.
+    """
 
     def absolute(path: str) -> str:
         return str(folder / Path(path).expanduser()) if path not in ADMIN_OFF else path
@@ -228,6 +232,7 @@ def _resolve(settings: AgentSettings, folder: Path) -> AgentSettings:
     return msgspec.structs.replace(
         settings,
         registration_token_file=absolute(settings.registration_token_file),
+        data_dir=absolute(settings.data_dir) if data_dir is None else data_dir,
         push=push,
     )
 

@@ -116,6 +116,12 @@ def test_the_file_says_everything(tmp_path: Path) -> None:
     assert "s3cret" not in repr(settings)
 
 
+def test_a_data_folder_counts_from_where_it_was_said(tmp_path: Path) -> None:
+    text = f'data_dir = "state"\n{MINIMUM}'
+    assert load(tmp_path, text).data_path == tmp_path / "state"
+    assert load(tmp_path, text, data_dir="other").data_path == Path("other")
+
+
 def test_the_command_line_wins(tmp_path: Path) -> None:
     settings = load(
         tmp_path,
