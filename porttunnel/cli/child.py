@@ -28,6 +28,13 @@ MAX_KEPT_LINES = 1_000  # nobody has waited for the oldest of them
 MAX_LINE_BYTES = 1 << 16
 MAX_ERROR_BYTES = 4_096  # of standard error, to tell why a program failed
 
+# At Ctrl-C the terminal tells all programs at once. A service goes on until it is stopped: others
+# would wait for seconds to say goodbye to nobody.
+_SERVICE = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    "runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+)
+
 
 class ChildFailed(PorttunnelError):
     """A program of the demo did not do what it should."""
@@ -41,10 +48,18 @@ class Child(ProcessProtocol):
     :param module: what ``python -m`` runs.
     :param arguments: its arguments. Nothing secret: others on this machine can see them.
     :param data_dir: its data, so that it finds none of the user's.
+    :param service: whether Ctrl-C is not meant for it.
     """
 
     def __init__(
-        self, reactor: Any, name: str, module: str, arguments: list[str], data_dir: Path
+        self,
+        reactor: Any,
+        name: str,
+        module: str,
+        arguments: list[str],
+        data_dir: Path,
+        *,
+        service: bool,
     ) -> None:
         self._reactor = reactor
         self._name = name
@@ -54,7 +69,8 @@ class Child(ProcessProtocol):
         self._wanted: Deferred[str] | None = None
         self._exit_code: int | None = None
         self._waiting_for_end: list[Deferred[int]] = []
-        command = [sys.executable, "-m", module, *arguments]
+        run = ["-c", _SERVICE.format(module=module)] if service else ["-m", module]
+        command = [sys.executable, *run, *arguments]
         reactor.spawnProcess(self, command[0], command, env=_environment(data_dir))
 
     async def line(self, beginning: str) -> str:

@@ -49,7 +49,7 @@ class Stage:
 
     def start_service(self, *arguments: str, data: str) -> Child:
         """`twistd -n ...`; parameters as :meth:`start_command`'s."""
-        return self._start("twistd", "twisted", arguments, data, lasting=True)
+        return self._start("twistd", "twisted", arguments, data, lasting=True, service=True)
 
     def start_command(self, *arguments: str, data: str, lasting: bool = True) -> Child:
         """`porttunnel ...`.
@@ -97,11 +97,19 @@ class Stage:
             raise ChildFailed(text.NOT_FETCHED.format(url=url, reason=error)) from error
 
     def _start(
-        self, name: str, module: str, arguments: tuple[str, ...], data: str, *, lasting: bool
+        self,
+        name: str,
+        module: str,
+        arguments: tuple[str, ...],
+        data: str,
+        *,
+        lasting: bool,
+        service: bool = False,
     ) -> Child:
         self.say(text.COMMAND.format(command=" ".join((name, *arguments))))
         shown = " ".join((name, *arguments[:1]))
-        child = Child(self.reactor, shown, module, list(arguments), self.folder / data)
+        folder = self.folder / data
+        child = Child(self.reactor, shown, module, list(arguments), folder, service=service)
         self._children.append(child)
         if lasting:
             self._lasting.append(child)

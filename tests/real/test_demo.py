@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import signal
+import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator
@@ -49,6 +51,27 @@ def test_stays_until_ctrl_c(start: Start, temporary: Path) -> None:
     assert demo.wait() == 0
     assert demo.errors == ""
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_services_leave_ctrl_c_to_the_others(start: Start, temporary: Path) -> None:
+    demo = start(*PORTTUNNEL, "demo", environment={"TMPDIR": str(temporary)})
+    demo.line("Ctrl-C")
+    left_to = {"server": False, "agent": False, "device": True, "share": True, "join": True}
+    for path in Path("/proc", str(demo.pid), "task").glob("*/children"):
+        for pid in path.read_text().split():
+            command = Path("/proc", pid, "cmdline").read_text()
+            (name,) = [each for each in left_to if re.search(rf"[-\0]{each}\0", command)]
+            assert left_to.pop(name) is not _ignores_ctrl_c(Path("/proc", pid, "status"))
+    assert left_to == {}
+    demo.interrupt()
+    assert demo.wait() == 0
+
+
+def _ignores_ctrl_c(status: Path) -> bool:
+    ignored = re.search(r"^SigIgn:\s*([0-9a-f]+)$", status.read_text(), re.MULTILINE)
+    assert ignored
+    return bool(int(ignored[1], 16) >> (signal.SIGINT - 1) & 1)
 
 
 def test_ends_by_itself(start: Start, temporary: Path) -> None:
