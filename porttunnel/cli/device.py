@@ -159,15 +159,17 @@ def _fetch(
         record = choose_device(await deferToThread(store.list_devices), wanted)
         content = open_content(data, streams)
         quiet = output is None and streams.output_is_terminal
+        opened = open_output(output, streams)  # from now on words may go elsewhere
         fetching = Fetching(
             reactor,
             dialogue,
-            open_output(output, streams),
+            opened,
             include=include,
             allowed=allowed,
             quiet=quiet,
+            waited=record if as_json or streams.output_is_terminal else None,
         )
-        asked = Device(reactor, store, record)
+        asked = Device(reactor, store, record, on_event=fetching.receive_event)
         asked.start()
         try:
             return await fetching.run(asked, head, content)
@@ -219,6 +221,7 @@ def revoke(
         if offline:
             await deferToThread(store.remove_device, record.device_id)
         else:
+            dialogue.tell_waiting(record, connected=False)
             await Device(reactor, store, record).revoke()
         dialogue.tell_revoked(record, offline=offline)
         dialogue.tell_done("")

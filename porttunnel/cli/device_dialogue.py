@@ -40,6 +40,9 @@ class DeviceDialogue(Protocol):
     def tell_link(self, device: DeviceRecord, *, up: bool, reason: str) -> None:
         """A connection to a gateway is there, or not; ``reason`` of the latter, or empty."""
 
+    def tell_waiting(self, device: DeviceRecord, *, connected: bool) -> None:
+        """The gateway is waited for, or with a connection to it the web system."""
+
     def tell_response(self, head: ResponseHead, *, wanted: bool) -> None:
         """An answer begins; ``wanted``: its fields were asked for."""
 

@@ -16,7 +16,9 @@ from porttunnel.cli.exit_code import ExitCode
 from porttunnel.cli.wording import format_bytes
 from porttunnel.errors import ConfigurationError, PorttunnelError
 from porttunnel.gateway.http_head import Fields, RequestHead, ResponseHead, find_request_fault
+from porttunnel.net.device.event import DeviceConnected, DeviceDisconnected, DeviceEvent
 from porttunnel.net.device.interface import Requester
+from porttunnel.net.device.record import DeviceRecord
 from porttunnel.net.gateway_client.body import ReceivedBody
 
 __all__ = ["Fetching", "make_head"]
@@ -56,6 +58,8 @@ class Fetching:
     :param include: whether status and fields were asked for.
     :param allowed: statuses that are a success.
     :param quiet: whether progress would be in the way.
+    :param waited: whose gateway and web system the dialogue is told of while they let wait; None:
+        it isn't.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Fetching:
         include: bool,
         allowed: range,
         quiet: bool,
+        waited: DeviceRecord | None,
     ) -> None:
         self._reactor = reactor
         self._dialogue = dialogue
@@ -74,6 +79,8 @@ class Fetching:
         self._include = include
         self._allowed = allowed
         self._quiet = quiet
+        self._waited = waited
+        self._link_up = True  # as far as was told
         self._count = 0
         self._total: int | None = None
         self._next_progress = reactor.seconds() + PROGRESS_SECONDS
@@ -88,10 +95,13 @@ class Fetching:
         if content.length:
             head = _with_length(head, content.length)
         try:
+            self._tell_waiting(connected=False)
             request = await device.request(head)
             try:
+                self._tell_waiting(connected=True)
                 content.send(request.writer)
                 response = await request.response()
+                self._waited = None
                 self._begin(response.head, response.body)
                 await self._whole
             except BaseException:
@@ -103,6 +113,7 @@ class Fetching:
             self._output.discard()
             raise
         finally:
+            self._waited = None
             content.close()
         success = response.head.status in self._allowed
         done = "" if self._output.name == "-" else text.WRITTEN
@@ -110,6 +121,14 @@ class Fetching:
             said = done.format(path=self._output.name, bytes=format_bytes(self._count))
             self._dialogue.tell_done(said)
         return ExitCode.DONE if success else ExitCode.FAILED
+
+    def receive_event(self, happened: DeviceEvent) -> None:
+        """Something happened to the device."""
+        match happened:
+            case DeviceConnected():
+                self._tell_link(None, up=True)
+            case DeviceDisconnected(error=error):
+                self._tell_link(error, up=False)
 
     # BodyReceiver
 
@@ -132,6 +151,16 @@ class Fetching:
         self._fail(error)
 
     # Inside
+
+    def _tell_waiting(self, *, connected: bool) -> None:
+        if self._waited is not None:
+            self._dialogue.tell_waiting(self._waited, connected=connected)
+
+    def _tell_link(self, error: PorttunnelError | None, *, up: bool) -> None:
+        if self._waited is not None and self._link_up is not up:
+            self._link_up = up
+            reason = "" if error is None else str(error)
+            self._dialogue.tell_link(self._waited, up=up, reason=reason)
 
     def _begin(self, head: ResponseHead, body: ReceivedBody) -> None:
         self._dialogue.tell_response(head, wanted=self._include)

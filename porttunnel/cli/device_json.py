@@ -54,6 +54,9 @@ class JsonDeviceDialogue:
         else:
             self._tell("link", device_id=device.device_id, up=False, reason=reason)
 
+    def tell_waiting(self, device: DeviceRecord, *, connected: bool) -> None:
+        """Nothing: what comes of it is told."""
+
     def tell_response(self, head: ResponseHead, *, wanted: bool) -> None:
         fields = [[name.decode(), value.decode("latin-1")] for name, value in head.fields]
         self._tell("response", status=head.status, fields=fields)

@@ -26,6 +26,7 @@ __all__ = ["TerminalDeviceDialogue"]
 
 _COLUMN_GAP = "  "
 _REDIRECTS = range(300, 400)
+_WAITING = -1  # what is waited for, among the interruptions
 _CLEAR_LINE = "\r\x1b[K"
 
 
@@ -88,13 +89,21 @@ class TerminalDeviceDialogue:
     def tell_link(self, device: DeviceRecord, *, up: bool, reason: str) -> None:
         number = self._numbers.setdefault(device.device_id, len(self._numbers))
         title = title_of(device)
+        self._interruptions.forget(_WAITING)
         if up:
             self._interruptions.end(number, text.LINK_BACK.format(title=title))
         else:
             line = text.LINK_LOST.format(title=title, reason=printable(reason or text.NO_LINK))
             self._interruptions.begin(number, line)
 
+    def tell_waiting(self, device: DeviceRecord, *, connected: bool) -> None:
+        if self._streams.output_is_terminal:
+            line = text.WAITING if connected else text.CONNECTING
+            self._interruptions.forget(_WAITING)
+            self._interruptions.begin(_WAITING, line.format(**_name(device)))
+
     def tell_response(self, head: ResponseHead, *, wanted: bool) -> None:
+        self._interruptions.stop()
         if wanted:
             lines = [text.FETCHED.format(**_status(head))]
             lines += [f"{n.decode()}: {v.decode('latin-1')}" for n, v in head.fields]

@@ -196,6 +196,8 @@ SERVE_ENDED = "Ended."
 
 # get, request
 
+CONNECTING = "Connecting to {gateway} ..."
+WAITING = "Waiting for {title} ..."
 PROGRESS = "{bytes}"
 PROGRESS_OF = "{bytes} of {total}"
 STATUS = "The web system answers {status} {phrase}."

@@ -13,11 +13,20 @@ from porttunnel.cli.device_content import TextContent
 from porttunnel.cli.device_fetch import PROGRESS_SECONDS, Fetching, make_head
 from porttunnel.cli.device_json import JsonDeviceDialogue
 from porttunnel.cli.exit_code import ExitCode
-from porttunnel.errors import ConfigurationError, RequestFailureCode, RequestUncertain
+from porttunnel.errors import (
+    ConfigurationError,
+    GatewayUnreachable,
+    RequestFailureCode,
+    RequestUncertain,
+)
 from porttunnel.gateway.http_head import RequestHead
+from porttunnel.net.device.event import DeviceConnected, DeviceDisconnected, SecretRotated
+from porttunnel.net.device.record import DeviceRecord
+from tests.cli.device_records import make_record
 from tests.cli.spoken import SpokenStreams
 from tests.net.device.fake_device import FakeBody, FakeDevice, FakeRequest
 
+RECORD = make_record()
 LOST = RequestUncertain("lost", RequestFailureCode.CONNECTION_LOST)
 
 
@@ -44,6 +53,18 @@ class KeptOutput:
 
     def discard(self) -> None:
         self.discarded = True
+
+
+class NotingDialogue(JsonDeviceDialogue):
+    """Tells as JSON, and notes what JSON says nothing of."""
+
+    def __init__(self, streams: Any) -> None:
+        super().__init__(streams)
+        self.waited: list[tuple[DeviceRecord, bool]] = []
+
+    def tell_waiting(self, device: DeviceRecord, *, connected: bool) -> None:
+        super().tell_waiting(device, connected=connected)
+        self.waited.append((device, connected))
 
 
 class GivenContent(TextContent):
@@ -92,23 +113,38 @@ class FetchingTests(SynchronousTestCase):
     def begin(
         self, data: bytes = b"", *, allowed: range = range(200, 300), quiet: bool = False
     ) -> FakeRequest:
+        self.wait(data, allowed=allowed, quiet=quiet)
+        return self.device.asked[0]
+
+    def wait(
+        self,
+        data: bytes = b"",
+        *,
+        allowed: range = range(200, 300),
+        quiet: bool = False,
+        waited: DeviceRecord | None = None,
+        way: Deferred[None] | None = None,
+    ) -> None:
+        """With a way: until it is there, the request has not begun."""
         self.clock = Clock()
         self.streams: Any = SpokenStreams()
         self.output = KeptOutput()
         self.device = FakeDevice()
-        fetching = Fetching(
+        self.device.way = way
+        self.dialogue = NotingDialogue(self.streams)
+        fetching = self.fetching = Fetching(
             self.clock,
-            JsonDeviceDialogue(self.streams),
+            self.dialogue,
             self.output,
             include=False,
             allowed=allowed,
             quiet=quiet,
+            waited=waited,
         )
         head = make_head("POST", "/", [])
         self.content = GivenContent(data)
         running = fetching.run(self.device, head, self.content)
         self.running: Deferred[ExitCode] = ensureDeferred(running)
-        return self.device.asked[0]
 
     def events(self) -> list[str]:
         return [event["event"] for event in self.streams.events()]
@@ -117,6 +153,49 @@ class FetchingTests(SynchronousTestCase):
         body = request.respond(status, *fields)
         self.assertNoResult(self.running)
         return body
+
+    def test_tells_what_is_waited_for_until_the_answer_is_there(self) -> None:
+        way: Deferred[None] = Deferred()
+        self.wait(waited=RECORD, way=way)
+        self.assertEqual(self.dialogue.waited, [(RECORD, False)])
+        for happened in (
+            DeviceDisconnected(GatewayUnreachable("gone")),
+            DeviceDisconnected(GatewayUnreachable("gone")),
+            DeviceConnected(),
+        ):
+            self.fetching.receive_event(happened)
+        way.callback(None)
+        self.assertEqual(self.dialogue.waited, [(RECORD, False), (RECORD, True)])
+        self.fetching.receive_event(DeviceDisconnected())
+        self.fetching.receive_event(SecretRotated(2))
+        told = [(each["up"], each.get("reason")) for each in self.streams.events()]
+        self.assertEqual(told, [(False, "gone"), (True, None), (False, "")])
+        body = self.respond(self.device.asked[0])
+        self.fetching.receive_event(DeviceConnected())
+        body.end()
+        self.successResultOf(self.running)
+        self.assertEqual(self.events(), ["response", "done"])
+
+    def test_a_connection_that_was_there_at_once_is_no_news(self) -> None:
+        self.wait(waited=RECORD)
+        self.fetching.receive_event(DeviceConnected())
+        self.respond(self.device.asked[0]).end()
+        self.successResultOf(self.running)
+        self.assertEqual(self.events(), ["response", "done"])
+
+    def test_after_a_failure_the_end_of_the_connection_is_no_news(self) -> None:
+        self.wait(waited=RECORD)
+        self.device.asked[0].fail(LOST)
+        self.failureResultOf(self.running, RequestUncertain)
+        self.fetching.receive_event(DeviceDisconnected())
+        self.assertEqual(self.events(), [])
+
+    def test_who_wants_no_such_news_hears_none(self) -> None:
+        self.begin()
+        self.fetching.receive_event(DeviceDisconnected())
+        self.assertEqual((self.dialogue.waited, self.events()), ([], []))
+        self.respond(self.device.asked[0]).end()
+        self.successResultOf(self.running)
 
     def test_writes_what_comes(self) -> None:
         request = self.begin(b"abc")

@@ -129,6 +129,40 @@ class TestServing:
         assert told.take() == "Ended.\n"
 
 
+class TestWaiting:
+    def test_what_is_waited_for_longer_than_a_second_is_told(self) -> None:
+        told = Told(terminal=True)
+        told.dialogue.tell_waiting(RECORD, connected=False)
+        told.clock.advance(NOTICE_SECONDS - 0.1)
+        assert told.take() == ""
+        told.clock.advance(0.1)
+        assert told.take() == "Connecting to wiki.example.com ...\n"
+        told.dialogue.tell_waiting(RECORD, connected=True)
+        told.clock.advance(NOTICE_SECONDS)
+        assert told.take() == "Waiting for wiki.example.com ...\n"
+
+    def test_a_failure_says_more(self) -> None:
+        told = Told(terminal=True)
+        told.dialogue.tell_waiting(RECORD, connected=False)
+        told.dialogue.tell_link(RECORD, up=False, reason="It is gone.")
+        told.clock.advance(NOTICE_SECONDS)
+        assert told.take() == "wiki.example.com: It is gone. Trying again ...\n"
+
+    def test_what_came_in_time_needs_no_words(self) -> None:
+        told = Told(terminal=True)
+        told.dialogue.tell_waiting(RECORD, connected=False)
+        told.dialogue.tell_waiting(RECORD, connected=True)
+        told.dialogue.tell_response(ResponseHead(204), wanted=False)
+        told.clock.advance(NOTICE_SECONDS)
+        assert told.take() == ""
+
+    def test_who_reads_later_needs_none_either(self) -> None:
+        told = Told()
+        told.dialogue.tell_waiting(RECORD, connected=False)
+        told.clock.advance(NOTICE_SECONDS)
+        assert told.take() == ""
+
+
 class TestRequests:
     def test_a_success_needs_no_words(self) -> None:
         told = Told()
