@@ -131,15 +131,21 @@ def decode_answer(answer: Answer, form: type[_Form]) -> _Form:
         ) from None
 
 
-def make_refusal(answer: Answer) -> GatewayRefused:
+def make_refusal(answer: Answer) -> GatewayRefused | GatewayUnreachable:
     """Why it was not done.
 
-    :param answer: no success.
+    :param answer: no success. Without a code it is not the gateway's: a proxy in front says 404,
+        or 401, of what it doesn't know, and nothing must be given up because of that.
     """
     try:
         problem = msgspec.json.decode(answer.body, type=_Problem)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         problem = _Problem()
+    if not problem.code:
+        return GatewayUnreachable(
+            f"What answered, with status {answer.status}, does not speak as a gateway: a proxy in "
+            "front of it, perhaps. Check the address, and whether the gateway runs."
+        )
     said = problem.detail or problem.title
     # It may be anything: a person's terminal is no place for what moves the cursor.
     shown = "".join(each if each.isprintable() else " " for each in said[:MAX_DETAIL_CHARACTERS])

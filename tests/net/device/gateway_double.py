@@ -216,14 +216,17 @@ class _Rest(Resource):
                 gateway.lose_claims -= 1
                 request.transport.abortConnection()
                 return 1  # NOT_DONE_YET
-            return _answer(request, 404 if claimed is None else 201, claimed)
+            if claimed is None:
+                return _answer(request, 404, {"code": "setup-refused"})
+            return _answer(request, 201, claimed)
         if request.method == b"DELETE":
             device_id = request.postpath[-1].decode()
             known = gateway.passwords.get(device_id) == request.getPassword()
-            if known:
-                gateway.revoke(device_id)
-            return _answer(request, 204 if known else 401, None)
-        return _answer(request, 405, None)
+            if not known:
+                return _answer(request, 401, {"code": "wrong-credentials"})
+            gateway.revoke(device_id)
+            return _answer(request, 204, None)
+        return _answer(request, 405, {"code": "wrong-method"})
 
 
 def _answer(request: Any, status: int, body: Any) -> bytes:

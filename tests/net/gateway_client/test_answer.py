@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from porttunnel.errors import GatewayUnreachable
+from porttunnel.errors import GatewayRefused, GatewayUnreachable
 from porttunnel.net.gateway_client.answer import (
     Answer,
     ClaimedDevice,
@@ -58,14 +58,21 @@ def test_what_is_no_success(status: int) -> None:
 def test_a_problem() -> None:
     body = b'{"title": "t", "detail": "Not so\\u001b[2J fast.", "code": "busy"}'
     refusal = make_refusal(Answer(503, body, "7"))
+    assert isinstance(refusal, GatewayRefused)
     assert (refusal.status, refusal.code, refusal.retry_after_seconds) == (503, "busy", 7.0)
     assert "Not so [2J fast." in str(refusal)
 
 
+def test_a_problem_that_names_no_time() -> None:
+    refusal = make_refusal(Answer(429, b'{"code": "busy"}', "Sat, 28 Nov 2026 06:00:00 GMT"))
+    assert isinstance(refusal, GatewayRefused)
+    assert refusal.retry_after_seconds is None
+
+
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>", b"\xff", b'{"code": 1}', b'{"x":' + b"[" * 10_000]
+    "body", [b"", b"<html>", b"\xff", b"{}", b'{"code": 1}', b'{"x":' + b"[" * 10_000]
 )
-def test_no_problem_in_its_form(body: bytes) -> None:
-    refusal = make_refusal(Answer(599, body, "Sat, 28 Nov 2026 06:00:00 GMT"))
-    assert (refusal.status, refusal.code, refusal.retry_after_seconds) == (599, "", None)
-    assert "status 599" in str(refusal)
+def test_what_a_proxy_says_is_no_refusal(body: bytes) -> None:
+    error = make_refusal(Answer(404, body))
+    assert isinstance(error, GatewayUnreachable)
+    assert "status 404" in str(error)

@@ -153,12 +153,12 @@ class QuestionTests(RestTestCase):
             self.assertEqual((error.status, error.code), (401, "wrong-credentials"))
         self.recorder.status = 403
         with self.assertRaisesRegex(GatewayRefused, "not allowed"):
-            await self.ask(self.rest.register_instance())
+            await self.ask(self.rest.register_instance(), {"code": "not-allowed"})
 
     async def test_it_is_not_sent_elsewhere(self) -> None:
         self.recorder.status = 302
         self.recorder.fields = {b"location": b"http://127.0.0.1:1/"}
-        with self.assertRaises(GatewayRefused):
+        with self.assertRaises(GatewayUnreachable):
             await self.rest.remove_device(LOGIN, ONE)
 
     async def test_no_gateway(self) -> None:
