@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 from porttunnel.errors import ConfigurationError
+from porttunnel.net.file_lock import lock_descriptor
 
 __all__ = ["FolderLock"]
 
@@ -32,19 +32,18 @@ class FolderLock:
         try:
             self._path.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, _FILE_MODE)
+            taken = lock_descriptor(descriptor, wait=False)
         except OSError as error:
             raise ConfigurationError(
                 f"{self._path} can't be used ({error.strerror}); give this user the right to "
                 "read and write there, or name another data folder"
             ) from error
-        try:
-            _lock(descriptor)
-        except OSError as error:
+        if not taken:
             os.close(descriptor)
             raise ConfigurationError(
                 f"another program runs with the data folder {self._path.parent}; stop it, or "
                 "name another data folder"
-            ) from error
+            )
         self._descriptor = descriptor
 
     def release(self) -> None:
@@ -52,16 +51,3 @@ class FolderLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(descriptor: int) -> None:
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> None:
-        # Not lockf: whose lock ends when any descriptor of the file is closed.
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

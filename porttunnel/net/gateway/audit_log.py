@@ -12,24 +12,27 @@ import hashlib
 import hmac
 import os
 import secrets
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
+from io import FileIO
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard
 
 import msgspec
 from twisted.logger import Logger
-from twisted.python.logfile import LogFile
 
 from porttunnel.errors import ConfigurationError
+from porttunnel.net.file_lock import locked
+from porttunnel.net.secret_file import write_secret_file
 
 __all__ = ["AUDIT_NAME", "KEY_NAME", "AuditEvent", "AuditLog", "Record"]
 
 AUDIT_NAME = "audit.log"
 KEY_NAME = "audit.key"
+LOCK_NAME = "audit.lock"
 MAX_FILE_BYTES = 10_000_000  # some 80,000 lines
 MAX_FILE_SECONDS = 30 * 86_400.0  # a month, also if little happens
 MAX_FILES = 10  # besides the one that is written
@@ -59,7 +62,7 @@ class AuditEvent(StrEnum):
 
 
 class AuditLog:
-    """The log of one gateway, in one process.
+    """The log of one gateway; on the way from an old process to a new one both write into it.
 
     :param folder: where it and its key are.
     :param unix_time: seconds since 1970.
@@ -75,22 +78,16 @@ class AuditLog:
         unix_time: Callable[[], float] = time.time,
         max_file_bytes: int = MAX_FILE_BYTES,
     ) -> None:
+        self._path = folder / AUDIT_NAME
+        self._key_path = folder / KEY_NAME
+        self._lock_path = folder / LOCK_NAME
         self._unix_time = unix_time
+        self._max_file_bytes = max_file_bytes
         self._fails = False
         try:
-            self._key_path = folder / KEY_NAME
-            self._key_path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-            if self._key_path.exists():
-                self._key, self._since = _load_key(self._key_path)
-            else:
-                self._make_key()
-            self._file: Any = LogFile(
-                AUDIT_NAME,
-                os.fspath(folder),
-                rotateLength=max_file_bytes,
-                defaultMode=FILE_MODE,
-                maxRotatedFiles=MAX_FILES,
-            )
+            folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            with locked(self._lock_path, wait=True):
+                self._open()
         except OSError as error:
             raise ConfigurationError(
                 f"The audit log can't be written in {folder} ({error.strerror}). Name a folder "
@@ -102,22 +99,23 @@ class AuditLog:
     ) -> None:
         """Write a line. If the disk doesn't take it, the gateway goes on without, and says so."""
         now = self._unix_time()
+        trouble: Exception | None = None
         try:
-            if self._file.shouldRotate() or now - self._since >= MAX_FILE_SECONDS:
-                self._file.rotate()
-                self._make_key()
-            line: dict[str, object] = {"time": round(now, 3), "event": event}
-            if instance_id is not None:
-                line["instance"] = self.pseudonym(instance_id)
-            if device_id is not None:
-                line["device"] = self.pseudonym(device_id)
+            self._change_file(now)
+        except (OSError, ConfigurationError) as error:
+            trouble = error
+        line: dict[str, object] = {"time": round(now, 3), "event": event}
+        if instance_id is not None:
+            line["instance"] = self.pseudonym(instance_id)
+        if device_id is not None:
+            line["device"] = self.pseudonym(device_id)
+        try:
             self._file.write(msgspec.json.encode(line) + b"\n")
         except (OSError, ValueError) as error:  # ValueError: it was closed, and not opened again
-            if not self._fails:
-                self._log.error("the audit log can't be written ({error})", error=error)
-            self._fails = True
-        else:
-            self._fails = False
+            trouble = error
+        if trouble is not None and not self._fails:
+            self._log.error("the audit log can't be written ({error})", error=trouble)
+        self._fails = trouble is not None
 
     def pseudonym(self, identifier: str) -> str:
         """What stands in the log for an id: 16 hex digits."""
@@ -128,10 +126,59 @@ class AuditLog:
         """Let go of the file."""
         self._file.close()
 
-    def _make_key(self) -> None:
-        key = secrets.token_bytes(KEY_BYTES)
-        _replace(self._key_path, key)
-        self._key, self._since = key, self._unix_time()
+    def _change_file(self, now: float) -> None:
+        """Begin another file if it is time, or go on in one that another process has begun."""
+        found = self._look()
+        if (
+            self._is_ours(found)
+            and found.st_size < self._max_file_bytes
+            and now - self._since < MAX_FILE_SECONDS
+        ):
+            return
+        with locked(self._lock_path, wait=False) as is_alone:
+            if not is_alone:  # another process is at it; until then ours is as good as it was
+                return
+            is_ours = self._is_ours(self._look())
+            self._file.close()  # Windows renames no file that is open
+            try:
+                if is_ours:
+                    self._move_away()
+            finally:
+                self._open()
+
+    def _look(self) -> os.stat_result | None:
+        try:
+            return self._path.stat()
+        except FileNotFoundError:
+            return None
+
+    def _is_ours(self, found: os.stat_result | None) -> TypeGuard[os.stat_result]:
+        is_open = not self._file.closed  # or else another file may have its number by now
+        return is_open and found is not None and os.path.samestat(found, self._opened)
+
+    def _move_away(self) -> None:
+        names = [f"{self._path}.{number}" for number in range(1, MAX_FILES + 1)]
+        names.insert(0, str(self._path))
+        for younger, older in reversed(list(pairwise(names))):
+            with suppress(FileNotFoundError):
+                os.replace(younger, older)
+
+    def _open(self) -> None:
+        """The file and its key. To be called while nobody else does, or begins another file."""
+        kept = _load_key(self._key_path) if self._key_path.exists() else None
+        if kept is None or not self._path.exists():
+            # Before the file is there: whoever finds it finds its own key.
+            key = secrets.token_bytes(KEY_BYTES)
+            write_secret_file(self._key_path, key)
+            kept = key, self._unix_time()
+        self._key, self._since = kept
+        # Each line is appended at once, wherever the end is by then.
+        self._file = FileIO(self._path, "ab", opener=_open_private)
+        self._opened = os.fstat(self._file.fileno())
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, FILE_MODE)
 
 
 def _load_key(path: Path) -> tuple[bytes, float]:
@@ -143,19 +190,3 @@ def _load_key(path: Path) -> tuple[bytes, float]:
             "lines from now on can't be compared with those before."
         )
     return key, path.stat().st_mtime
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    # mkstemp makes files with mode 0600.
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(name, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise

@@ -6,21 +6,24 @@ import errno
 import json
 import os
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from io import FileIO
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY, Mock
 
 import pytest
 from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
-from twisted.python.logfile import LogFile
 from zope.interface import directlyProvides
 
 from porttunnel.errors import ConfigurationError
+from porttunnel.net.file_lock import locked
 from porttunnel.net.gateway import audit_log
-from porttunnel.net.gateway.audit_log import AUDIT_NAME, KEY_NAME, AuditEvent, AuditLog
+from porttunnel.net.gateway.audit_log import AUDIT_NAME, KEY_NAME, LOCK_NAME, AuditEvent, AuditLog
 
 INSTANCE, DEVICE = "1" * 32, "d" * 32
 
@@ -36,6 +39,18 @@ def logged() -> Iterator[list[dict[str, Any]]]:
     globalLogPublisher.addObserver(observe)
     yield events
     globalLogPublisher.removeObserver(observe)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from porttunnel.net.gateway.audit_log import AuditEvent, AuditLog
+log = AuditLog(Path(sys.argv[1]), max_file_bytes=4_000)
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(150):
+    log.record(AuditEvent.CONNECTED, sys.argv[2])
+"""
 
 
 def open_log(folder: Path, **options: Any) -> closing[AuditLog]:
@@ -91,7 +106,7 @@ def test_all_files_are_their_owners_alone_and_old_ones_go(tmp_path: Path) -> Non
             log.record(AuditEvent.CONNECTED, INSTANCE)
     names = {each.name for each in folder.iterdir()}
     rotated = {f"{AUDIT_NAME}.{number}" for number in range(1, audit_log.MAX_FILES + 1)}
-    assert names == {AUDIT_NAME, KEY_NAME} | rotated
+    assert names == {AUDIT_NAME, KEY_NAME, LOCK_NAME} | rotated
     assert {stat.S_IMODE(each.stat().st_mode) for each in folder.iterdir()} == {0o600}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
@@ -127,6 +142,74 @@ def test_a_file_ends_after_a_month(tmp_path: Path) -> None:
     assert len(lines(tmp_path)) == 1
 
 
+def pseudonyms(folder: Path) -> list[list[object]]:
+    """The instances of each file's lines, the latest file first."""
+    names = [AUDIT_NAME, *(f"{AUDIT_NAME}.{number}" for number in range(1, 20))]
+    return [
+        [line["instance"] for line in lines(folder, name)]
+        for name in names
+        if (folder / name).exists()
+    ]
+
+
+def test_processes_write_one_after_the_other(tmp_path: Path) -> None:
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path), INSTANCE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]
+    for writer in writers:
+        assert writer.stdout
+        assert writer.stdout.readline() == b"ready\n"
+    for writer in writers:
+        assert writer.stdin
+        writer.stdin.write(b"\n")
+        writer.stdin.flush()
+    for writer in writers:
+        with writer:
+            assert writer.wait(60) == 0
+    found = pseudonyms(tmp_path)
+    assert sum(map(len, found)) == 300
+    assert len(found) > 1
+    assert [len(set(each)) for each in found] == [1] * len(found)
+    assert len({each[0] for each in found}) == len(found)
+
+
+def test_what_another_process_has_begun_is_gone_on_with(tmp_path: Path) -> None:
+    with (
+        open_log(tmp_path, max_file_bytes=140) as log,
+        open_log(tmp_path, max_file_bytes=140) as other,
+    ):
+        for _ in range(2):
+            log.record(AuditEvent.CONNECTED, INSTANCE)
+            other.record(AuditEvent.CONNECTED, INSTANCE)
+            assert log.pseudonym(INSTANCE) == other.pseudonym(INSTANCE)
+    assert [len(each) for each in pseudonyms(tmp_path)] == [2, 2]
+
+
+def test_nobody_waits_for_one_who_begins_a_file(tmp_path: Path) -> None:
+    with open_log(tmp_path, max_file_bytes=50) as log:
+        log.record(AuditEvent.CONNECTED, INSTANCE)
+        with locked(tmp_path / LOCK_NAME, wait=False) as is_alone:
+            assert is_alone
+            log.record(AuditEvent.CONNECTED, INSTANCE)
+        log.record(AuditEvent.CONNECTED, INSTANCE)
+    assert [len(each) for each in pseudonyms(tmp_path)] == [1, 2]
+
+
+def test_a_file_that_somebody_took_away_is_missed(tmp_path: Path) -> None:
+    with open_log(tmp_path) as log:
+        log.record(AuditEvent.CONNECTED, INSTANCE)
+        before = log.pseudonym(INSTANCE)
+        (tmp_path / AUDIT_NAME).rename(tmp_path / "taken")
+        log.record(AuditEvent.CONNECTED, INSTANCE)
+        assert log.pseudonym(INSTANCE) != before
+    assert [len(lines(tmp_path, name)) for name in ("taken", AUDIT_NAME)] == [1, 1]
+
+
 def test_a_full_disk_is_said_once(tmp_path: Path, logged: list[dict[str, Any]]) -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
 
@@ -135,8 +218,7 @@ def test_a_full_disk_is_said_once(tmp_path: Path, logged: list[dict[str, Any]]) 
 
     with open_log(tmp_path) as log:
         log._file.close()
-        disk = log._file = Mock(spec=LogFile)
-        disk.shouldRotate.return_value = False
+        disk = log._file = Mock(spec=FileIO, closed=False)
         disk.write.side_effect = full
         for _ in range(3):
             log.record(AuditEvent.CONNECTED, INSTANCE)
@@ -156,11 +238,31 @@ def test_a_file_that_cannot_be_turned_over_stops_nobody(
 
     with open_log(tmp_path, max_file_bytes=50) as log:
         log.record(AuditEvent.CONNECTED, INSTANCE)
-        monkeypatch.setattr(os, "rename", fail)
+        monkeypatch.setattr(os, "replace", fail)
         for _ in range(3):
             log.record(AuditEvent.CONNECTED, INSTANCE)
+        assert [event["log_level"] for event in logged] == [LogLevel.error]
+        assert len(lines(tmp_path)) == 4
         monkeypatch.undo()
+        log.record(AuditEvent.CONNECTED, INSTANCE)
+    assert (len(lines(tmp_path)), len(lines(tmp_path, f"{AUDIT_NAME}.1"))) == (1, 4)
+
+
+def test_a_file_that_cannot_be_opened_again_is_tried_each_time(
+    tmp_path: Path, logged: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with open_log(tmp_path, max_file_bytes=50) as log:
+        log.record(AuditEvent.CONNECTED, INSTANCE)
+        monkeypatch.setattr(audit_log, "_open_private", fail)
+        for _ in range(2):
+            log.record(AuditEvent.CONNECTED, INSTANCE)
+        monkeypatch.undo()
+        log.record(AuditEvent.CONNECTED, INSTANCE)
     assert [event["log_level"] for event in logged] == [LogLevel.error]
+    assert [len(each) for each in pseudonyms(tmp_path)] == [1, 1]
 
 
 def test_a_key_that_is_none_is_said(tmp_path: Path) -> None:
@@ -184,4 +286,4 @@ def test_a_key_that_cannot_be_kept_leaves_nothing_behind(
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(ConfigurationError, match="No space left"):
         AuditLog(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert [each.name for each in tmp_path.iterdir()] == [LOCK_NAME]
