@@ -370,7 +370,7 @@ def test_who_registers_may_have_to_show_a_token(tmp_path: Path) -> None:
     )
     assert gateway.rest.ask("POST", "/v1/instances", {})[0] == 401
     stop(gateway)
-    assert {path.name for path in audit.iterdir()} == {"audit.log", "audit.key"}
+    assert {path.name for path in audit.iterdir()} == {"audit.log", "audit.key", "audit.lock"}
     assert "open-sesame" not in "".join(gateway.running.lines)
 
 
