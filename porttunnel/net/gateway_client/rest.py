@@ -179,8 +179,13 @@ class RestClient:
         url = (self._address.url + path).encode()
         connection = _Connection(self._reactor, self._address)
         agent: Any = Agent.usingEndpointFactory(self._reactor, connection)
+        requesting: Deferred[Any] = agent.request(method, url, headers, producer)
+        # What is cancelled is a Deferred of our own: of a cancelled request Twisted says that its
+        # answer was cut off.
+        answered: Deferred[Any] = Deferred()
+        requesting.chainDeferred(answered)
         try:
-            response = await agent.request(method, url, headers, producer)
+            response = await answered
             gathering = _Gathering()
             response.deliverBody(gathering)
             body = await gathering.whole
@@ -189,6 +194,7 @@ class RestClient:
         except Exception as error:
             raise GatewayUnreachable(_explain(error)) from error
         finally:
+            requesting.cancel()
             connection.abort()
         retry_after = response.headers.getRawHeaders(b"retry-after", [b""])[0]
         return Answer(response.code, body, retry_after.decode("latin-1"))
