@@ -28,6 +28,7 @@ __all__ = [
 MAX_DETAIL_CHARACTERS = 300  # of the gateway's words, which a person is shown
 
 HexId = Annotated[str, Meta(pattern="^[0-9a-f]{32}\\Z")]
+UnixSeconds = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]  # as a pairing's code has room for them
 
 _SECONDS = re.compile("[0-9]{1,6}")  # a date, which it may be too, is nobody's here
 
@@ -39,7 +40,7 @@ _WHAT_TO_DO = {
     404: "There is no such thing there; it may have expired or been removed.",
     409: "Somebody else was faster.",
     429: "Too much was asked from here; wait a while and try again.",
-    503: "It has too much to do; wait a while and try again.",
+    503: "It can't do that just now; wait a while and try again.",
 }
 
 
@@ -82,7 +83,7 @@ class OfferedDevice(msgspec.Struct, frozen=True):
 
     device_id: HexId
     device_setup_key: HexId
-    expires: int
+    expires: UnixSeconds
 
     def __repr__(self) -> str:
         return f"OfferedDevice({self.device_id}, <secret>, expires={self.expires})"

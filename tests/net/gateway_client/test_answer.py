@@ -44,6 +44,13 @@ def test_something_else(body: bytes) -> None:
         decode_answer(Answer(200, body), ClaimedDevice)
 
 
+@pytest.mark.parametrize("expires", [-(2**70), -1, 2**32])
+def test_an_end_that_no_code_can_say(expires: int) -> None:
+    body = f'{{"device_id": "{ONE}", "device_setup_key": "{OTHER}", "expires": {expires}}}'
+    with pytest.raises(GatewayUnreachable):
+        decode_answer(Answer(201, body.encode()), OfferedDevice)
+
+
 def test_secrets_are_not_shown() -> None:
     assert OTHER not in repr(RegisteredInstance(ONE, OTHER))
     assert OTHER not in repr(OfferedDevice(ONE, OTHER, 0))
