@@ -28,7 +28,8 @@ class Account:
 class AccountListener(Protocol):
     """Is told of what has happened, on the reactor's thread, once it is in the store for ever.
 
-    By then no password that has become void is known any more.
+    By then no password that has become void is known any more. Only who is barred is not in the
+    store as one who is gone: it can't be written, and whoever asked for it repeats that.
     """
 
     def device_added(self, instance_id: str, device_id: str) -> None:
@@ -39,6 +40,14 @@ class AccountListener(Protocol):
 
         What it has open is to be cut. Perhaps it never was :meth:`device_added`.
         """
+
+    def device_barred(self, instance_id: str, device_id: str) -> None:
+        """It is to be removed. It is cut, and has to stay away, also if its password is right;
+        :meth:`device_removed` may follow.
+        """
+
+    def instance_barred(self, instance_id: str) -> None:
+        """It is to be removed with all of its devices, likewise."""
 
     def instance_removed(self, instance_id: str) -> None:
         """It and all of its devices are gone; of these nothing is told one by one."""

@@ -65,6 +65,16 @@ class AccountBook:
             self.listener.device_removed(instance_id, device_id)
         self.record(AuditEvent.DEVICE_REMOVED, instance_id, device_id)
 
+    def device_barred(self, instance_id: str, device_id: str) -> None:
+        """This device is to be removed, and the store doesn't take that now."""
+        if self.listener is not None:
+            self.listener.device_barred(instance_id, device_id)
+
+    def instance_barred(self, instance_id: str) -> None:
+        """This instance and its devices are to be removed, and the store doesn't take that now."""
+        if self.listener is not None:
+            self.listener.instance_barred(instance_id)
+
     def instance_removed(self, instance_id: str, device_ids: list[str]) -> None:
         """The store doesn't have this instance, and these devices of its, any more."""
         for user_name in (instance_id, *device_ids):

@@ -149,6 +149,8 @@ class GatewayPolicy:
         self._record = record
         self._complaint = Complaint(reactor.seconds)
         self._owned: dict[str, set[str]] = {}
+        # With their instances; no more than there are in the store, and hardly ever any.
+        self._barred: dict[str, str] = {}
         self.logins: Counter[str] = Counter()
         self.unreached = 0
         self._bounds = Bounds(
@@ -217,6 +219,8 @@ class GatewayPolicy:
 
     def _admit(self, attempt: Attempt, account: Account, owned: set[str] | None) -> Decision:
         user_name, client_id = account.user_name, attempt.connect.client_id
+        if user_name in self._barred or account.instance_id in self._barred:
+            return self._refuse("barred", ReasonCode.BAD_USER_NAME_OR_PASSWORD)
         if owned is not None:
             # One session for each instance: whoever comes last is it.
             member = _Member(account, InstanceRules(user_name, owned.__contains__), owned)
@@ -292,6 +296,16 @@ class GatewayPolicy:
             if answer is not None:
                 self.unreached += 1
                 self._publish(answer)
+
+    def bar(self, user_name: str, instance_id: str) -> None:
+        """This device does not come again, or this instance with all of its devices."""
+        self._barred[user_name] = instance_id
+
+    def forget(self, user_name: str) -> None:
+        """This device is gone, or this instance with all of its devices: it needs no bar."""
+        for name, instance_id in tuple(self._barred.items()):
+            if user_name in (name, instance_id):
+                del self._barred[name]
 
     def device_added(self, instance_id: str, device_id: str) -> None:
         """From now on its instance may talk to it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 
-from porttunnel.errors import GatewayBusy
+from porttunnel.errors import ConfigurationError, GatewayBusy
 from porttunnel.gateway.setup_claim import ClaimOutcome, judge_claim
 from porttunnel.keys.credentials import (
     ID_BYTES,
@@ -110,9 +110,18 @@ class DeviceDesk:
 
     async def remove(self, account: Account, device_id: str) -> None:
         """Revoke one, by its instance or by itself."""
-        if not _may_see(account, device_id, account.instance_id) or not await self._book.run(
-            self._store.remove_device, device_id, account.instance_id
-        ):
+        if not _may_see(account, device_id, account.instance_id):
+            raise RequestRefused(ProblemKind.NOT_FOUND)
+        try:
+            removed = await self._book.run(
+                self._store.remove_device, device_id, account.instance_id
+            )
+        except ConfigurationError as error:
+            # A full disk can still be read: nobody bars a device of somebody else's.
+            await self.read_device(account, device_id)
+            self._book.device_barred(account.instance_id, device_id)
+            raise RequestRefused(ProblemKind.NOT_RECORDED) from error
+        if not removed:
             raise RequestRefused(ProblemKind.NOT_FOUND)
         self._book.device_removed(account.instance_id, device_id)
 

@@ -110,21 +110,37 @@ class Gateway:
         self.policy.device_added(instance_id, device_id)
 
     def device_removed(self, instance_id: str, device_id: str) -> None:
-        self.policy.device_removed(instance_id, device_id)
-        self.broker.broker.forget_routes()
-        self.presence.device_removed(instance_id, device_id)
-        self._cut(device_id)
+        self.policy.forget(device_id)
+        self._end_device(instance_id, device_id)
+
+    def device_barred(self, instance_id: str, device_id: str) -> None:
+        self.policy.bar(device_id, instance_id)
+        self._end_device(instance_id, device_id)
 
     def instance_removed(self, instance_id: str) -> None:
-        for device_id in tuple(self.presence.devices(instance_id)):
-            self.device_removed(instance_id, device_id)
-        self._cut(instance_id)
+        self.policy.forget(instance_id)
+        self._end_instance(instance_id)
+
+    def instance_barred(self, instance_id: str) -> None:
+        self.policy.bar(instance_id, instance_id)
+        self._end_instance(instance_id)
 
     def password_changed(self, user_name: str) -> None:
         self._cut(user_name)
 
     def setup_race(self, instance_id: str, device_id: str) -> None:
         self.presence.setup_raced(instance_id, device_id)
+
+    def _end_device(self, instance_id: str, device_id: str) -> None:
+        self.policy.device_removed(instance_id, device_id)
+        self.broker.broker.forget_routes()
+        self.presence.device_removed(instance_id, device_id)
+        self._cut(device_id)
+
+    def _end_instance(self, instance_id: str) -> None:
+        for device_id in tuple(self.presence.devices(instance_id)):
+            self._end_device(instance_id, device_id)
+        self._cut(instance_id)
 
     def _cut(self, user_name: str) -> None:
         for name in self.presence.sessions(user_name):

@@ -6,6 +6,7 @@ import hmac
 import secrets
 from collections.abc import Callable
 
+from porttunnel.errors import ConfigurationError
 from porttunnel.keys.credentials import ID_BYTES
 from porttunnel.net.gateway.account_book import AccountBook
 from porttunnel.net.gateway.account_setting import AccountSettings
@@ -80,7 +81,11 @@ class InstanceDesk:
 
     async def remove(self, instance_id: str) -> None:
         """The instance and its devices are no more."""
-        device_ids = await self._book.run(self._book.store.remove_instance, instance_id)
+        try:
+            device_ids = await self._book.run(self._book.store.remove_instance, instance_id)
+        except ConfigurationError as error:
+            self._book.instance_barred(instance_id)
+            raise RequestRefused(ProblemKind.NOT_RECORDED) from error
         if device_ids is None:
             raise RequestRefused(ProblemKind.NOT_FOUND)
         self._book.instance_removed(instance_id, device_ids)

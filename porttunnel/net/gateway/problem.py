@@ -45,6 +45,13 @@ class ProblemKind(Enum):
         "The gateway can't use its store. Its operator finds the reason in its log.",
     )
 
+    NOT_RECORDED = (
+        503,
+        "not-recorded",
+        "It is cut off now, but the gateway can't write that down: after a restart it could come "
+        "back. Repeat this until it is done.",
+    )
+
     def __init__(self, status: int, code: str, detail: str) -> None:
         self.status = status
         self.code = code

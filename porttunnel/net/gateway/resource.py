@@ -127,6 +127,8 @@ class AccountResource(Resource):
         headers: dict[str, str] = {}
         if isinstance(error, RequestRefused):
             kind, headers = error.kind, error.headers
+            if error.__cause__ is not None:
+                self._accounts.complaint.tell(Failure(error.__cause__))
         elif isinstance(error, GatewayBusy):
             kind = ProblemKind.TOO_MANY_ATTEMPTS if error.too_many else ProblemKind.BUSY
             headers = {"Retry-After": str(max(1, math.ceil(error.retry_seconds)))}

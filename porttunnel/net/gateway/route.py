@@ -114,7 +114,7 @@ ROUTES = (
         Access.INSTANCE,
         lambda accounts, asked: accounts.instances.remove(asked.account.instance_id),
         status=204,
-        problems=(ProblemKind.NOT_FOUND,),
+        problems=(ProblemKind.NOT_FOUND, ProblemKind.NOT_RECORDED),
     ),
     Route(
         "POST",
@@ -187,7 +187,7 @@ ROUTES = (
         Access.ACCOUNT,
         lambda accounts, asked: accounts.devices.remove(asked.account, asked.device_id),
         status=204,
-        problems=(ProblemKind.NOT_FOUND,),
+        problems=(ProblemKind.NOT_FOUND, ProblemKind.NOT_RECORDED),
     ),
     Route(
         "POST",

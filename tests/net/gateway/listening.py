@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from porttunnel.errors import ConfigurationError
 from porttunnel.net.gateway.account import Account
 from porttunnel.net.gateway.account_setting import AccountSettings
 from porttunnel.net.gateway.accounts import GatewayAccounts
@@ -34,6 +35,12 @@ class Listener:
 
     def device_removed(self, instance_id: str, device_id: str) -> None:
         self.told.append(("removed", instance_id, device_id))
+
+    def device_barred(self, instance_id: str, device_id: str) -> None:
+        self.told.append(("barred", instance_id, device_id))
+
+    def instance_barred(self, instance_id: str) -> None:
+        self.told.append(("instance barred", instance_id))
 
     def instance_removed(self, instance_id: str) -> None:
         self.told.append(("instance removed", instance_id))
@@ -71,6 +78,18 @@ class AccountsInMemory:
 
     def close(self) -> None:
         self.store.close()
+
+    def fill_disk(self) -> None:
+        """Nothing can be removed any more; all can be read."""
+
+        def fail(*_: object) -> NoReturn:
+            raise ConfigurationError("the disk is full")
+
+        self.store.remove_device = self.store.remove_instance = fail  # type: ignore[method-assign]  # its disk is full
+
+    def empty_disk(self) -> None:
+        """It is as it was."""
+        del self.store.remove_device, self.store.remove_instance
 
     def get(self, call: Coroutine[Any, Any, _T] | Deferred[_T]) -> _T:
         """What a call gives, or its error."""

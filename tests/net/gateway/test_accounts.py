@@ -106,6 +106,8 @@ class SweepTests(TestCase):
         self.accounts.listener = None
         device_id = self.invite(claimed=True)
         self.accounts._book.setup_race(self.instance_id, device_id)
+        self.accounts._book.device_barred(self.instance_id, device_id)
+        self.accounts._book.instance_barred(self.instance_id)
         self.scene.get(
             self.accounts.devices.remove(Account(device_id, self.instance_id), device_id)
         )

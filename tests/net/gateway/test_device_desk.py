@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 from twisted.internet.defer import Deferred
 
-from porttunnel.errors import GatewayBusy
+from porttunnel.errors import ConfigurationError, GatewayBusy
 from porttunnel.keys.credentials import derive_device_password
 from porttunnel.net.gateway import device_desk
 from porttunnel.net.gateway.account import Account
@@ -285,3 +285,40 @@ def test_a_device_is_revoked(scene: Scene, by_itself: bool) -> None:
     with pytest.raises(RequestRefused) as caught:
         scene.get(scene.devices.remove(scene.account, device_id))
     assert caught.value.kind is ProblemKind.NOT_FOUND
+
+
+@pytest.mark.parametrize("by_itself", [True, False])
+def test_a_device_that_can_not_be_erased_is_barred(scene: Scene, by_itself: bool) -> None:
+    device_id, key = scene.invite()
+    scene.set_up(key)
+    account = Account(device_id, scene.instance_id) if by_itself else scene.account
+    stranger, _ = scene.register()
+    scene.fill_disk()
+    told, recorded = list(scene.listener.told), list(scene.recorded)
+    with pytest.raises(RequestRefused) as caught:
+        scene.get(scene.devices.remove(stranger, device_id))
+    assert (caught.value.kind, scene.listener.told) == (ProblemKind.NOT_FOUND, told)
+    with pytest.raises(RequestRefused) as caught:
+        scene.get(scene.devices.remove(account, device_id))
+    assert caught.value.kind is ProblemKind.NOT_RECORDED
+    assert scene.listener.told == [*told, ("barred", scene.instance_id, device_id)]
+    # It isn't done, so nobody writes down that it is; and the device may ask again.
+    assert scene.recorded == recorded
+    assert scene.login_device(device_id, key) is not None
+    scene.empty_disk()
+    scene.get(scene.devices.remove(account, device_id))
+    assert scene.listener.told[-1] == ("removed", scene.instance_id, device_id)
+    assert scene.login_device(device_id, key) is None
+
+
+def test_whose_device_it_is_has_to_be_known(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ConfigurationError("the disk is gone")
+
+    device_id, _ = scene.invite()
+    told = list(scene.listener.told)
+    monkeypatch.setattr(scene.store, "remove_device", fail)
+    monkeypatch.setattr(scene.store, "device", fail)
+    with pytest.raises(ConfigurationError):
+        scene.get(scene.devices.remove(scene.account, device_id))
+    assert scene.listener.told == told

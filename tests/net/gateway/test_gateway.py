@@ -100,6 +100,37 @@ class GatewayTests(SynchronousTestCase):
         self.assertEqual(instance.heard()[-1], GONE)
         self.assertEqual(self.gateway.broker.broker.session_count, 0)
 
+    def test_a_barred_device_is_cut_off_and_does_not_come_again(self) -> None:
+        instance, device = self.house.log_in(INSTANCE), self.house.log_in(DEVICE)
+        instance.heard()
+        self.gateway.device_barred(INSTANCE, DEVICE)
+        self.assert_revoked(device)
+        self.assertEqual(
+            told(instance.heard()), [("device-removed", DEVICE), ("device-offline", DEVICE)]
+        )
+        self.assertIs(self.house.refusal(DEVICE), ReasonCode.BAD_USER_NAME_OR_PASSWORD)
+        self.house.log_in(SECOND)
+        self.house.log_in(INSTANCE)
+        # Once it is gone for good there is nobody to keep away.
+        self.gateway.device_removed(INSTANCE, DEVICE)
+        self.house.log_in(DEVICE)
+
+    def test_a_barred_instance_takes_its_devices_with_it(self) -> None:
+        instance, device = self.house.log_in(INSTANCE), self.house.log_in(DEVICE)
+        foreign = "f0" * 16
+        self.house.accounts.add(foreign, foreign)
+        self.gateway.device_barred(INSTANCE, SECOND)
+        instance.heard()
+        self.gateway.instance_barred(INSTANCE)
+        self.assert_revoked(device)
+        self.assertEqual(instance.heard()[-1], GONE)
+        for name in (INSTANCE, DEVICE, SECOND):
+            self.assertIs(self.house.refusal(name), ReasonCode.BAD_USER_NAME_OR_PASSWORD)
+        self.gateway.instance_removed(foreign)
+        self.assertIs(self.house.refusal(DEVICE), ReasonCode.BAD_USER_NAME_OR_PASSWORD)
+        self.gateway.instance_removed(INSTANCE)
+        self.house.log_in(SECOND)
+
     def test_who_came_with_a_password_that_is_void_now(self) -> None:
         instance, device = self.house.log_in(INSTANCE), self.house.log_in(DEVICE)
         instance.heard()

@@ -94,6 +94,20 @@ def test_an_instance_removes_itself(scene: AccountsInMemory) -> None:
     assert caught.value.kind is ProblemKind.NOT_FOUND
 
 
+def test_an_instance_that_can_not_be_erased_is_barred(scene: AccountsInMemory) -> None:
+    account, password = scene.register()
+    scene.fill_disk()
+    with pytest.raises(RequestRefused) as caught:
+        scene.get(scene.accounts.instances.remove(account.instance_id))
+    assert caught.value.kind is ProblemKind.NOT_RECORDED
+    assert scene.listener.told == [("instance barred", account.instance_id)]
+    assert len(scene.recorded) == 1
+    assert scene.login(account.user_name, password) == account
+    scene.empty_disk()
+    scene.get(scene.accounts.instances.remove(account.instance_id))
+    assert scene.listener.told[1:] == [("instance removed", account.instance_id)]
+
+
 def test_with_an_instance_its_devices_are_forgotten(scene: AccountsInMemory) -> None:
     account, _ = scene.register()
     scene.store.add_device("d" * 32, account.instance_id, b"k" * 32, 1e10, 10)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from twisted.internet import endpoints, reactor
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.protocol import Factory
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
@@ -278,6 +279,21 @@ class TroubleTests(ResourceTestCase):
         reply = await self.ask("GET", "/v1/devices", None, basic(NOBODY, "p" * 32))
         self.check_problem(reply, 503, "unavailable")
         self.assertNotIn(b"secret", reply.body)
+
+    async def test_a_removal_that_can_not_be_written_down(self) -> None:
+        instance = await self.register()
+        invited = (await self.ask("POST", "/v1/devices", None, instance)).document
+        self.scene.fill_disk()
+        with capturedLogs() as logged:
+            for path in (f"/v1/devices/{invited['device_id']}", "/v1/instances/self"):
+                reply = await self.ask("DELETE", path, None, instance)
+                self.check_problem(reply, 503, "not-recorded")
+                self.assertIn("Repeat this until it is done", reply.document["detail"])
+        told = [str(each["error"]) for each in logged if "error" in each]
+        self.assertEqual(told, ["the disk is full"])
+        self.scene.empty_disk()
+        reply = await self.ask("DELETE", "/v1/instances/self", None, instance)
+        self.assertEqual(reply.status, 204)
 
     async def test_a_fault_of_our_own(self) -> None:
         self.patch(
