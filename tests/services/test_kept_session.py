@@ -7,9 +7,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from porttunnel.errors import ConfigurationError, CutOff, NotReachable
@@ -44,16 +44,20 @@ class OpenSession:
     def __init__(self, number: int) -> None:
         self.number = number
         self.done: Deferred[None] = Deferred()
+        self.done.addBoth(self._end)
+        self.disconnected: Deferred[None] = succeed(None)
         self.closed = 0
         self.resumed = 0
         self.link_is_up = True
+        self._result: Any = None
+        self._waiting: list[Deferred[None]] = []
 
     def when_done(self) -> Deferred[None]:
         waiting: Deferred[None] = Deferred()
         if self.done.called:
-            waiting.callback(None)
+            waiting.callback(self._result)
         else:
-            self.done.addBoth(waiting.callback)
+            self._waiting.append(waiting)
         return waiting
 
     def close(self) -> Deferred[None]:
@@ -63,10 +67,15 @@ class OpenSession:
         return self.when_done()
 
     def when_disconnected(self) -> Deferred[None]:
-        return self.when_done()
+        return self.disconnected
 
     def allow_joining(self) -> None:
         self.resumed += 1
+
+    def _end(self, result: Any) -> None:
+        self._result = result
+        for waiting in self._waiting:
+            waiting.callback(result)
 
 
 class KeptSessionTests(SynchronousTestCase):
@@ -157,16 +166,20 @@ class KeptSessionTests(SynchronousTestCase):
         waits = [1, 2, 4, 8, 16, 32, LONGEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS]
         for left, wait in zip(range(8, 0, -1), waits, strict=True):
             self.assertEqual(len(self.refusals), left)
-            self.clock.advance(wait)
+            self.clock.advance(wait - 0.5)
+            self.assertEqual(len(self.refusals), left)
+            self.clock.advance(0.5)
         self.clock.advance(LONGEST_WAIT_SECONDS)
         self.assertEqual(len(self.sessions), 1)
         self.successResultOf(self.stop(kept))
 
     def test_who_may_come_in(self) -> None:
         asked = ConsentAsked(2, "ben", (), True)
-        for accept, answer in (("all", True), ("nobody", False)):
-            kept = self.keep(accept=accept)
-            self.assertIs(self.options["on_consent"](asked), answer)
+        for accept, answer, warnings in (("all", True, 0), ("nobody", False, 2)):
+            with capturedLogs() as logged:
+                kept = self.keep(accept=accept)
+                self.assertIs(self.options["on_consent"](asked), answer)
+            self.assertEqual([each["log_level"] for each in logged], [LogLevel.warn] * warnings)
             self.tell(MemberJoined(2, "ben", True))
             self.tell(MemberLeft(2, "gone", False))
             self.successResultOf(self.stop(kept))
@@ -185,8 +198,23 @@ class KeptSessionTests(SynchronousTestCase):
             pause *= 2
         self.tell(JoiningPaused(10))
         self.assertEqual(session.closed, 0)
+        # In the next session as well.
+        session.done.callback(None)
+        self.clock.advance(FIRST_WAIT_SECONDS)
+        self.tell(JoiningPaused(10))
+        self.clock.advance(2 * pause)
+        self.assertEqual((session.resumed, self.sessions[1].resumed), (3, 1))
+        self.tell(JoiningPaused(10))
         self.successResultOf(self.stop(kept))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_it_has_stopped_once_its_goodbye_is_out(self) -> None:
+        kept = self.keep()
+        goodbye = self.sessions[0].disconnected = Deferred()
+        stopping = self.stop(kept)
+        self.assertNoResult(stopping)
+        goodbye.callback(None)
+        self.successResultOf(stopping)
 
     def test_nobody_waits_for_a_goodbye_that_can_not_be_said(self) -> None:
         kept = self.keep()
