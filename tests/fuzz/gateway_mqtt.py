@@ -21,7 +21,7 @@ from porttunnel.mqtt.property import Properties
 from porttunnel.net.proxied_address import read_header
 from tests.fuzz.consume import FuzzedDataProvider, cut
 from tests.net.gateway.house import DEVICE, INSTANCE, House
-from tests.net.test_mqtt_broker import Peer
+from tests.net.mqtt_line import Peer
 
 __all__ = ["gateway_mqtt", "proxy_header"]
 

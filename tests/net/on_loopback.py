@@ -51,15 +51,16 @@ class TunnelOnLoopback:
         self._server_port: IListeningPort
         self._ports: list[IListeningPort] = []
         self._sessions: list[Session] = []
+        self.port = 0
         self.address = ""
         self.tls_address = ""
 
     async def start(self) -> None:
         self._thread.start()
         await self.start_server()
-        port = self._server_port.getHost().port
-        self.address = f"ptun://127.0.0.1:{port}"
-        self.tls_address = f"ptuns://127.0.0.1:{port}#{self._identity.pin}"
+        self.port = int(self._server_port.getHost().port)
+        self.address = f"ptun://127.0.0.1:{self.port}"
+        self.tls_address = f"ptuns://127.0.0.1:{self.port}#{self._identity.pin}"
 
     async def start_server(self, listen: str = LISTEN, identity: Identity | None = None) -> None:
         """A server that knows nothing but what is in the store."""
@@ -67,7 +68,11 @@ class TunnelOnLoopback:
             self._store, randbelow=secrets.randbelow, token_bytes=secrets.token_bytes
         )
         self.server = TunnelServerFactory(
-            reactor, directory, self._thread.run, counters=self.counters
+            reactor,
+            directory,
+            self._thread.run,
+            counters=self.counters,
+            refusal_delay_seconds=0,
         )
         await self.server.start()
         shared_port = SharedPortFactory(

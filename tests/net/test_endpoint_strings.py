@@ -20,7 +20,6 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
-from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from porttunnel.errors import (
@@ -33,7 +32,7 @@ from porttunnel.errors import (
 from porttunnel.net.endpoint_strings import parse_client, parse_server
 from porttunnel.net.stream_transport import StreamAddress
 from porttunnel.session.notice import Ended
-from tests.net.loopback_server import listen_on_loopback
+from tests.net.on_loopback import LoopbackTestCase
 
 reactor: Any = real_reactor
 
@@ -164,11 +163,8 @@ class TestArguments:
         listening.cancel()
 
 
-class SessionTests(TestCase):
-    timeout = 60
-
+class SessionTests(LoopbackTestCase):
     async def listen(self, *arguments: str, path: str = "code") -> Any:
-        self.port, self.server = await listen_on_loopback(self)
         self.code_file = self.folder() / path
         description = ":".join((f"{self.description()}", *arguments))
         listening = await serverFromString(reactor, description).listen(
@@ -184,7 +180,8 @@ class SessionTests(TestCase):
         return Path(temporary.name)
 
     def description(self, service: str = "echo") -> str:
-        return f"porttunnel:{service}:host=127.0.0.1:port={self.port}:codefile={self.code_file}"
+        where = f"host=127.0.0.1:port={self.tunnel.port}"
+        return f"porttunnel:{service}:{where}:codefile={self.code_file}"
 
     async def connect(self, service: str = "echo") -> Client:
         factory: Any = Factory.forProtocol(Client)
@@ -223,7 +220,7 @@ class SessionTests(TestCase):
             await client.lost
             while not lines[-1].endswith("has left: closed"):
                 await next_turn()
-            while len(self.server.links) > 1:
+            while len(self.tunnel.server.links) > 1:
                 await next_turn()
         self.assertIn("has joined as member 3", lines[-2])
 
@@ -258,7 +255,7 @@ class SessionTests(TestCase):
     async def test_without_a_server_listening_fails(self) -> None:
         listening = await self.listen("accept=all")
         await listening.stopListening()
-        description = self.description().replace(f"port={self.port}", "port=1")
+        description = self.description().replace(f"port={self.tunnel.port}", "port=1")
         factory: Any = Factory.forProtocol(Echo)
         with self.assertRaises(NotReachable):
             await serverFromString(reactor, description).listen(factory)
@@ -267,7 +264,7 @@ class SessionTests(TestCase):
     async def test_without_a_place_for_the_code_listening_fails_at_once(self) -> None:
         with self.assertRaises(ConfigurationError):
             await self.listen("accept=all", path="missing/code")
-        self.assertEqual(len(self.server.links), 0)
+        self.assertEqual(len(self.tunnel.server.links), 0)
 
     async def test_a_code_that_can_not_be_written_any_more_is_logged(self) -> None:
         lines = self.logged()
@@ -290,8 +287,8 @@ class SessionTests(TestCase):
     async def test_the_end_of_the_session_is_logged(self) -> None:
         lines = self.logged()
         await self.listen("accept=all")
-        for session_id in list(self.server.sessions):
-            self.server.end_session(Ended(session_id, "its time is over"))
+        for session_id in list(self.tunnel.server.sessions):
+            self.tunnel.server.end_session(Ended(session_id, "its time is over"))
         while not lines or "has ended" not in lines[-1]:
             await next_turn()
         self.assertIn("start this program again", lines[-1])
@@ -302,10 +299,10 @@ class SessionTests(TestCase):
             def startFactory(self) -> None:
                 raise OSError("no folder for logs")
 
-        port, server = await listen_on_loopback(self)
+        server = self.tunnel.server
         code_file = self.folder() / "code"
         endpoint = parse_server(
-            reactor, "echo", host="127.0.0.1", port=str(port), codefile=str(code_file)
+            reactor, "echo", host="127.0.0.1", port=str(self.tunnel.port), codefile=str(code_file)
         )
         broken: Any = Broken()
         with self.assertRaises(OSError):
@@ -316,10 +313,10 @@ class SessionTests(TestCase):
         self.assertEqual(len(server.sessions), 0)
 
     async def test_listening_can_be_cancelled(self) -> None:
-        port, server = await listen_on_loopback(self)
+        server = self.tunnel.server
         code_file = self.folder() / "code"
         endpoint = parse_server(
-            reactor, "echo", host="127.0.0.1", port=str(port), codefile=str(code_file)
+            reactor, "echo", host="127.0.0.1", port=str(self.tunnel.port), codefile=str(code_file)
         )
         factory: Any = Factory.forProtocol(Echo)
         listening = endpoint.listen(factory)

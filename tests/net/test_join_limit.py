@@ -9,7 +9,7 @@ from twisted.internet import reactor as real_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
-from twisted.trial.unittest import SkipTest, TestCase
+from twisted.trial.unittest import SkipTest
 
 from porttunnel.errors import ErrorCode
 from porttunnel.session import request
@@ -21,7 +21,7 @@ from porttunnel.session.packet import (
     PacketType,
     encode_packet,
 )
-from tests.net.loopback_server import listen_on_loopback
+from tests.net.on_loopback import LoopbackTestCase
 
 reactor: Any = real_reactor
 HOME, NEIGHBOUR = "127.0.0.1", "127.0.0.2"
@@ -49,14 +49,9 @@ class Asking(Protocol):
                 self.answer.callback(request.decode_error(body).code)
 
 
-class JoinLimitTests(TestCase):
-    timeout = 60.0
-
-    async def setUp(self) -> None:
-        self.port, _ = await listen_on_loopback(self)
-
+class JoinLimitTests(LoopbackTestCase):
     async def ask(self, message: Any, address: str = HOME) -> Any:
-        endpoint = TCP4ClientEndpoint(reactor, HOME, self.port, bindAddress=(address, 0))
+        endpoint = TCP4ClientEndpoint(reactor, HOME, self.tunnel.port, bindAddress=(address, 0))
         asking = await endpoint.connect(Factory.forProtocol(lambda: Asking(message)))
         assert isinstance(asking, Asking)
         # The connection stays open until the server drains: to hang up would be another story.

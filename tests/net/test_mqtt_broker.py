@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -16,9 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from porttunnel.errors import ConfigurationError
-from porttunnel.mqtt.decode import decode
 from porttunnel.mqtt.encode import encode
-from porttunnel.mqtt.framing import MAX_PACKET_BYTES, FrameReader
 from porttunnel.mqtt.packet import (
     Connack,
     Connect,
@@ -28,9 +24,6 @@ from porttunnel.mqtt.packet import (
     Pingresp,
     Puback,
     Publish,
-    Suback,
-    Subscribe,
-    Subscription,
     Version,
     Will,
 )
@@ -50,9 +43,7 @@ from porttunnel.net.mqtt_broker import LAST_SECONDS, MQTTBrokerFactory
 from porttunnel.net.mqtt_link import GOODBYE_SECONDS, LOOK_SECONDS
 from porttunnel.websocket.close import CloseCode
 from porttunnel.websocket.handshake import Accepted, Refused, Request
-
-PEER = IPv4Address("TCP", "192.0.2.7", 4711)
-
+from tests.net.mqtt_line import PEER, Peer
 
 UPGRADE = (
     b"GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -64,92 +55,6 @@ UPGRADE = (
 def in_frame(data: bytes) -> bytes:
     """A short binary message, masked with zeros."""
     return bytes((0x82, 0x80 | len(data))) + bytes(4) + data
-
-
-class Peer:
-    """A client's end, and the carrier between: takes ``room`` bytes."""
-
-    def __init__(self, factory: MQTTBrokerFactory, clock: Clock, peer: Any = PEER) -> None:
-        self.peer = peer
-        self.room = 1 << 40
-        self.fault: Exception | None = None
-        self.calls: list[str] = []
-        self.writes = 0
-        self._clock = clock
-        self._sent = bytearray()
-        self._reader = FrameReader(MAX_PACKET_BYTES, Version.V5)
-        self.link = factory._make_link()
-        self.link.carrier_made(self)
-
-    # The carrier
-
-    def send(self, views: Sequence[memoryview]) -> int:
-        self.writes += 1
-        if self.fault is not None:
-            raise self.fault
-        data = b"".join(views)[: self.room]
-        self.room -= len(data)
-        self._sent += data
-        return len(data)
-
-    def limit_unsent(self, count: int) -> None:
-        pass
-
-    def end(self) -> None:
-        self.calls.append("end")
-
-    def pause_receiving(self) -> None:
-        self.calls.append("pause")
-
-    def resume_receiving(self) -> None:
-        self.calls.append("resume")
-
-    def close(self) -> None:
-        self.calls.append("close")
-
-    def abort(self) -> None:
-        self.calls.append("abort")
-        self.lose()
-
-    # The client
-
-    def say(self, *packets: Packet) -> None:
-        """Packets come, in one read; what moves by that moves in the next turn."""
-        data = b"".join(encode(packet, Version.V5) for packet in packets)
-        self.link.carrier_received(memoryview(data))
-        self.link.reading_done()
-
-    def heard(self) -> list[Packet]:
-        """What has come since the last look."""
-        self._clock.advance(0)
-        data, self._sent = bytes(self._sent), bytearray()
-        packets = []
-        for first_byte, body in self._reader.feed(memoryview(data)):
-            packet = decode(first_byte, body, Version.V5)
-            if isinstance(packet, Publish):
-                packet = replace(packet, payload=bytes(packet.payload))
-            packets.append(packet)
-        return packets
-
-    def connect(self, client_id: str = "c", **fields: Any) -> Connack:
-        self.say(Connect(Version.V5, client_id, **fields))
-        (connack,) = self.heard()
-        assert isinstance(connack, Connack)
-        return connack
-
-    def subscribe(self, text: str, qos: int = 0) -> None:
-        self.say(Subscribe(1, (Subscription(text, qos),)))
-        (suback,) = self.heard()
-        assert isinstance(suback, Suback)
-
-    def take(self, room: int) -> None:
-        """The carrier takes so many bytes more."""
-        self.room = room
-        self.link.carrier_writable()
-        self._clock.advance(0)
-
-    def lose(self) -> None:
-        self.link.carrier_lost(Failure(ConnectionDone()))
 
 
 class LaterPolicy(AllowAll):

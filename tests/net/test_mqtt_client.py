@@ -134,13 +134,13 @@ class AskingTests(ClientTestCase):
         )
         self.assertIsInstance(self.successResultOf(at_most), PublishFinished)
         self.assertNoResult(at_least)
-        self.line.answer(Puback(1, ReasonCode.NO_MATCHING_SUBSCRIBERS))
+        self.line.say(Puback(1, ReasonCode.NO_MATCHING_SUBSCRIBERS))
         self.assertEqual(self.successResultOf(at_least).reason, ReasonCode.NO_MATCHING_SUBSCRIBERS)
 
     def test_a_refused_message_fails(self) -> None:
         refused = self.start().publish("a", b"", qos=1)
         self.sent()
-        self.line.answer(Puback(1, ReasonCode.NOT_AUTHORIZED))
+        self.line.say(Puback(1, ReasonCode.NOT_AUTHORIZED))
         error = self.failureResultOf(refused, BrokerRefused).value
         self.assertEqual(error.reason, ReasonCode.NOT_AUTHORIZED)
 
@@ -167,7 +167,7 @@ class AskingTests(ClientTestCase):
         published.addErrback(lambda _: None)
         published.cancel()
         self.assertEqual(self.sent(), [Publish("a", b"", 1, packet_id=1)])
-        self.line.answer(Puback(1))
+        self.line.say(Puback(1))
         room = client.when_room()
         self.successResultOf(room)
 
@@ -179,12 +179,12 @@ class AskingTests(ClientTestCase):
             client.subscribe("a", options, qos=1, properties=properties)
         )
         self.assertEqual(self.sent(), [Subscribe(1, (Subscription("a", 1), options), properties)])
-        self.line.answer(Suback(1, (GRANTED, ReasonCode.GRANTED_QOS_0)))
+        self.line.say(Suback(1, (GRANTED, ReasonCode.GRANTED_QOS_0)))
         self.assertEqual(self.successResultOf(subscribing), (1, 0))
 
     def test_a_refused_subscription_fails_and_names_it(self) -> None:
         subscribing = self.run_coroutine(self.start().subscribe("a", "b"))
-        self.line.answer(Suback(1, (GRANTED, ReasonCode.NOT_AUTHORIZED)))
+        self.line.say(Suback(1, (GRANTED, ReasonCode.NOT_AUTHORIZED)))
         error = self.failureResultOf(subscribing, BrokerRefused).value
         self.assertEqual(error.reason, ReasonCode.NOT_AUTHORIZED)
         self.assertIn("'b'", str(error))
@@ -193,10 +193,10 @@ class AskingTests(ClientTestCase):
         client = self.start()
         unsubscribing = self.run_coroutine(client.unsubscribe("a", "b"))
         self.assertEqual(self.sent(), [Unsubscribe(1, ("a", "b"))])
-        self.line.answer(Unsuback(1, (ReasonCode.SUCCESS,) * 2))
+        self.line.say(Unsuback(1, (ReasonCode.SUCCESS,) * 2))
         self.successResultOf(unsubscribing)
         unsubscribing = self.run_coroutine(client.unsubscribe("a"))
-        self.line.answer(Unsuback(2, (ReasonCode.NOT_AUTHORIZED,)))
+        self.line.say(Unsuback(2, (ReasonCode.NOT_AUTHORIZED,)))
         self.failureResultOf(unsubscribing, BrokerRefused)
 
     def test_authenticates(self) -> None:
@@ -211,7 +211,7 @@ class ReceivingTests(ClientTestCase):
 
     def test_what_is_taken_is_acknowledged(self) -> None:
         self.start()
-        self.line.answer(Publish("a", b"x", 1, packet_id=7))
+        self.line.say(Publish("a", b"x", 1, packet_id=7))
         self.assertEqual([message.payload for message in self.messages], [b"x"])
         self.assertEqual(self.sent(), [Puback(7)])
 
@@ -223,7 +223,7 @@ class ReceivingTests(ClientTestCase):
 
         returned = iter([working, work()])
         self.start(on_message=lambda message: next(returned))
-        self.line.answer(Publish("a", b"", 1, packet_id=7), Publish("a", b"", 1, packet_id=8))
+        self.line.say(Publish("a", b"", 1, packet_id=7), Publish("a", b"", 1, packet_id=8))
         self.assertEqual(self.sent(), [])
         working.callback(None)
         self.assertEqual(self.sent(), [Puback(7), Puback(8)])
@@ -238,9 +238,7 @@ class ReceivingTests(ClientTestCase):
             return fail_later()
 
         self.start(on_message=receive)
-        self.line.answer(
-            Publish("a", b"now", 1, packet_id=7), Publish("a", b"later", 1, packet_id=8)
-        )
+        self.line.say(Publish("a", b"now", 1, packet_id=7), Publish("a", b"later", 1, packet_id=8))
         failed = ReasonCode.UNSPECIFIED_ERROR
         self.assertEqual(self.sent(), [Puback(7, failed), Puback(8, failed)])
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 2)
@@ -254,7 +252,7 @@ class ReceivingTests(ClientTestCase):
 
         self.start(on_message=receive, max_unfinished_bytes=5_100)
         for _ in range(3):
-            self.line.answer(Publish("a", bytes(2_000)))
+            self.line.say(Publish("a", bytes(2_000)))
         self.assertEqual(self.line.calls, ["pause"])
         working[0].callback(None)
         self.clock.advance(0)
@@ -266,7 +264,7 @@ class ReceivingTests(ClientTestCase):
 
     def test_a_new_connection_is_read_from_until_the_broker_took_us(self) -> None:
         self.start(on_message=lambda message: Deferred(), max_unfinished_bytes=100)
-        self.line.answer(Publish("a", bytes(2_000)))
+        self.line.say(Publish("a", bytes(2_000)))
         self.assertEqual(self.line.calls, ["pause"])
         self.line.lose()
         self.clock.advance(MAX_DELAY_SECONDS)
@@ -346,12 +344,12 @@ class ConnectionTests(ClientTestCase):
             self.sent(), [Publish("a", b"1", 1, dup=True, packet_id=1), Publish("a", b"2")]
         )
         self.successResultOf(later)
-        self.line.answer(Puback(1))
+        self.line.say(Puback(1))
         self.successResultOf(published)
 
     def test_subscriptions_are_asked_for_again_after_a_lost_session(self) -> None:
         subscribing = self.run_coroutine(self.start(session_expiry_seconds=60).subscribe("a"))
-        self.line.answer(Suback(1, (ReasonCode.GRANTED_QOS_0,)))
+        self.line.say(Suback(1, (ReasonCode.GRANTED_QOS_0,)))
         self.successResultOf(subscribing)
         self.come_back(session_present=True)
         self.assertEqual(self.sent(), [])
@@ -362,7 +360,7 @@ class ConnectionTests(ClientTestCase):
         self.make_client().start()
         self.clock.advance(1)
         self.line.sent()
-        self.line.answer(Connack(False, ReasonCode.SERVER_BUSY))
+        self.line.say(Connack(False, ReasonCode.SERVER_BUSY))
         self.assertIsInstance(self.events[0], ConnectionRefused)
         self.assertEqual(self.line.calls, ["end"])
         self.line.lose()
@@ -374,7 +372,7 @@ class ConnectionTests(ClientTestCase):
         client.start()
         waiting = [client.when_connected(), client.when_ended(), client.publish("a", b"")]
         self.clock.advance(1)
-        self.line.answer(Connack(False, ReasonCode.BAD_USER_NAME_OR_PASSWORD))
+        self.line.say(Connack(False, ReasonCode.BAD_USER_NAME_OR_PASSWORD))
         self.line.lose()
         self.clock.advance(10 * MAX_DELAY_SECONDS)
         self.assertEqual(len(self.connector.lines), 1)
@@ -384,7 +382,7 @@ class ConnectionTests(ClientTestCase):
 
     def test_who_was_put_out_by_another_does_not_come_back(self) -> None:
         ended = self.start().when_ended()
-        self.line.answer(Disconnect(ReasonCode.SESSION_TAKEN_OVER))
+        self.line.say(Disconnect(ReasonCode.SESSION_TAKEN_OVER))
         self.assertIsInstance(self.events[0], Disconnected)
         self.line.lose()
         self.clock.advance(MAX_DELAY_SECONDS)
@@ -393,7 +391,7 @@ class ConnectionTests(ClientTestCase):
 
     def test_a_broker_that_stops_finds_us_again(self) -> None:
         self.start()
-        self.line.answer(Disconnect(ReasonCode.SERVER_SHUTTING_DOWN))
+        self.line.say(Disconnect(ReasonCode.SERVER_SHUTTING_DOWN))
         self.assertEqual(self.line.calls, ["end"])
         self.line.lose()
         self.clock.advance(MAX_DELAY_SECONDS)
@@ -401,7 +399,7 @@ class ConnectionTests(ClientTestCase):
 
     def test_a_broker_that_breaks_the_protocol_is_told_and_left(self) -> None:
         self.start()
-        self.line.answer(Connack(False))
+        self.line.say(Connack(False))
         self.assertIsInstance(self.events[0], ConnectionFailed)
         self.assertEqual(self.sent(), [Disconnect(ReasonCode.PROTOCOL_ERROR)])
         self.assertEqual(self.line.calls, ["end"])
@@ -412,7 +410,7 @@ class ConnectionTests(ClientTestCase):
         self.start(keep_alive_seconds=60)
         self.clock.advance(50)
         self.assertEqual(self.sent(), [Pingreq()])
-        self.line.answer(Pingresp())
+        self.line.say(Pingresp())
         self.clock.advance(50)
         self.assertEqual(self.sent(), [Pingreq()])
         self.clock.advance(PINGRESP_SECONDS)
@@ -452,7 +450,7 @@ class StoppingTests(ClientTestCase):
         done, undone = client.publish("a", b"", qos=1), client.publish("a", b"", qos=1)
         stopping = self.run_coroutine(client.stop(5.0))
         self.line.sent()
-        self.line.answer(Puback(1))
+        self.line.say(Puback(1))
         self.successResultOf(done)
         self.assertEqual(self.sent(), [])
         self.clock.advance(5)
@@ -466,7 +464,7 @@ class StoppingTests(ClientTestCase):
         done = client.publish("a", b"", qos=1)
         stopping = self.run_coroutine(client.stop(5.0))
         self.line.sent()
-        self.line.answer(Puback(1))
+        self.line.say(Puback(1))
         self.successResultOf(done)
         self.assertEqual(self.sent(), [Disconnect()])
         self.line.lose()
@@ -476,7 +474,7 @@ class StoppingTests(ClientTestCase):
         client = self.start()
         undone = client.publish("a", b"", qos=1)
         stopping = self.run_coroutine(client.stop(5.0))
-        self.line.answer(Disconnect(ReasonCode.SESSION_TAKEN_OVER))
+        self.line.say(Disconnect(ReasonCode.SESSION_TAKEN_OVER))
         self.failureResultOf(undone, BrokerRefused)
         self.line.lose()
         self.successResultOf(stopping)
@@ -498,7 +496,7 @@ class StoppingTests(ClientTestCase):
 
         stopping: list[Deferred[Any]] = []
         self.start(on_message=stop_at_the_first)
-        self.line.answer(Publish("a", b"1"), Publish("a", b"2", 1, packet_id=7))
+        self.line.say(Publish("a", b"1"), Publish("a", b"2", 1, packet_id=7))
         self.line.lose()
         self.assertEqual([message.payload for message in self.messages], [b"1"])
         self.successResultOf(stopping[0])
@@ -519,7 +517,7 @@ class StoppingTests(ClientTestCase):
     def test_a_late_finish_harms_nobody(self) -> None:
         working: Deferred[None] = Deferred()
         self.start(on_message=lambda message: working)
-        self.line.answer(Publish("a", b"", 1, packet_id=7))
+        self.line.say(Publish("a", b"", 1, packet_id=7))
         self.stop()
         working.callback(None)
         self.clock.advance(0)

@@ -25,7 +25,7 @@ from porttunnel.net.gateway.account import Account
 from porttunnel.net.gateway.audit_log import AuditEvent
 from porttunnel.net.gateway.broker_policy import BrokerLimits
 from porttunnel.net.gateway.gateway import Gateway
-from tests.net.test_mqtt_broker import Peer
+from tests.net.mqtt_line import Peer
 
 __all__ = ["DEVICE", "INSTANCE", "LIMITS", "FakeAccounts", "House"]
 

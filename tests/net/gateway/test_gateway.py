@@ -14,7 +14,7 @@ from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.net.gateway.gateway import CUT_SECONDS
 from porttunnel.net.mqtt_link import GOODBYE_SECONDS
 from tests.net.gateway.house import DEVICE, INSTANCE, LIMITS, House
-from tests.net.test_mqtt_broker import Peer
+from tests.net.mqtt_line import Peer
 
 SECOND = "db" * 16
 GONE = Disconnect(ReasonCode.ADMINISTRATIVE_ACTION)
