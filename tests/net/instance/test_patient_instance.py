@@ -14,6 +14,7 @@ from porttunnel.errors import (
     GatewayRefused,
     GatewayUnreachable,
 )
+from porttunnel.net.instance import patient_instance
 from porttunnel.net.instance.device_record import DeviceState, Invitation, PushReport
 from porttunnel.net.instance.patient_instance import (
     FIRST_WAIT_SECONDS,
@@ -43,6 +44,7 @@ class PatientInstanceTests(SynchronousTestCase):
         self.outcomes: list[Any] = []
         self.made: list[StartingInstance] = []
         self.patient = PatientInstance(self.clock, self.make)
+        self.patch(patient_instance.random, "uniform", lambda low, high: high)
 
     def make(self) -> Any:
         instance = StartingInstance(self.outcomes.pop(0) if self.outcomes else None)
@@ -64,8 +66,9 @@ class PatientInstanceTests(SynchronousTestCase):
         inviting = Deferred.fromCoroutine(self.patient.invite("anna"))
         self.assertIn("can't be reached", str(self.failureResultOf(inviting, GatewayError).value))
         for wait in (1, 2, 4):
+            self.clock.advance((wait - 0.5) * FIRST_WAIT_SECONDS)
             self.assertNoResult(started)
-            self.clock.advance(wait * FIRST_WAIT_SECONDS)
+            self.clock.advance(0.5 * FIRST_WAIT_SECONDS)
         self.assertIsNone(self.successResultOf(started))
         self.assertEqual((self.patient.instance_id, self.patient.is_connected), (INSTANCE, True))
         self.assertEqual(len(self.made), 4)
@@ -126,6 +129,17 @@ class PatientInstanceTests(SynchronousTestCase):
             self.run_call(self.patient.stop())
             self.successResultOf(started)
             self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_it_has_stopped_once_what_was_begun_is_undone(self) -> None:
+        closed: Deferred[None] = Deferred()
+        starting: Deferred[None] = Deferred()
+        starting.addErrback(lambda failure: closed.addCallback(lambda _: failure))
+        self.outcomes = [starting]
+        self.patient.start()
+        stopping = Deferred.fromCoroutine(self.patient.stop())
+        self.assertNoResult(stopping)
+        closed.callback(None)
+        self.successResultOf(stopping)
 
     def test_it_is_stopped_before_it_was_started(self) -> None:
         self.run_call(self.patient.stop())
