@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from porttunnel.keys.primitives import sha512, x25519
 
-__all__ = ["ISK_BYTES", "SHARE_BYTES", "derive_isk", "generator", "public_share"]
+__all__ = ["SHARE_BYTES", "derive_isk", "generator", "public_share"]
 
 SHARE_BYTES = 32
-ISK_BYTES = 64
 
 LABEL_GENERATOR = b"CPace255"  # the draft's DSI for this group
 LABEL_ISK = b"CPace255_ISK"

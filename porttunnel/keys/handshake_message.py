@@ -21,14 +21,12 @@ from porttunnel.wire import Reader, encode_u16, encode_vec
 __all__ = [
     "C1",
     "C3",
-    "C3_BYTES",
     "COMMIT_BYTES",
     "FIRST_CLIENT",
     "HANDSHAKE_VERSION",
     "LAST_CLIENT",
     "M2",
     "M4",
-    "M4_BYTES",
     "SESSION_ID_BYTES",
     "SUITE",
     "HandshakeMode",
@@ -41,8 +39,6 @@ NONCE_BYTES = 32  # a party's contribution to the transcript
 COMMIT_BYTES = 32  # SHA-256
 MAC_BYTES = 32  # HMAC-SHA256
 SHARE_BYTES = 32  # an X25519 point
-C3_BYTES = NONCE_BYTES + MAC_BYTES
-M4_BYTES = MAC_BYTES
 FIRST_CLIENT = 2  # 0 is the server, 1 the master
 LAST_CLIENT = 0xFFFD  # 0xFFFE has no number yet, 0xFFFF is all
 

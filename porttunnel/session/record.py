@@ -15,8 +15,6 @@ from msgspec import Meta
 from porttunnel.errors import RemoteProtocolError, StreamCode
 from porttunnel.session.packet import (
     HEADER_BYTES,
-    MAX_PLAINTEXT_BYTES,
-    RECORD_HEADER_BYTES,
     TAG_BYTES,
 )
 
@@ -24,7 +22,6 @@ __all__ = [
     "CONTROL_STREAM",
     "MAX_GROUP_PACKET_BYTES",
     "MAX_GROUP_PLAINTEXT_BYTES",
-    "MAX_RECORD_PAYLOAD_BYTES",
     "RECORD_HEADER",
     "Bye",
     "Control",
@@ -57,7 +54,6 @@ __all__ = [
 ]
 
 CONTROL_STREAM = 0
-MAX_RECORD_PAYLOAD_BYTES = MAX_PLAINTEXT_BYTES - RECORD_HEADER_BYTES
 MAX_NAME_CHARACTERS = 64  # of a person, a machine or a service: fits a line
 MAX_SERVICES = 256
 MAX_LISTED_MEMBERS = 100  # half a record of names in four-byte characters; the first are listed
