@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from statistics import quantiles
 
+from tests.benchmarks.bare_loop import BARE, bare_loops
 from tests.benchmarks.openssh import SSH, remote_forward
 from tests.benchmarks.our_programs import shared_and_joined
 from tests.benchmarks.processes import cpu_seconds
@@ -32,6 +33,7 @@ def measure_keys(part: Part) -> None:
     echo_port = part.stack.enter_context(start_echo(part.folder))
     part.add(OURS, lambda: _ours(part, echo_port))
     part.add(SSH, lambda: _ssh(part, echo_port))
+    part.add(BARE, lambda: _bare(part, echo_port))
     part.measure(KEY_UNITS, GOALS)
 
 
@@ -44,6 +46,11 @@ def _ours(part: Part, echo_port: int) -> _Measure:
 def _ssh(part: Part, echo_port: int) -> _Measure:
     forwarded = part.stack.enter_context(remote_forward(echo_port, part.folder))
     return lambda: type_keys(part, forwarded.port, forwarded.processes())
+
+
+def _bare(part: Part, echo_port: int) -> _Measure:
+    loops = part.stack.enter_context(bare_loops(echo_port, part.folder))
+    return lambda: type_keys(part, loops.port, loops.pids)
 
 
 def type_keys(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from tests.benchmarks.bare_loop import BARE, bare_loops
 from tests.benchmarks.bulk import CPU, THROUGHPUT, transfer
 from tests.benchmarks.openssh import SSH, remote_forward
 from tests.benchmarks.our_programs import shared_and_joined
@@ -30,6 +31,7 @@ def measure_share(part: Part) -> None:
     source_port = part.stack.enter_context(start_source(part.folder))
     part.add(OURS, lambda: _ours(part, source_port))
     part.add(SSH, lambda: ssh_transfer(part, source_port))
+    part.add(BARE, lambda: _bare(part, source_port))
     part.measure(UNITS, GOALS)
 
 
@@ -54,4 +56,13 @@ def ssh_transfer(part: Part, source_port: int) -> _Measure:
         lambda: start_fetch(forwarded.port, part.bulk_bytes, part.folder),
         part.bulk_bytes,
         lambda: {"sshd and ssh": forwarded.processes()},
+    ).figures()
+
+
+def _bare(part: Part, source_port: int) -> _Measure:
+    loops = part.stack.enter_context(bare_loops(source_port, part.folder))
+    return lambda: transfer(
+        lambda: start_fetch(loops.port, part.bulk_bytes, part.folder),
+        part.bulk_bytes,
+        lambda: {"loops": loops.pids},
     ).figures()
