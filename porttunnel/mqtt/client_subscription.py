@@ -78,6 +78,7 @@ class Subscriptions:
         self._asked: dict[int, _Request] = {}
         self._granted: dict[str, tuple[Subscription, Properties]] = {}
         self._limits: BrokerLimits | None = None
+        self._is_doubtful = False  # whether a session that is present is the one that we know
 
     def ask(self, token: int, packet: Subscribe | Unsubscribe) -> None:
         """Queue a request.
@@ -94,16 +95,22 @@ class Subscriptions:
     def begin(self, limits: BrokerLimits, *, session_present: bool) -> None:
         """A connection is there.
 
-        :param session_present: whether the broker still has what it granted.
+        :param session_present: whether the broker still has what it granted; only believed if it
+            also answered the connection before.
         """
         self._limits = limits
-        if not session_present:
+        is_doubtful, self._is_doubtful = self._is_doubtful, False
+        if not session_present or is_doubtful:
             # All of it is asked for again, also what was being asked for again already.
             asked = [request for request in self._waiting if request.token is not None]
             self._waiting = deque([*self._requests_again(), *asked])
 
     def lose_connection(self) -> None:
         """The connection is gone; what has no answer is asked again on the next."""
+        if self._limits is None:
+            # Its CONNACK never came. A broker that had lost the session may have made another one
+            # all the same, which is present from then on, with nothing in it.
+            self._is_doubtful = True
         self._limits = None
         for number in self._asked:
             self._ids.release(number)

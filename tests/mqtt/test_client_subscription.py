@@ -205,6 +205,25 @@ def test_asking_again_survives_a_connection_that_is_lost_in_the_middle() -> None
     assert filters_of(subscriber.send()) == [("a",), ("b",)]
 
 
+def test_a_session_that_was_perhaps_made_by_a_connection_without_an_answer() -> None:
+    subscriber = Subscriber()
+    subscriber.begin()
+    subscriber.subscribe("a")
+    subscriber.send()
+    subscriber.answer(Suback(1, GRANTED))
+    subscriber.lose_connection()
+    subscriber.lose_connection()  # the next one, before CONNACK
+    subscriber.begin(session_present=True)
+    assert filters_of(subscriber.send()) == [("a",)]
+    subscriber.lose_connection()
+    subscriber.begin(session_present=True)
+    assert filters_of(subscriber.send()) == [("a",)]
+    subscriber.answer(Suback(3, GRANTED))
+    subscriber.lose_connection()
+    subscriber.begin(session_present=True)
+    assert subscriber.send() == []
+
+
 def test_asking_again_takes_several_packets_for_much() -> None:
     subscriber = Subscriber()
     subscriber.begin()
