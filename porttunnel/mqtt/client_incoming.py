@@ -18,7 +18,16 @@ __all__ = ["IncomingMessages"]
 
 
 class _Message:
-    __slots__ = ("acknowledged", "finished", "owed", "packet_id", "qos", "reason", "size")
+    __slots__ = (
+        "acknowledged",
+        "finished",
+        "in_doubt",
+        "owed",
+        "packet_id",
+        "qos",
+        "reason",
+        "size",
+    )
 
     def __init__(self, message: Publish) -> None:
         self.packet_id = message.packet_id or 0
@@ -27,6 +36,7 @@ class _Message:
         self.finished = False  # by the program
         self.owed = False  # an acknowledgement, on this connection
         self.acknowledged = False  # on any connection
+        self.in_doubt = False  # whether the broker still means this one by its packet id
         self.reason = ReasonCode.SUCCESS
 
 
@@ -48,9 +58,11 @@ class IncomingMessages:
         self._known: dict[int, _Message] = {}  # QoS 2, until PUBREL, by packet id
         self._owed: deque[_Message] = deque()  # acknowledgements on this connection, in order
         self._under_way: set[int] = set()  # counted against the maximum, on this connection
+        self._has_begun = False  # this connection
 
     def begin(self, *, session_present: bool) -> None:
         """A connection is there; ``session_present``: the broker goes on where it stopped."""
+        self._has_begun = True
         if not session_present:
             self._known.clear()
 
@@ -60,6 +72,11 @@ class IncomingMessages:
             entry.owed = False
         self._owed.clear()
         self._under_way.clear()
+        if not self._has_begun:
+            # Its CONNACK never came: the session that is present next may be a new one.
+            for entry in self._known.values():
+                entry.in_doubt = True
+        self._has_begun = False
 
     def receive(self, message: Publish) -> int | None:
         """A message came.
@@ -71,7 +88,8 @@ class IncomingMessages:
         if message.packet_id is not None:
             self._count(message.packet_id)
         known = self._known.get(message.packet_id or 0)
-        if known is not None and message.qos == 2:
+        # What a broker sends once more on another connection says so.
+        if known is not None and message.qos == 2 and (message.dup or not known.in_doubt):
             self._owe(known)
             return None
         entry = _Message(message)

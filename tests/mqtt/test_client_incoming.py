@@ -125,6 +125,25 @@ def test_with_the_session_its_messages_are_forgotten() -> None:
     assert messages.acknowledgements() == [Pubrec(7)]
 
 
+@pytest.mark.parametrize("dup", [False, True])
+def test_of_a_session_that_is_perhaps_a_new_one_only_what_comes_again_is_known(dup: bool) -> None:
+    messages = incoming()
+    messages.begin(session_present=False)
+    messages.finish(receive(messages, 2, 7))
+    assert messages.acknowledgements() == [Pubrec(7)]
+    messages.lose_connection()
+    messages.lose_connection()  # the next one, before CONNACK
+    messages.begin(session_present=True)
+    delivery = messages.receive(message(2, 7, dup=dup))
+    assert (delivery is None) is dup
+    if delivery is not None:
+        messages.finish(delivery)
+    assert messages.acknowledgements() == [Pubrec(7)]
+    # From then on it is known as any other.
+    assert messages.receive(message(2, 7, dup=True)) is None
+    assert messages.release(Pubrel(7)) == Pubcomp(7)
+
+
 def test_an_unknown_release_is_answered_with_not_found() -> None:
     answer = incoming().release(Pubrel(7))
     assert answer == Pubcomp(7, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND)
