@@ -230,6 +230,19 @@ class PairingTests(SynchronousTestCase):
             self.assertIn(b"<svg", svg.read_bytes())
         running.cancel()
 
+    def test_a_picture_takes_the_place_of_a_file_only(self) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            file, link = Path(name) / "code.png", Path(name) / "stdout"
+            link.symlink_to(file)
+            file.write_text("the last one")
+            self.control.answers.append(Done())
+            error = self.failureResultOf(self.invite(png=link), ConfigurationError).value
+            self.assertIn("would be replaced", str(error))
+            self.assertEqual((link.is_symlink(), file.read_text()), (True, "the last one"))
+            self.control.answers.append(INVITATION)
+            self.invite(png=file).cancel()
+            self.assertTrue(file.read_bytes().startswith(b"\x89PNG"))
+
     def test_a_picture_that_can_not_be_written_takes_the_code_back(self) -> None:
         self.control.answers.append(Done())
         running = self.invite(png=Path("/none/code.png"))
