@@ -215,16 +215,16 @@ class TunnelServerFactory(Factory):
         resumed = key in self._resuming
         if session is None:
             session = self.sessions[session_id] = LiveSession(session_id)
-        replaced = session.links.pop(member, None)
-        if replaced is not None:
-            replaced.close(encode_error(member, ErrorCode.REPLACED, _REPLACED))
         if resumed:
             link.token = admission.token
         link.core.admit(member, resumed=resumed)
         link.session = session
+        replaced, session.links[member] = session.links.get(member), link
+        if replaced is not None:
+            replaced.close(encode_error(member, ErrorCode.REPLACED, _REPLACED))
         link.send(answer)
-        # Only now: nothing is relayed to a member before its answer.
-        session.links[member] = link
+        if session.links.get(member) is not link:
+            return  # it reads nothing, and the answer was too much: its end has been told
         if resumed:
             self._announce(session, member, request.Link(member=member, up=True))
         elif member != MASTER:

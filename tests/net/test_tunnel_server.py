@@ -17,6 +17,7 @@ from porttunnel.session.limit import RateLimiter
 from porttunnel.session.packet import (
     ALL_MEMBERS,
     FLAG_GROUP,
+    NO_MEMBER,
     SERVER,
     PacketType,
     encode_packet,
@@ -437,6 +438,37 @@ class WaitingTests(ServerTestCase):
                 client.send(ping)
         self.assertTrue(client.transport.disconnected)
         self.assertEqual(self.server.waiting.count, 0)
+
+    async def test_who_is_cut_off_with_its_answer_leaves_no_trace(self) -> None:
+        # It pings, reads nothing, and has so much waiting that its answer is too much.
+        ping = encode_packet(PacketType.PING, NO_MEMBER, SERVER, bytes(8))
+        many = ping * (tunnel_link.MAX_OWN_BYTES // len(ping))
+        master, client = self.pair()
+        for message in (
+            CREATE,
+            request.Join(number=master.number),
+            request.Resume(session_id=client.session_id, member=2, token=client.token),
+        ):
+            silent = self.peer("192.0.2.3")
+            silent.stall()
+            silent.send(many)
+            self.assertFalse(silent.closed)
+            silent.ask(message)
+            self.assertTrue(silent.transport.disconnected)
+            silent.lose()
+            self.assertEqual(self.server.waiting.count, 0)
+        client.lose()
+        (session,) = self.server.sessions.values()
+        self.assertEqual(list(session.links), [1])
+        # The directory knows that nobody is there: it may lapse.
+        for member in (2, 3):
+            row = self.store.member(master.session_id, member)
+            assert row is not None
+            self.assertIsNotNone(row.unlinked_since)
+        self.assertEqual(
+            [told for told in master.heard() if told == request.Link(member=2, up=True)], []
+        )
+        self.assertNotEqual(self.resume(client).token, b"")
 
     async def test_a_lost_link_takes_its_queue_along(self) -> None:
         master, client = self.pair()
