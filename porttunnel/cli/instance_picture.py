@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import stat
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -29,19 +26,8 @@ def write_picture(path: Path, code: str, kind: str) -> None:
     drawn = BytesIO()
     segno.make(code, micro=False).save(drawn, kind=kind, scale=MODULE_PIXELS)
     try:
-        _demand_replaceable(path)
         write_secret_file(path, drawn.getvalue())
     except OSError as error:
         raise ConfigurationError(
             text.PICTURE_NOT_WRITTEN.format(path=path, reason=error.strerror)
         ) from None
-
-
-def _demand_replaceable(path: Path) -> None:
-    """A file takes the place of what is there: for root also that of /dev/stdout or /dev/null.
-
-    :raises OSError: that is no file.
-    """
-    with suppress(FileNotFoundError):
-        if not stat.S_ISREG(path.lstat().st_mode):
-            raise OSError(errno.EINVAL, text.NO_FILE)

@@ -113,7 +113,6 @@ BAD_USER = (
 NO_DEVICES = "There are no devices yet. Use: porttunnel instance invite --user NAME"
 NO_SUCH_DEVICE = "No device fits {wanted!r}. There are: {devices}."
 SEVERAL_DEVICES = "Several devices fit {wanted!r}: {devices}. Give more digits of the id."
-NO_FILE = "it is no file, and would be replaced"
 PICTURE_NOT_WRITTEN = "{path} can't be written ({reason}). Name a file in a folder of yours."
 BAD_COMMAND = "This line is no command: {reason}"
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from porttunnel.errors import ConfigurationError
+from porttunnel.net.secret_file import demand_replaceable
 from porttunnel.session.code import SessionCode, format_code, parse_code
 
 __all__ = ["CodeFile"]
@@ -32,6 +33,7 @@ class CodeFile:
         """
         line = "" if code is None else f"{format_code(code)}\n"
         try:
+            demand_replaceable(self.path)
             # mkstemp makes files with mode 0600; in the same folder, so that a rename will do.
             descriptor, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
             try:

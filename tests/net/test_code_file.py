@@ -70,6 +70,13 @@ def test_that_can_not_be_written_says_so(tmp_path: Path) -> None:
         CodeFile(tmp_path / "missing" / "code").write(CODE)
 
 
+def test_that_is_no_file_keeps_its_place(path: Path) -> None:
+    path.symlink_to("elsewhere")
+    with pytest.raises(ConfigurationError, match="would be replaced"):
+        CodeFile(path).write(CODE)
+    assert path.is_symlink()
+
+
 def test_that_can_not_be_replaced_leaves_nothing_beside(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()

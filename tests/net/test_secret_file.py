@@ -25,3 +25,12 @@ def test_what_can_not_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         write_secret_file(tmp_path / "folder", b"new")
     assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_what_is_no_file_keeps_its_place(tmp_path: Path) -> None:
+    link = tmp_path / "stdout"
+    link.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="no file, and would be replaced"):
+        write_secret_file(link, b"new")
+    assert link.is_symlink()
+    assert os.listdir(tmp_path) == ["stdout"]
