@@ -49,10 +49,16 @@ SOCKET_NAME = "agent.sock"
 PORT_FILE_NAME = "agent-control.json"
 
 MAX_CONNECTIONS = 64  # people at their terminals; each invitation that is waited for has one
+# Of these: whoever invites a whole company must not keep others from revoking a device.
+MAX_WATCHED = 48
 FIRST_COMMAND_SECONDS = 10.0  # from a program of this machine, which knows what it wants
 IDLE_SECONDS = 300.0  # between commands: somebody goes and looks for a phone
 COMMAND_SECONDS = 60.0  # the gateway is asked, which may be slow
 _BUSY = "The agent has too many commands at a time. Try again in a moment."
+_BUSY_WATCHING = (
+    "The agent tells of so many invitations that it can't tell of another. The code stays good; "
+    "porttunnel instance confirm asks for the digits later."
+)
 _WRONG_TOKEN = "The agent was not given the token that stands in its data folder."
 _TOO_LONG = "A command was longer than commands are."
 _TOO_LATE = (
@@ -144,6 +150,11 @@ class ControlProtocol(LineOnlyReceiver):
         """The agent stops."""
         self._hang_up()
 
+    @property
+    def is_watching(self) -> bool:
+        """Whether it is told how a pairing goes."""
+        return self._stop_watching is not None
+
     def _go_on(self) -> None:
         while self._waiting and not self._busy:
             self._begin(self._waiting.pop(0))
@@ -160,10 +171,16 @@ class ControlProtocol(LineOnlyReceiver):
         elif not self._logged_in:
             self._refuse("not-allowed", _WRONG_TOKEN)
         elif isinstance(command, Watch):
-            self._waiting.clear()
-            self._stop_watching = self._factory.desk.watch(command.device_id, self._progress)
+            self._watch(command.device_id)
         else:
             self._run(command)
+
+    def _watch(self, device_id: str) -> None:
+        if not self._factory.may_watch:
+            self._refuse("busy", _BUSY_WATCHING)
+        else:
+            self._waiting.clear()
+            self._stop_watching = self._factory.desk.watch(device_id, self._progress)
 
     def _log_in(self, login: Login) -> None:
         token = self._factory.token
@@ -260,6 +277,11 @@ class ControlFactory(Factory):
             return False
         self._connections.add(connection)
         return True
+
+    @property
+    def may_watch(self) -> bool:
+        """Whether one more may be told how a pairing goes."""
+        return sum(each.is_watching for each in self._connections) < MAX_WATCHED
 
     def remove(self, connection: ControlProtocol) -> None:
         """It is over."""

@@ -23,6 +23,7 @@ from porttunnel.net.instance.control import (
     FIRST_COMMAND_SECONDS,
     IDLE_SECONDS,
     MAX_CONNECTIONS,
+    MAX_WATCHED,
     PORT_FILE_NAME,
     SOCKET_NAME,
     ControlFactory,
@@ -339,6 +340,11 @@ class ConnectionTests(SynchronousTestCase):
         self.assertFalse(line.aborted)
         self.clock.advance(1)
         self.assertTrue(line.aborted)
+        self.factory.token = "t0ken"
+        protocol, line = self.connect()
+        protocol.dataReceived(encode_line(Login("t0ken")))
+        self.clock.advance(IDLE_SECONDS)
+        self.assertTrue(line.aborted)
 
     def test_who_watches_may_take_its_time(self) -> None:
         self.instance.add(DeviceState.INVITED)
@@ -391,6 +397,24 @@ class ConnectionTests(SynchronousTestCase):
         self.assertFalse(line.disconnecting)
         self.factory.end()
         self.assertTrue(line.disconnecting)
+
+    def test_who_waits_for_a_pairing_leaves_room_for_commands(self) -> None:
+        self.instance.add(DeviceState.INVITED)
+        for _ in range(MAX_WATCHED):
+            protocol, line = self.connect()
+            protocol.dataReceived(encode_line(Watch(DEVICE)))
+            self.assertEqual(self.answers(line), [Progress("invited")])
+        another, refused = self.connect()
+        another.dataReceived(encode_line(Watch(DEVICE)))
+        self.assertEqual(self.code(refused), "busy")
+        self.assertTrue(refused.disconnecting)
+        other, answered = self.connect()
+        other.dataReceived(encode_line(Revoke(DEVICE)))
+        self.assertEqual(self.answers(answered), [Done()])
+        protocol.connectionLost()
+        protocol, line = self.connect()
+        protocol.dataReceived(encode_line(Watch(DEVICE)))
+        self.assertIsInstance(self.answers(line)[0], Progress)
 
 
 class ClientTests(SynchronousTestCase):
