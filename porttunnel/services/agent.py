@@ -11,6 +11,7 @@ from typing import Any
 from twisted.python.failure import Failure
 
 from porttunnel.errors import ConfigurationError
+from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.net.folder_lock import FolderLock
 from porttunnel.net.gateway_client.address import GatewayAddress
 from porttunnel.net.instance.agent_admin import AgentParts, agent_admin_site
@@ -50,6 +51,10 @@ _REFUSED = (
     "the gateway refuses this agent ({error}) If it was set up anew, or has removed the agent: "
     "stop the agent, remove instance.sqlite and what begins so from its data folder, and invite "
     "all devices again"
+)
+_TAKEN_OVER = (
+    "another agent with the same state has taken this one's place: a copy of the data folder is "
+    "in use somewhere. Find it, and let only one of the two run"
 )
 FILES_BESIDE_CONNECTIONS = 200  # commands and pushes, the database, logs, libraries
 
@@ -193,7 +198,9 @@ class AgentService(ListeningService[AgentSettings]):
                 why = "the connection ended" if error is None else str(error)
                 self._log.warn("the gateway is lost, connecting anew: {why}", why=why)
             case InstanceRefused(error=error):
-                self._give_up(Failure(ConfigurationError(_REFUSED.format(error=error))))
+                is_other = getattr(error, "reason", None) == ReasonCode.SESSION_TAKEN_OVER
+                words = _TAKEN_OVER if is_other else _REFUSED.format(error=error)
+                self._give_up(Failure(ConfigurationError(words)))
             case DevicePaired(device_id=device_id):
                 self._log.info("device {device_id} is paired", device_id=device_id)
             case PairingFailed(device_id=device_id, reason=reason):

@@ -334,6 +334,23 @@ def test_a_gateway_that_does_not_know_it_any_more(
     assert "Traceback" not in output
 
 
+def test_a_copy_that_runs_elsewhere_is_said(folder: Path, running: list[RunningService]) -> None:
+    gateway = Gateway(folder)
+    running.append(gateway)
+    arguments = ("--gateway", gateway.url, "--upstream", NOWHERE)
+    agent = Agent(folder, *arguments)
+    running.append(agent)
+    agent.wait_for("connected ")
+    shutil.copytree(agent.folder, folder / "b" / "agent", ignore=shutil.ignore_patterns("*.sock"))
+    copy = Agent(folder / "b", *arguments)
+    running.append(copy)
+    copy.wait_for("connected ")
+    output = agent.rest()
+    assert agent.process.returncode == 1
+    assert "a copy of the data folder is in use somewhere" in output
+    assert "connecting anew" not in output
+
+
 def test_a_state_that_is_damaged_is_said(folder: Path) -> None:
     (folder / "agent").mkdir()
     (folder / "agent" / DATABASE_NAME).write_text("nothing that an agent has written")

@@ -139,5 +139,6 @@ class GatewayLink:
             failure.raiseException()
         elif not isinstance(error, ClientStopped) and not self._has_ended:
             self._has_ended = True
+            self._has_told_loss = True  # or it would seem to be one that is over soon
             self.is_connected = False
             self._owner.take_link_event(InstanceRefused(error))

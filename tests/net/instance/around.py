@@ -202,10 +202,10 @@ class FakeClient:
 
     def refuse(self, error: PorttunnelError) -> None:
         self.is_connected = False
+        self._ended.errback(error)
         self.on_event(client_event.ConnectionRefused(error, EMPTY))
         if not self._subscribed.called:
             self._subscribed.errback(error)
-        self._ended.errback(error)
 
     def receive(self, topic: str, payload: bytes) -> None:
         self.on_message(MessageReceived(1, topic, payload, 1, False, False, EMPTY))
