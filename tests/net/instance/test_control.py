@@ -359,6 +359,15 @@ class ConnectionTests(SynchronousTestCase):
         self.clock.advance(FIRST_COMMAND_SECONDS)
         self.assertTrue(line.aborted)
 
+    def test_who_has_hung_up_is_told_nothing(self) -> None:
+        self.instance.add(DeviceState.INVITED)
+        protocol, line = self.connect()
+        protocol.dataReceived(encode_line(Watch(DEVICE)))
+        protocol.connectionLost()
+        line.clear()
+        self.desk.receive_event(DevicePaired(DEVICE, "anna"))
+        self.assertEqual(self.answers(line), [])
+
     def test_an_instance_that_gives_no_answer(self) -> None:
         protocol, line = self.connect()
         self.instance.answers = [Deferred()]
