@@ -14,7 +14,8 @@ from porttunnel.errors import CutOff, LocalProtocolError, WebSocketError
 from porttunnel.websocket.close import CloseCode, decode_close, encode_close
 from porttunnel.websocket.cut import MAX_SENT_FRAME_BYTES, cut_payload
 from porttunnel.websocket.event import CloseReceived, ConnectionFailed, Event
-from porttunnel.websocket.frame import FrameReader, Opcode, encode_head
+from porttunnel.websocket.frame import FrameReader
+from porttunnel.websocket.frame_head import Opcode, encode_head
 from porttunnel.websocket.frame_limit import FrameLimits
 from porttunnel.websocket.mask import Unmask, UnmaskedCopy, unmask
 from porttunnel.websocket.message import MessageGatherer
@@ -138,7 +139,11 @@ class ServerConnection:
         self._heard = now
         try:
             if self._gatherer is None:
-                self._take_stream(data)
+                whole, used = self._reader.take_whole(data)
+                if whole:
+                    self._deliver(memoryview(whole))
+                if used != len(data):  # seldom
+                    self._take_stream(data[used:])
             else:
                 self._take_messages(data, self._gatherer)
         except WebSocketError as error:
@@ -283,12 +288,7 @@ class ServerConnection:
         self._heard = now
 
     def _take_stream(self, data: memoryview) -> None:
-        whole, used = self._reader.take_whole(data)
-        if whole:
-            self._deliver(memoryview(whole))
-        if used == len(data):
-            return  # as nearly always
-        for opcode, payload in self._reader.runs(data[used:]):
+        for opcode, payload in self._reader.runs(data):
             if opcode == _BINARY:
                 self._deliver(payload)
             else:

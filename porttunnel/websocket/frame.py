@@ -1,4 +1,4 @@
-"""Frames: cutting what a client sends into payloads, and the heads of what the server sends.
+"""Frames: cutting what a client sends into payloads.
 
 It is the hot path of every connection: payloads are unmasked where they lie in the receive buffer,
 handed on as views of it, and never gathered here. Source: RFC 6455, section 5.
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from enum import IntEnum
 
 from porttunnel.errors import WebSocketError
 from porttunnel.websocket.close import CloseCode
+from porttunnel.websocket.frame_head import FINAL, LENGTH_16, LENGTH_64, Opcode
 from porttunnel.websocket.frame_limit import MAX_CONTROL_BYTES, FrameLimits
 from porttunnel.websocket.mask import MASK_BYTES, Unmask, UnmaskedCopy, unmask
 
-__all__ = ["FrameReader", "Opcode", "encode_head"]
+__all__ = ["FrameReader"]
 
 # In a row, with more to come after them: each costs as much to read as 100 bytes, and brings
 # nothing that whoever takes the bytes could count.
@@ -28,15 +28,10 @@ WINDOW_BYTES = 65_536  # looked at in one piece; from twice as much on, a copy c
 FIRST_WINDOW_BYTES = 2 * LONG_BYTES
 WINDOW_GROWTH = 4
 
-_FINAL = 0x80
 _RESERVED = 0x70
 _MASKED = 0x80
-_LENGTH_16 = 126
-_LENGTH_64 = 127
 _U16 = struct.Struct(">H")
 _U64 = struct.Struct(">Q")
-_HEAD_16 = struct.Struct(">BBH")
-_HEAD_64 = struct.Struct(">BBQ")
 
 # What nearly all frames are: BINARY, final, masked. Up to 125 bytes head and mask are one read.
 _SMALL_HEAD = struct.Struct(">HI")
@@ -52,33 +47,12 @@ _REPEAT = [
 _JOINED = bytearray()  # whose join() makes what may be written to
 _SURPLUS = [-size % MASK_BYTES * 8 for size in range(MAX_CONTROL_BYTES + 1)]
 
-
-class Opcode(IntEnum):
-    """What a frame is."""
-
-    CONTINUATION = 0x0
-    TEXT = 0x1
-    BINARY = 0x2
-    CLOSE = 0x8
-    PING = 0x9
-    PONG = 0xA
-
-
 # Plain numbers: looking up a member of an Enum costs as much as the rest of a step.
 _CONTINUATION = int(Opcode.CONTINUATION)
 _TEXT = int(Opcode.TEXT)
 _BINARY = int(Opcode.BINARY)
 _CLOSE = int(Opcode.CLOSE)
 _OPCODES = frozenset(map(int, Opcode))
-
-
-def encode_head(opcode: int, size: int) -> bytes:
-    """The head of an unfragmented, unmasked frame with a payload of ``size`` bytes."""
-    if size < _LENGTH_16:
-        return bytes((_FINAL | opcode, size))
-    if size < 1 << 16:
-        return _HEAD_16.pack(_FINAL | opcode, _LENGTH_16, size)
-    return _HEAD_64.pack(_FINAL | opcode, _LENGTH_64, size)
 
 
 class FrameReader:
@@ -216,19 +190,20 @@ class FrameReader:
         """
         if self._inside or self._message or self._head:
             return bytearray(), offset
-        if len(data) - offset < _SMALL_HEAD_BYTES or data[offset] != _FINAL | _BINARY:
-            return bytearray(), offset
-        if data[offset + 1] == _MASKED | _LENGTH_64:
+        copy = self._unmasked_copy
+        size = len(data) - offset - _SMALL_HEAD_BYTES
+        if 0 <= size <= MAX_CONTROL_BYTES and copy is not None:
+            # A single small one, as mostly where clients wait for each other?
+            raw = bytes(data[offset:])
+            if raw.startswith(_SMALL_HEADS[size]):
+                payload = copy(raw[_SMALL_HEAD_BYTES:], raw[2:_SMALL_HEAD_BYTES])
+                return bytearray(payload), len(data)
+        long = _MASKED | LENGTH_64
+        if size < 0 or data[offset] != FINAL | _BINARY or data[offset + 1] == long:
             return bytearray(), offset
         # Of bytes every step costs less than of a view.
         raw = bytes(data[offset : offset + window])
-        copy = self._unmasked_copy
         end = len(raw)
-        size = end - _SMALL_HEAD_BYTES
-        if copy is not None and size <= MAX_CONTROL_BYTES and raw.startswith(_SMALL_HEADS[size]):
-            # A single small one, as mostly where clients wait for each other.
-            payload = copy(raw[_SMALL_HEAD_BYTES:], raw[2:_SMALL_HEAD_BYTES])
-            return bytearray(payload), offset + end
         payloads: list[bytes | bytearray] = []
         last = end - _SMALL_HEAD_BYTES
         at = 0
@@ -237,20 +212,30 @@ class FrameReader:
             head, mask = read(raw, at)
             size = head - _SMALL
             start = at + _SMALL_HEAD_BYTES
-            if size == _LENGTH_16:
+            if size == LENGTH_16:
                 start = at + _MEDIUM_HEAD_BYTES
                 (size,) = _U16.unpack_from(raw, at + 2)
-                if not _LENGTH_16 <= size <= self._longest_gathered:
+                if not LENGTH_16 <= size <= self._longest_gathered:
                     break
             elif not 0 <= size <= MAX_CONTROL_BYTES:
                 break
             stop = start + size
             if stop > end:
                 break
-            payload = raw[start:stop]
             if copy is not None:
-                payloads.append(copy(payload, raw[start - MASK_BYTES : start]))
-            elif size <= MAX_CONTROL_BYTES:
+                # Of one size they come in rows.
+                beginning = raw[at : start - MASK_BYTES]
+                step = stop - at
+                while True:
+                    payloads.append(copy(raw[start:stop], raw[start - MASK_BYTES : start]))
+                    at = stop
+                    start += step
+                    stop += step
+                    if stop > end or not raw.startswith(beginning, at):
+                        break
+                continue
+            payload = raw[start:stop]
+            if size <= MAX_CONTROL_BYTES:
                 plain = number(payload, "big") ^ (mask * _REPEAT[size] >> _SURPLUS[size])
                 payloads.append(plain.to_bytes(size, "big"))
             else:
@@ -291,14 +276,14 @@ class FrameReader:
         used = 2
         if opcode >= _CLOSE and size > MAX_CONTROL_BYTES:
             raise _broken("a control frame is longer than 125 bytes")
-        if size == _LENGTH_16:
+        if size == LENGTH_16:
             used = 4
             if known < used:
                 return 0
             (size,) = _U16.unpack_from(head, 2)
-            if size < _LENGTH_16:
+            if size < LENGTH_16:
                 raise _broken("a length is written longer than it is")
-        elif size == _LENGTH_64:
+        elif size == LENGTH_64:
             used = 10
             if known < used:
                 return 0
@@ -322,7 +307,7 @@ class FrameReader:
 
     def _read_kind(self, first: int) -> tuple[int, bool]:
         """Opcode and whether the frame is final, by a head's first byte."""
-        opcode, final = first & 0x0F, bool(first & _FINAL)
+        opcode, final = first & 0x0F, bool(first & FINAL)
         if first & _RESERVED:
             raise _broken("a frame uses an extension, and none was agreed on")
         if opcode not in _OPCODES:

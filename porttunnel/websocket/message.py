@@ -6,7 +6,7 @@ Source: RFC 6455, sections 5.4 and 5.6.
 from __future__ import annotations
 
 from porttunnel.websocket.event import BytesReceived, TextReceived
-from porttunnel.websocket.frame import Opcode
+from porttunnel.websocket.frame_head import Opcode
 from porttunnel.websocket.text import TextDecoder
 
 __all__ = ["MessageGatherer"]

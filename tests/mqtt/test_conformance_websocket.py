@@ -28,7 +28,7 @@ from porttunnel.mqtt.packet import (
 from porttunnel.mqtt.policy import AllowAll
 from porttunnel.websocket.connection import ServerConnection
 from porttunnel.websocket.event import ConnectionFailed
-from porttunnel.websocket.frame import Opcode
+from porttunnel.websocket.frame_head import Opcode
 from tests.mqtt.broker_client import BrokerClient
 from tests.websocket.client import frame
 

@@ -18,7 +18,7 @@ from porttunnel.websocket.connection import (
 )
 from porttunnel.websocket.cut import MAX_SENT_FRAME_BYTES
 from porttunnel.websocket.event import BytesReceived, CloseReceived, ConnectionFailed, TextReceived
-from porttunnel.websocket.frame import Opcode
+from porttunnel.websocket.frame_head import Opcode
 from porttunnel.websocket.frame_limit import FrameLimits
 from porttunnel.websocket.mask import unmask
 from porttunnel.websocket.state import ConnectionState

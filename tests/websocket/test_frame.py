@@ -14,16 +14,14 @@ from porttunnel.websocket.frame import (
     MAX_EMPTY_FRAGMENTS,
     WINDOW_BYTES,
     FrameReader,
-    Opcode,
-    encode_head,
 )
+from porttunnel.websocket.frame_head import Opcode
 from porttunnel.websocket.frame_limit import FrameLimits
 from porttunnel.websocket.mask import unmask
-from tests.websocket.client import Frame, cuts, frame, read_frames
+from tests.websocket.client import cuts, frame
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = Opcode
 SIZES = [0, 1, 2, 3, 4, 5, 124, 125, 126, 127, 128, 65_535, 65_536, 65_537]
-BORDERS = [0, 125, 126, 65_535, 65_536]  # of the three ways in which a length is written
 
 Piece = tuple[int, bool, bytes]
 
@@ -51,6 +49,13 @@ def byte_reader(**limits: int) -> FrameReader:
     return FrameReader(FrameLimits(**limits), text=False)
 
 
+def unmasked(payload: bytes, mask: bytes) -> bytes:
+    """As a compiled masker does it."""
+    changed = bytearray(payload)
+    unmask(memoryview(changed), mask)
+    return bytes(changed)
+
+
 def joined(pieces: list[Piece]) -> list[tuple[int, bytes]]:
     """Pieces to messages."""
     messages: list[tuple[int, bytes]] = []
@@ -73,17 +78,6 @@ def merged(runs: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
         else:
             found.append((opcode, run))
     return found
-
-
-class TestHeads:
-    @pytest.mark.parametrize("size", [*BORDERS, 1, 127, 65_537])
-    def test_are_as_short_as_can_be(self, size: int) -> None:
-        head = encode_head(BINARY, size)
-        assert len(head) == (2 if size < 126 else 4 if size < 65_536 else 10)
-        assert read_frames(head + body(size)) == [Frame(0x82, body(size))]
-
-    def test_can_say_any_length(self) -> None:
-        assert encode_head(TEXT, 2**63 - 1) == b"\x81\x7f\x7f" + b"\xff" * 7
 
 
 class TestWhatComesOut:
@@ -187,9 +181,7 @@ class TestWhatComesOut:
 
         def unmasked_copy(payload: bytes, mask: bytes) -> bytes:
             taken.append(len(payload))
-            changed = bytearray(payload)
-            unmask(memoryview(changed), mask)
-            return bytes(changed)
+            return unmasked(payload, mask)
 
         reader = FrameReader(FrameLimits(), text=False, unmasked_copy=unmasked_copy)
         sizes = [0, 1, 125, 126, LONG_BYTES - 1, LONG_BYTES]
@@ -201,6 +193,16 @@ class TestWhatComesOut:
             expected = [(BINARY, body(size))] if size else []
             assert runs_of(reader, frame(BINARY, body(size))) == expected
         assert runs_of(reader, frame(PING, b"1")) == [(PING, b"1")]
+
+    @pytest.mark.parametrize("size", [0, 1, 125, 126, 300])
+    def test_frames_of_one_size_come_in_rows(self, size: int) -> None:
+        sent = b"".join(frame(BINARY, body(size), mask=bytes([n] * 4)) for n in range(3))
+        sent += frame(BINARY, body(size + 1)) + frame(PING, body(9)) + frame(BINARY, body(size))
+        before, behind = body(size) * 3 + body(size + 1), body(size)
+        expected = [(BINARY, before), (PING, body(9))] + ([(BINARY, behind)] if size else [])
+        for stop in range(len(sent) + 1):
+            reader = FrameReader(FrameLimits(), text=False, unmasked_copy=unmasked)
+            assert merged(runs_of(reader, sent[:stop]) + runs_of(reader, sent[stop:])) == expected
 
     def test_payloads_are_views_of_what_came(self) -> None:
         data = bytearray(frame(BINARY, body(LONG_BYTES)))
@@ -266,13 +268,14 @@ def test_any_frames_cut_anywhere(frames: list[tuple[str, int, bytes]], at: list[
     parts = [sent[start:end] for start, end in pairwise(places)]
     reader = text_reader()
     assert joined([piece for part in parts for piece in pieces_of(reader, part)]) == messages
-    reader = byte_reader()
-    runs = [run for part in parts for run in runs_of(reader, part)]
-    everything = b"".join(run for opcode, run in runs if opcode == BINARY)
-    assert everything == b"".join(text for opcode, text in messages if opcode == BINARY)
-    assert [run for run in runs if run[0] == PING] == [
-        message for message in messages if message[0] == PING
-    ]
+    for copy in (None, unmasked):
+        reader = FrameReader(FrameLimits(), text=False, unmasked_copy=copy)
+        runs = [run for part in parts for run in runs_of(reader, part)]
+        everything = b"".join(run for opcode, run in runs if opcode == BINARY)
+        assert everything == b"".join(text for opcode, text in messages if opcode == BINARY)
+        assert [run for run in runs if run[0] == PING] == [
+            message for message in messages if message[0] == PING
+        ]
 
 
 PROTOCOL_ERROR, UNSUPPORTED, POLICY_VIOLATION, TOO_BIG = 1002, 1003, 1008, 1009

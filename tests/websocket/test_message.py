@@ -6,7 +6,7 @@ import pytest
 
 from porttunnel.errors import WebSocketError
 from porttunnel.websocket.event import BytesReceived, TextReceived
-from porttunnel.websocket.frame import Opcode
+from porttunnel.websocket.frame_head import Opcode
 from porttunnel.websocket.message import MessageGatherer
 
 
