@@ -14,6 +14,7 @@ from porttunnel.mqtt.encode import encode
 from porttunnel.mqtt.exchange import Exchange
 from porttunnel.mqtt.framing import FrameReader
 from porttunnel.mqtt.intake import Intake
+from porttunnel.mqtt.outbox import Outbox
 from porttunnel.mqtt.packet import (
     Auth,
     Disconnect,
@@ -107,14 +108,15 @@ class ServerConnection(Reception):
         self.discard()
 
     def data_sent(self, count: int) -> None:
-        super().data_sent(count)
+        Outbox.data_sent(self, count)  # with super() it costs twice as much
         if count:
             self._has_sent = True
-        self._exchange.counters.bytes_sent += count
+        exchange = self._exchange
+        exchange.counters.bytes_sent += count
         session = self.session
         if session is not None and self.waiting_bytes <= self.high_bytes // 2:
             if session.is_behind:
-                session.pump(self._exchange.now)
+                session.pump(exchange.now)
             if self.stalled_at is not None:
                 self._relieve_if_done(session)
 
@@ -221,14 +223,7 @@ class ServerConnection(Reception):
             received = intake.received
             if received:
                 intake.received = 0
-                counters = exchange.counters
-                counters.messages_received += received
-                reach = intake.reach
-                counters.messages_delivered += reach.taken
-                reach.taken = 0
-                if reach.dropped:
-                    counters.messages_dropped += reach.dropped
-                    reach.dropped = 0
+                exchange.counters.messages_received += received
                 self._charge(received, now)
         if exchange.routes.pressed:
             exchange.mind_pressed(self, now)

@@ -37,8 +37,8 @@ class Counters(msgspec.Struct):
     :ivar refusals: of them.
     :ivar failures: connections that ended because the client broke the protocol.
     :ivar messages_received: PUBLISH packets that were read, of all kinds.
-    :ivar messages_delivered: those that were sent to, or kept for, a subscriber, for each once.
-    :ivar messages_dropped: for which a subscriber had no room, for each once.
+    :ivar reach: messages that were sent to, or kept for, a subscriber, and those for which it had
+        no room; each once for every subscriber.
     :ivar bytes_received: MQTT's own, without what carries it.
     :ivar bytes_sent: likewise.
     """
@@ -47,8 +47,7 @@ class Counters(msgspec.Struct):
     refusals: int = 0
     failures: int = 0
     messages_received: int = 0
-    messages_delivered: int = 0
-    messages_dropped: int = 0
+    reach: Reach = msgspec.field(default_factory=Reach)
     bytes_received: int = 0
     bytes_sent: int = 0
 
@@ -122,8 +121,9 @@ class Exchange:
 
     def account(self, reach: Reach, message: Message, client: Client | None, now: float) -> None:
         """Count whom a message reached; if it had no subscriber, the policy is told."""
-        self.counters.messages_delivered += reach.taken
-        self.counters.messages_dropped += reach.dropped
+        counted = self.counters.reach
+        counted.taken += reach.taken
+        counted.dropped += reach.dropped
         if not reach.taken and not reach.dropped:
             self.policy.reached_nobody(client, message, now)
 
@@ -231,7 +231,7 @@ class Exchange:
             try:
                 self.publish(will.made(now), None, None, now)
             except MqttError:
-                self.counters.messages_dropped += 1  # there was no room to keep it
+                self.counters.reach.dropped += 1  # there was no room to keep it
 
 
 def reason_of(reach: Reach) -> ReasonCode:

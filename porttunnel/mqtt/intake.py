@@ -60,7 +60,6 @@ class Intake:
         is not held here: a client that falls silent would hold all whom it reached ever.
     :ivar acknowledgements: to be sent, by whoever calls :meth:`walk`, who empties it.
     :ivar received: messages, counted by :meth:`walk` and emptied likewise.
-    :ivar reach: whom they have reached; likewise.
     """
 
     __slots__ = (
@@ -69,10 +68,10 @@ class Intake:
         "_length_bytes",
         "_limit",
         "_plain",
+        "_reach",
         "_tree",
         "_version",
         "acknowledgements",
-        "reach",
         "received",
         "routes",
         "session",
@@ -82,7 +81,7 @@ class Intake:
         self._exchange = exchange
         self.session = session
         self._version = version
-        self.reach = Reach()
+        self._reach = exchange.counters.reach  # of all
         self.acknowledgements = bytearray()
         self.received = 0
         profile = session.profile
@@ -188,7 +187,7 @@ class Intake:
         self.received += len(packets) // size
         others: Sequence[Target] | None = ()
         if is_same and route.is_plain:
-            others = route.pass_on(packets, size, self._version, self.reach)
+            others = route.pass_on(packets, size, self._version, self._reach)
             if others is None:
                 return True
         for begin in range(0, len(packets), size):
@@ -196,7 +195,7 @@ class Intake:
                 return False
             message = Message(route.topic, packets[begin + head_bytes : begin + size])
             if others:
-                route.deliver_to(others, message, self.session, self.reach, now)
+                route.deliver_to(others, message, self.session, self._reach, now)
             else:
                 self._publish(message, now)
         return self.session.outbox is not None
@@ -220,7 +219,7 @@ class Intake:
         :param is_same: whether their topic is the route's: then they can go on as they are.
         :returns: where the first begins that is none, or wrong.
         """
-        session, reach, tree = self.session, self.reach, self._tree
+        session, reach, tree = self.session, self._reach, self._tree
         version, length_bytes = self._version, self._length_bytes
         size = stop - offset
         head = raw[offset:name_end]

@@ -61,8 +61,8 @@ def _format_page(factory: MQTTBrokerFactory) -> str:
         "retained messages": broker.retained_count,
         "bytes held": broker.held_bytes,
         "messages received": counters.messages_received,
-        "messages delivered": counters.messages_delivered,
-        "messages dropped": counters.messages_dropped,
+        "messages delivered": counters.reach.taken,
+        "messages dropped": counters.reach.dropped,
         "clients refused": counters.refusals,
         "connections that broke a rule": counters.failures,
     }

@@ -48,12 +48,12 @@ class BrokerCollector:
             (
                 "delivered_messages",
                 "Messages sent to, or kept for, a subscriber, for each once.",
-                counters.messages_delivered,
+                counters.reach.taken,
             ),
             (
                 "dropped_messages",
                 "Messages for which a subscriber had no room, for each once.",
-                counters.messages_dropped,
+                counters.reach.dropped,
             ),
             ("received_bytes", "Bytes of MQTT from clients.", counters.bytes_received),
             ("sent_bytes", "Bytes of MQTT to clients.", counters.bytes_sent),

@@ -65,8 +65,8 @@ class StatusPublisher:
             "retained messages/count": broker.retained_count,
             "store/messages/bytes": broker.held_bytes,
             "messages/received": counters.messages_received,
-            "messages/sent": counters.messages_delivered,
-            "publish/messages/dropped": counters.messages_dropped,
+            "messages/sent": counters.reach.taken,
+            "publish/messages/dropped": counters.reach.dropped,
             "bytes/received": counters.bytes_received,
             "bytes/sent": counters.bytes_sent,
         }

@@ -122,7 +122,7 @@ class TestBytes:
         publisher.read()
         assert counters.bytes_received - received == 7 + 9
         assert counters.bytes_sent - sent == 7 + 9 + 4
-        assert (counters.messages_received, counters.messages_delivered) == (2, 2)
+        assert (counters.messages_received, counters.reach.taken) == (2, 2)
 
     def test_what_follows_the_end_is_not_looked_at(self) -> None:
         publisher, subscriber = pair()
@@ -502,4 +502,4 @@ class TestSlowConsumers:
         for _ in range(5):
             publisher.publish("a", bytes(600))
         assert subscriber.payloads() == [bytes(600)] * 2
-        assert publisher.broker.counters.messages_dropped == 3
+        assert publisher.broker.counters.reach.dropped == 3

@@ -73,7 +73,7 @@ class TestPublishing:
         assert exchange.publish(Message("a", b"x", 1), session.client, session, 0.0) == Reach(1)
         assert exchange.publish(Message("a", b"x", 1), None, None, 0.0) == Reach(0, 1)
         counters = exchange.counters
-        assert (counters.messages_delivered, counters.messages_dropped) == (1, 1)
+        assert (counters.reach.taken, counters.reach.dropped) == (1, 1)
         assert fixture.policy.told() == []
         assert exchange.publish(Message("b", b"x"), session.client, session, 0.0) == Reach()
         assert fixture.policy.told() == [("nobody", "s", "b", b"x")]
@@ -294,4 +294,4 @@ class TestWills:
         session = fixture.session()
         fixture.leave_will(session, retain=True)
         fixture.exchange.part(session, 0.0, with_will=True)
-        assert fixture.exchange.counters.messages_dropped == 1
+        assert fixture.exchange.counters.reach.dropped == 1

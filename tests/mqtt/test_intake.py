@@ -27,6 +27,7 @@ from porttunnel.mqtt.policy import Bounds, Client, Profile
 from porttunnel.mqtt.property import EMPTY, Properties
 from porttunnel.mqtt.publication import SHARED_BYTES
 from porttunnel.mqtt.reason import ReasonCode
+from porttunnel.mqtt.route import Reach
 from porttunnel.mqtt.session import Session
 from porttunnel.mqtt.subscription import Interest
 from tests.mqtt.broker_client import NotingPolicy
@@ -133,7 +134,7 @@ class TestWalking:
         assert b"".join(pieces) == data
         assert len(pieces) == 3
         assert fixture.intake.received == 4
-        assert fixture.intake.reach.taken == 4
+        assert fixture.exchange.counters.reach.taken == 4
 
     def test_a_row_ends_where_the_bytes_do(self, fixture: Fixture) -> None:
         packet = encode(Publish("a", bytes(50)), fixture.version)
@@ -299,8 +300,7 @@ class TestWalking:
         expected = fixture.answer(Puback(4, ReasonCode.QUOTA_EXCEEDED))
         assert fixture.intake.acknowledgements == expected
         assert fixture.policy.told() == []
-        assert fixture.exchange.counters.messages_dropped == 1
-        assert fixture.intake.reach.dropped == 0
+        assert fixture.exchange.counters.reach == Reach(taken=0, dropped=1)
 
     def test_routes_are_learnt_and_learnt_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
         fixture = Fixture()

@@ -112,10 +112,11 @@ class SocketWatch:
         """Some of the sockets are ready."""
         self._turn.begin_turn()
         watched = self._watched
+        serve = self._serve
         for number, events in self._epoll.poll(0, MAX_EVENTS):
             found = watched.get(number)
             if found is not None:  # another one may have ended it
-                self._serve(*found, events)
+                serve(found, events)
         self._turn.end_turn()
 
     def connectionLost(self, reason: Failure) -> None:
@@ -123,7 +124,8 @@ class SocketWatch:
         for descriptor in self.removeAll():
             descriptor.connectionLost(reason)
 
-    def _serve(self, descriptor: Any, wanted: int, events: int) -> None:
+    def _serve(self, found: tuple[Any, int], events: int) -> None:
+        descriptor, wanted = found
         why: Exception | None = None
         try:
             if events & _IN:
