@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import re
 import sys
@@ -36,6 +37,10 @@ __all__ = [
 LISTEN_BACKLOG = 1024
 _SOCKET_ENDPOINT = re.compile("(haproxy:)?(tcp|tcp6|ssl):", re.IGNORECASE)
 _ZERO_PORT = re.compile(r"(?<=:)(port=)?0(?=:|$)")
+_ADVICE = {
+    errno.EADDRINUSE: "Stop the program that does, or choose another port",
+    errno.EACCES: "This user may not; choose a port from 1024 on, or a folder of its own",
+}
 _log = Logger()
 
 _Settings = TypeVar("_Settings")
@@ -170,18 +175,22 @@ async def listen_on(
     :raises ConfigurationError: it is none, or can't be listened on.
     """
     try:
-        port: IListeningPort = await serverFromString(reactor, with_backlog(description)).listen(
-            factory
-        )
-    except (ValueError, TypeError) as error:
+        endpoint = serverFromString(reactor, with_backlog(description))
+    except OSError as error:
+        raise ConfigurationError(
+            f"can't listen on {description}: {error.filename} can't be read ({error.strerror}); "
+            "name the right file, and let this user read it"
+        ) from error
+    except Exception as error:  # each kind of endpoint has its own, and so has OpenSSL
         raise ConfigurationError(
             f"{description!r} is no endpoint to listen on ({error}); write for instance {example}"
         ) from error
-    except (CannotListenError, OSError) as error:
-        raise ConfigurationError(
-            f"can't listen on {description}: {error} Stop the program that does, or choose "
-            "another port"
-        ) from error
+    try:
+        port: IListeningPort = await endpoint.listen(factory)
+    except (CannotListenError, OSError, OverflowError) as error:
+        number: Any = getattr(getattr(error, "socketError", error), "errno", None)
+        advice = _ADVICE.get(number, "Choose another place to listen")
+        raise ConfigurationError(f"can't listen on {description}: {error} {advice}") from error
     return port
 
 
