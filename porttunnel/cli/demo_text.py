@@ -14,7 +14,7 @@ made.
 \b
 Examples:
   porttunnel demo
-  porttunnel demo --check        see that everything comes through unchanged, end
+  porttunnel demo --check    see that everything comes through unchanged, end
 """
 SECONDS_OPTION = "End by itself after so many seconds."
 CHECK_OPTION = "End once everything has come through unchanged: exit code 0 if it has."

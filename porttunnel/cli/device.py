@@ -54,7 +54,7 @@ def _output_options(command: _Command) -> _Command:
     return output(include(command))
 
 
-@click.group(help=text.DEVICE_HELP)
+@click.group(help=text.DEVICE_HELP, short_help=text.DEVICE_SHORT)
 def device() -> None:
     """See device_text.DEVICE_HELP."""
 

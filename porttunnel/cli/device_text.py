@@ -4,16 +4,17 @@ from __future__ import annotations
 
 __all__ = ()  # used as a module: device_text.PAIR_HELP
 
+DEVICE_SHORT = "Use a web system behind a firewall, as its device."
 DEVICE_HELP = """Use a web system behind a firewall from this machine, its device.
 
 Somebody beside that system invites you and shows a QR code. Pair once, then browse:
 
 \b
-  porttunnel device pair photo.png     pair, with a picture of the QR code
-  porttunnel device serve              have the web system at a port of this machine
-  porttunnel device get /              fetch one page
-  porttunnel device list               what this machine is paired with
-  porttunnel device revoke             end a pairing
+  porttunnel device pair photo.png   pair, with a picture of the QR code
+  porttunnel device serve            have the web system at a port here
+  porttunnel device get /            fetch one page
+  porttunnel device list             what this machine is paired with
+  porttunnel device revoke           end a pairing
 
 Nothing is sent in the clear: the gateway in between passes on what it can't read. Each command has
 its own page: porttunnel device pair --help
@@ -60,7 +61,6 @@ Examples:
   porttunnel device get /
   porttunnel device get '/lib/exe/fetch.php?media=plan.pdf' --output plan.pdf
 
-\b
 Exit codes: 0 fetched, 1 failed or another status than 2xx, 2 wrong use, 3 revoked, 4 gateway or
 web system not reachable.
 """
@@ -76,9 +76,9 @@ known whether it was carried out you are told so.
 Examples:
   porttunnel device request HEAD / --include
   porttunnel device request PUT /notes/today --data @today.txt
-  porttunnel device request POST /api --data '{"a": 1}' --field 'content-type: application/json'
+  porttunnel device request POST /api --data '{"a": 1}' \\
+      --field 'content-type: application/json'
 
-\b
 Exit codes: 0 answered, 1 failed or a status of 400 and above, 2 wrong use, 3 revoked, 4 gateway or
 web system not reachable.
 """
@@ -141,15 +141,15 @@ CODE_ARGUMENT = (
 CODE_MISSING = "No code: with --json give IMAGE, or - and the text on standard input."
 INPUT_ENDED = "Standard input ended before the text of the QR code came."
 QR_MISSING = (
-    "Pictures can't be read: zxing-cpp and Pillow are not installed. Install them with pip "
-    "install 'porttunnel[qr]', or leave IMAGE out and type the text of the QR code."
+    "Pictures can't be read: zxing-cpp and Pillow are not installed. Install them (pip install "
+    "zxing-cpp pillow), or leave IMAGE out and type the text of the QR code."
 )
 NO_PICTURE = (
     "{path} can't be read as a picture ({reason}). Take a photo or screenshot as PNG or JPEG."
 )
 NO_QR = (
-    "There is no pairing code in {path}. Take the picture again, straight, with the whole QR code "
-    "in it and a margin around."
+    "There is no pairing code in {path}. Take the picture again, from in front, with the whole QR "
+    "code in it and a margin around."
 )
 SEVERAL_QR = "There are several pairing codes in {path}. Cut the picture down to one."
 NO_DEVICES = "This machine is paired with nothing yet. Use: porttunnel device pair"

@@ -40,6 +40,9 @@ class Dialogue(Protocol):
 
     # of both
 
+    def tell_connecting(self, server: str) -> None:
+        """The tunnel server at this address is being asked; what comes of it is told next."""
+
     def show_digits(self, member: int, digits: str, *, first: bool) -> None:
         """SAS: read these out. ``first``: the other side's are asked for afterwards."""
 

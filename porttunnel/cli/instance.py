@@ -55,7 +55,7 @@ def _picture_option(kind: str, explained: str) -> Callable[[_Command], _Command]
     )
 
 
-@click.group(help=text.INSTANCE_HELP)
+@click.group(help=text.INSTANCE_HELP, short_help=text.INSTANCE_SHORT)
 def instance() -> None:
     """See instance_text.INSTANCE_HELP."""
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 __all__ = ()  # used as a module: instance_text.INVITE_HELP
 
+INSTANCE_SHORT = "Invite and revoke devices, beside an agent."
 INSTANCE_HELP = """Invite devices to the web system beside an agent, and see and revoke them.
 
 Run this where the agent runs (twistd porttunnel-agent), as its user or as root, with the agent's
 data folder:
 
 \b
-  porttunnel instance invite --user anna    show a QR code for a device of anna's
-  porttunnel instance devices               which devices there are
-  porttunnel instance confirm 3fa91c02      type the digits that a device shows
-  porttunnel instance revoke 3fa91c02       put a device out for good
-  porttunnel instance restored              after the machine was put back from a backup
+  porttunnel instance invite --user anna   show a QR code for a device of anna's
+  porttunnel instance devices              which devices there are
+  porttunnel instance confirm 3fa91c02     type the digits that a device shows
+  porttunnel instance revoke 3fa91c02      put a device out for good
+  porttunnel instance restored             after a backup was put back
 
 Each command has its own page: porttunnel instance invite --help
 """
@@ -37,7 +38,6 @@ Examples:
   porttunnel instance invite --user anna --png code.png
   porttunnel instance invite --user anna --data-dir /var/lib/porttunnel-agent
 
-\b
 Exit codes: 0 paired or left, 1 failed, 2 wrong use, 4 no agent runs, or the gateway is away.
 """
 

@@ -24,6 +24,7 @@ from porttunnel.cli.setting import (
     data_dir_option,
     default_data_dir,
     direct_option,
+    explain_unreachable,
     json_dialogue_option,
     name_option,
     read_server,
@@ -50,7 +51,7 @@ from porttunnel.net.client import JoinedSession
 from porttunnel.net.client import join as join_session
 from porttunnel.net.server_address import DEFAULT_SERVER
 from porttunnel.session import event
-from porttunnel.session.code import SessionCode, parse_code
+from porttunnel.session.code import CodeKind, SessionCode, parse_code
 from porttunnel.session.packet import MASTER
 from porttunnel.session.rejoin import RejoinTicket
 
@@ -151,11 +152,13 @@ class Joining:
     async def _enter(self, reactor: Any, server: str, options: dict[str, Any]) -> JoinedSession:
         # Made while the user types.
         key = deferToThread(HybridPrivateKey.generate)
+        code = await self._first_code()
+        self._dialogue.tell_connecting(server)
         try:
             return await join_session(
                 reactor,
                 server,
-                await self._first_code(),
+                code,
                 ask_again=self._ask_again,
                 on_event=self._receive_event,
                 key=key,
@@ -209,7 +212,7 @@ class Joining:
             TicketFile(self._remember, self._number).remove()
 
     def _fail(self, error: PorttunnelError) -> ExitCode:
-        self._dialogue.tell_error(error)
+        self._dialogue.tell_error(explain_unreachable(error, self._server))
         return exit_code_of(error)
 
     async def _leave(self) -> None:
@@ -231,19 +234,27 @@ class Joining:
         if self._given is not None:
             # Nobody types it: another run would give a false master another guess.
             return None
-        return await self._ask_code(str(error), tries_left)
+        code = await self._ask_code(str(error), tries_left)
+        self._dialogue.tell_connecting(self._server)
+        return code
 
     async def _ask_code(self, why: str, tries_left: int | None) -> SessionCode | None:
         while True:
             typed = await self._dialogue.ask_code(why, tries_left)
             if typed is None:
                 return None
+            tries_left = None
             try:
-                return parse_code(typed)
+                code = parse_code(typed)
             except MistypedCode as error:
                 if not self._interactive:
                     raise
-                why, tries_left = str(error), None
+                why = str(error)
+                continue
+            if code.kind is not CodeKind.SAS or not self._interactive:
+                return code
+            # Half a code, most often: as a number it would cost a try.
+            why = text.NUMBER_ALONE.format(number=code.number)
 
     # What happens
 

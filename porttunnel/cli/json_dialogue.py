@@ -78,6 +78,9 @@ class JsonDialogue:
         line = text.SAS_WRONG.format(tries_left=tries_left)
         self._tell("error", code="wrong-digits", text=line, member=member, tries_left=tries_left)
 
+    def tell_connecting(self, server: str) -> None:
+        """Nothing: a program can wait."""
+
     def tell_link(self, *, up: bool, reason: str) -> None:
         if up:
             self._tell("link", up=True)

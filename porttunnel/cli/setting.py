@@ -11,13 +11,15 @@ import click
 import platformdirs
 
 from porttunnel.cli import text
-from porttunnel.errors import ConfigurationError
+from porttunnel.errors import ConfigurationError, NotReachable, PorttunnelError
+from porttunnel.net.server_address import DEFAULT_SERVER
 
 __all__ = [
     "CONFIG_NAME",
     "data_dir_option",
     "default_data_dir",
     "direct_option",
+    "explain_unreachable",
     "json_dialogue_option",
     "json_option",
     "name_option",
@@ -93,3 +95,13 @@ def read_server(server: str | None, data_dir: Path | None, default: str) -> str:
     if not isinstance(configured, str):
         raise ConfigurationError(text.BAD_CONFIG.format(path=path, reason="its server is no text"))
     return configured
+
+
+def explain_unreachable(error: PorttunnelError, server: str) -> PorttunnelError:
+    """The error, with what a user may not know: that the default server was meant.
+
+    :param server: the address that was used.
+    """
+    if isinstance(error, NotReachable) and server == DEFAULT_SERVER:
+        return NotReachable(text.NO_SERVER_NAMED.format(text=error))
+    return error

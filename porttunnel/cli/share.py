@@ -20,6 +20,7 @@ from porttunnel.cli.service_address import format_services
 from porttunnel.cli.setting import (
     data_dir_option,
     direct_option,
+    explain_unreachable,
     json_dialogue_option,
     name_option,
     read_server,
@@ -74,6 +75,7 @@ class Sharing:
         :param options: of :func:`porttunnel.net.master.share`.
         :returns: how it ended.
         """
+        self._dialogue.tell_connecting(server)
         try:
             session = self._session = await open_session(
                 reactor,
@@ -89,7 +91,7 @@ class Sharing:
                 self._begin_broadcast(session, self._broadcast, and_end=not offers)
             await session.when_done()
         except PorttunnelError as error:
-            self._dialogue.tell_error(error)
+            self._dialogue.tell_error(explain_unreachable(error, server))
             return exit_code_of(error)
         except CancelledError:
             if self._session is None:

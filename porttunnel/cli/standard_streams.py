@@ -54,6 +54,7 @@ class StandardStreams(LineReceiver):
         self._output_lost = False
         self._output_full = False
         self._waiting_bytes = 0
+        self._asking = False  # the last line on the screen is a question
         self._closed: Deferred[None] | None = None
 
     def open(self) -> None:
@@ -130,6 +131,7 @@ class StandardStreams(LineReceiver):
     def write(self, text: str) -> None:
         """Write, without waiting for a reader."""
         self._follow_terminal()
+        self._asking = not text.endswith("\n")
         if self._on_output_full is not None:
             _write_error(text)
             return
@@ -178,6 +180,8 @@ class StandardStreams(LineReceiver):
     def close(self) -> Deferred[None]:
         """Write what waits and stop; fires when it is done."""
         if self._closed is None:
+            if self._asking and self.interactive:
+                self.write("\n")  # the shell's prompt belongs below it
             self._closed = Deferred()
             if self._output_lost or self.transport is None:
                 self._closed.callback(None)
@@ -239,6 +243,7 @@ class StandardStreams(LineReceiver):
 
     def _deliver(self, line: str) -> None:
         wanted, self._wanted = self._wanted, None
+        self._asking = False
         LineReceiver.pauseProducing(self)
         if wanted is not None:
             wanted.callback(line)

@@ -28,6 +28,7 @@ from porttunnel.session.record import Service
 __all__ = ["TerminalDialogue"]
 
 NOBODY = 0  # a question that belongs to no member
+SERVER = -1  # what no answer has come from yet
 QUIET_ZONE_MODULES = 2  # around the QR code; phones read it with less than the standard's four
 
 
@@ -79,7 +80,11 @@ class TerminalDialogue:
 
     # of both
 
+    def tell_connecting(self, server: str) -> None:
+        self._interruptions.begin(SERVER, text.CONNECTING.format(server=printable(server)))
+
     def show_digits(self, member: int, digits: str, *, first: bool) -> None:
+        self._interruptions.forget(SERVER)
         line = text.SAS_READ_OUT_FIRST if first else text.SAS_READ_OUT
         self._say(line.format(digits=self._bold(f"{digits[:3]} {digits[3:]}")))
 
@@ -119,6 +124,7 @@ class TerminalDialogue:
     # of `share`
 
     def tell_session(self, code: SessionCode, link: SessionCode | None) -> None:
+        self._interruptions.forget(SERVER)
         sas = code.kind is CodeKind.SAS
         if not self._invited:
             self._say(text.SESSION_OPEN.format(number=code.number, shared=self._shared))
@@ -140,7 +146,8 @@ class TerminalDialogue:
 
     def ask_consent(self, member: int, name: str) -> Deferred[bool]:
         prompt = text.CONSENT.format(name=self._bold(printable(name)))
-        return self._ask(prompt, member, fresh=True).addCallback(is_yes)
+        asked = self._ask(prompt, member, fresh=True)
+        return asked.addCallback(self._receive_consent, printable(name))
 
     def tell_decided(self, name: str, *, once: bool) -> None:
         self._say((text.ONLY_ONE if once else text.ALLOWED).format(name=printable(name)))
@@ -193,6 +200,7 @@ class TerminalDialogue:
     # of `join`
 
     def ask_code(self, why: str, tries_left: int | None) -> Deferred[str | None]:
+        self._interruptions.forget(SERVER)
         if tries_left is not None:
             self._say(text.TYPE_AGAIN.format(text=why, tries_left=tries_left))
         elif why:
@@ -203,9 +211,11 @@ class TerminalDialogue:
         self._say((text.COMING_BACK if rejoin else text.JOINING_SAS).format(number=number))
 
     def tell_verified(self, name: str) -> None:
+        self._interruptions.forget(SERVER)
         self._say(text.VERIFIED.format(name=printable(name)))
 
     def tell_welcome(self, member: int, name: str, services: Sequence[Service]) -> None:
+        self._interruptions.forget(SERVER)
         shared = printable(format_services(services))
         self._say(text.JOINED.format(name=self._bold(printable(name)), shared=shared))
 
@@ -272,6 +282,11 @@ class TerminalDialogue:
         elif asked or self._commands is not None:
             self._reading = True
             self._streams.read_line(patient=not asked).addCallback(self._receive_line)
+
+    def _receive_consent(self, line: str | None, name: str) -> bool:
+        if line is not None and not is_yes(line):
+            self._say(text.REFUSED.format(name=name))
+        return is_yes(line)
 
     def _receive_line(self, line: str | None) -> None:
         self._reading = False

@@ -10,11 +10,11 @@ One person shares, reads a short code to another, and that person joins. A tunne
 between passes on what it can't read.
 
 \b
-  porttunnel demo                     see it work on this machine
-  porttunnel share 8000               share the web page on port 8000
-  porttunnel join                     have it here, with the code
-  porttunnel device                   use a web system through a gateway, as its paired device
-  porttunnel instance                 invite devices to the web system beside an agent
+  porttunnel demo          see it work on this machine
+  porttunnel share 8000    share the web page on port 8000
+  porttunnel join          have it here, with the code
+  porttunnel device        use a web system through a gateway, as its device
+  porttunnel instance      invite devices to the web system beside an agent
 
 Each command has its own page: porttunnel share --help
 """
@@ -26,15 +26,17 @@ A TARGET says what is shared, with NAME= before it if you like:
 \b
   8000                      port 8000 of this machine
   tcp:192.168.1.5:5432      a port of another machine
-  dir:FOLDER                a folder, as web pages, without hidden names (.x) and
-                            links that lead out of it
+  unix:PATH                 a socket in the file system
+  dir:FOLDER                a folder, as web pages, without hidden names (.x)
+                            and links that lead out of it
   socks:RULE[,RULE]         what RULE names, by a SOCKS proxy: HOST, HOST:PORT,
                             10.0.0.0/8, *.example.com:443
 
 \b
 Examples:
   porttunnel share 8000
-  porttunnel share web=8000 db=tcp:10.0.0.7:5432 --server ptuns://tunnel.example.com
+  porttunnel share web=8000 db=tcp:10.0.0.7:5432
+  porttunnel share 8000 --server ptuns://tunnel.example.com
   porttunnel share docs=dir:. --yes --once
 
 You are asked about each person before they come in. While no question is open you can type
@@ -53,7 +55,8 @@ JOIN_HELP = """Join a session with the code that somebody gave you.
 
 Asks for the code. For programs: --code - takes it from the first line of standard input, or set
 PORTTUNNEL_CODE. A code is secret, so it can't be an argument, which others on this machine could
-see; NUMBER is for sessions that were shared with --sas, where digits are read out instead.
+see; NUMBER is for sessions that were shared with --sas, where digits are read out instead, and for
+coming back to one that you joined with --remember.
 
 \b
 Examples:
@@ -66,7 +69,6 @@ Examples:
 Without --forward and --socks everything that is shared gets a free port of this machine, and you
 are told which. With --remember, NUMBER alone brings you back later, without a code. Ctrl-C leaves.
 
-\b
 Exit codes: 0 left or ended on purpose, 1 failed, 2 wrong use, 3 refused, 4 no tunnel server.
 """
 
@@ -89,7 +91,7 @@ SAS_OPTION = "No PIN: digits are read out both ways after joining. Say the numbe
 FORWARD_OPTION = "This machine's port for a service; repeat for more. 0 takes any free port."
 SOCKS_OPTION = "This machine's port for the SOCKS proxy that is shared."
 CODE_OPTION = "Take the code from standard input, its first line. Only - is possible."
-NO_DIRECT_OPTION = "Never connect straight to the other machine, even on one network."
+NO_DIRECT_OPTION = "Never connect directly to the other machine, even on one network."
 REMEMBER_SHARE_OPTION = (
     "Let people come back without a code, and without a question, after their program ended."
 )
@@ -137,6 +139,14 @@ TICKET_NOT_WRITTEN = (
 )
 OUTPUT_LOST = "The output can't be written: nobody reads it, or there is no room. Leaving."
 
+# both
+
+CONNECTING = "Connecting by {server} ..."
+NO_SERVER_NAMED = (
+    "{text} No server was named, so it was looked for on this machine: name yours with --server, "
+    "or PORTTUNNEL_SERVER."
+)
+
 # share
 
 SESSION_OPEN = "Session {number} is open. Shared: {shared}."
@@ -149,6 +159,7 @@ LINK_HINT = "Or the same as a link: {link}"
 WAITING = "Ctrl-C ends the session."
 CONSENT = "{name} wants to join (code verified). Allow? [y/N] "
 ALLOWED = "{name} may join, as --yes says."
+REFUSED = "{name} was refused."
 ONLY_ONE = "{name} wanted to join too; --once lets only one in."
 MEMBER_JOINED = "{name} has joined. Path: through the tunnel server."
 MEMBER_AWAY = "{name} is away: the connection is interrupted, and may come back."
@@ -192,11 +203,15 @@ SHARE_ENDED = "The session has ended. Its number is never used again."
 # join
 
 ASK_CODE = "Code: "
+NUMBER_ALONE = (
+    "That is a session's number alone. Type the whole code; if there is none, as the session is "
+    "shared with --sas, start: porttunnel join {number}"
+)
 TYPE_AGAIN = "{text} Tries left with this code: {tries_left}."
 VERIFIED = "{name} is verified. Waiting for their yes ..."
 JOINED = "You are in. {name} shares: {shared}. Path: through the tunnel server."
-PATHS = {"relay": "through the tunnel server", "direct": "straight"}
-PATH_DIRECT = "{name}: now straight, without the tunnel server: {reason}."
+PATHS = {"relay": "through the tunnel server", "direct": "direct"}
+PATH_DIRECT = "{name}: now directly, without the tunnel server: {reason}."
 PATH_RELAY = "{name}: now through the tunnel server: {reason}."
 RECONNECTING = "{reason} Reconnecting ... nothing is lost."
 BACK = "Back."

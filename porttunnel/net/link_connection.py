@@ -41,5 +41,6 @@ async def connect_link(
     except Exception as error:
         reason = str(error).rstrip(".")
         raise NotReachable(
-            f"The tunnel server can't be reached ({reason}). Check --server, and whether it runs."
+            f"The tunnel server can't be reached ({reason}). Check its address, and whether it "
+            "runs."
         ) from error

@@ -62,7 +62,8 @@ def parse_offer(text: str) -> Offer:
     elif not colon or not rest:
         raise ConfigurationError(
             f"{text!r} is nothing to share: write a port (8000), HOST:PORT, tcp:HOST:PORT, "
-            "dir:FOLDER or socks:ALLOWED, with NAME= before it if you like."
+            "unix:PATH, dir:FOLDER or socks:RULE, with NAME= before it if you like; a name has "
+            "letters, digits and . _ - only."
         )
     elif kind not in KINDS:
         kind, rest = "tcp", target

@@ -150,7 +150,7 @@ class ServerLink(Path):
         """
         for _, due in self._requests.values():
             if now >= due:
-                raise LinkBroken("The tunnel server does not answer. Try again in a minute.")
+                raise LinkBroken("The tunnel server does not answer.")
             break
         deadline = self.ping_deadline(self._patience_seconds(busy))
         if deadline is not None and now >= deadline:

@@ -42,6 +42,8 @@ __all__ = ["GIVE_UP_SECONDS", "Member"]
 
 GIVE_UP_SECONDS = 86_400.0  # a night without electricity; the server keeps a master as long
 
+# Before there is anything to come back to: it may be another program that answers there.
+_START_AGAIN = "Check the server's address, or start again in a minute."
 _ERRORS = (ProtocolError, AuthenticationFailed, SessionError)
 
 
@@ -194,7 +196,7 @@ class Member(ABC):
         if self._over or self._link.closed:
             return
         if not self._resumption.possible:
-            self._fail(CutOff(f"{error} Start again."))
+            self._fail(CutOff(f"{error} {_START_AGAIN}"))
             return
         self._link.close()
         self._resumption.begin(now)

@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 
 from porttunnel.cli import setting
-from porttunnel.cli.setting import CONFIG_NAME, default_data_dir, read_server
-from porttunnel.errors import ConfigurationError
+from porttunnel.cli.setting import (
+    CONFIG_NAME,
+    default_data_dir,
+    explain_unreachable,
+    read_server,
+)
+from porttunnel.errors import ConfigurationError, CutOff, NotReachable
+from porttunnel.net.server_address import DEFAULT_SERVER
 
 
 def test_what_was_given_wins(tmp_path: Path) -> None:
@@ -47,3 +53,13 @@ def test_the_user_s_folder_is_where_settings_are(
     (tmp_path / CONFIG_NAME).write_text('server = "tcp:mine:1"')
     assert read_server(None, None, "tcp:default:1") == "tcp:mine:1"
     assert default_data_dir().name == "porttunnel"
+
+
+def test_who_named_no_server_is_told_where_it_was_looked_for() -> None:
+    error = NotReachable("No.")
+    explained = explain_unreachable(error, DEFAULT_SERVER)
+    assert isinstance(explained, NotReachable)
+    assert str(explained).startswith("No. No server was named")
+    assert explain_unreachable(error, "tcp:named:1") is error
+    cut = CutOff("cut")
+    assert explain_unreachable(cut, DEFAULT_SERVER) is cut

@@ -112,12 +112,19 @@ class TestConsent:
         assert "Ben@laptop" in streams.take()
         streams.say(line)
         assert result_of(answer) is allowed
+        assert ("Ben@laptop was refused." in streams.take()) is not allowed
 
     def test_is_no_when_the_input_ends(self) -> None:
         dialogue, streams = dialogue_with()
         answer = dialogue.ask_consent(2, "Ben")
         streams.end()
         assert result_of(answer) is False
+
+    def test_of_who_has_gone_is_no_refusal(self) -> None:
+        dialogue, streams = dialogue_with(terminal=True)
+        dialogue.ask_consent(2, "Ben")
+        dialogue.forget(2)
+        assert "refused" not in streams.take()
 
     def test_is_not_what_was_typed_before_the_question(self) -> None:
         dialogue, streams = dialogue_with(terminal=True)
@@ -351,7 +358,7 @@ class TestMembers:
         eve = MemberState(3, "Eve", away=True, sent_bytes=1 << 50, received_bytes=1536)
         dialogue.tell_members([ben, eve], locked=True)
         assert streams.take().splitlines() == [
-            "    2  Ben?  straight  3.0 MiB sent, 12 B received",
+            "    2  Ben?  direct  3.0 MiB sent, 12 B received",
             "    3  Eve  through the tunnel server  1024.0 TiB sent, 1.5 KiB received  (away)",
             "Locked: nobody new comes in.",
         ]
@@ -378,7 +385,7 @@ class TestPaths:
         dialogue.tell_path(2, "Ben", PathKind.DIRECT, "both are on one network")
         dialogue.tell_path(2, "Ben", PathKind.RELAY, "it was cut\x07")
         assert streams.take().splitlines() == [
-            "Ben: now straight, without the tunnel server: both are on one network.",
+            "Ben: now directly, without the tunnel server: both are on one network.",
             "Ben: now through the tunnel server: it was cut?.",
         ]
 
@@ -438,3 +445,39 @@ def test_what_else_is_told() -> None:
     dialogue.tell_way(48213, rejoin=False)
     shown = streams.take().splitlines()
     assert [line.split()[0] for line in shown] == ["Broadcasting", "The", "Coming", "Digits"]
+
+
+class TestConnecting:
+    """Nobody looks at a dark screen for longer than a second."""
+
+    def begin(self) -> tuple[TerminalDialogue, SpokenStreams, Clock]:
+        clock, streams = Clock(), SpokenStreams(terminal=True)
+        spoken: Any = streams
+        dialogue = TerminalDialogue(clock, spoken, None, "web")
+        dialogue.tell_connecting("ptun://\x1b[2Jslow")
+        return dialogue, streams, clock
+
+    def test_is_told_after_a_second(self) -> None:
+        _, streams, clock = self.begin()
+        clock.advance(0.9)
+        assert streams.take() == ""
+        clock.advance(0.2)
+        assert streams.take() == "Connecting by ptun://?[2Jslow ...\n"
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            lambda dialogue: dialogue.tell_session(SessionCode(48213), None),
+            lambda dialogue: dialogue.ask_code("", None),
+            lambda dialogue: dialogue.show_digits(1, "123456", first=True),
+            lambda dialogue: dialogue.tell_verified("Anna"),
+            lambda dialogue: dialogue.tell_welcome(2, "Anna", []),
+            lambda dialogue: dialogue.tell_error(NotReachable("No.")),
+        ],
+    )
+    def test_is_over_with_an_answer(self, answer: Any) -> None:
+        dialogue, streams, clock = self.begin()
+        answer(dialogue)
+        streams.take()
+        clock.advance(2.0)
+        assert streams.take() == ""

@@ -99,7 +99,7 @@ class FailedTests(TestCase):
             connecting = defer.Deferred.fromCoroutine(connect_link(Protocol, endpoint))
             endpoint.connecting.errback(ConnectError(string=text))
             failed = self.failureResultOf(connecting, NotReachable)
-            self.assertIn("refused). Check --server", str(failed.value))
+            self.assertIn("refused). Check its address", str(failed.value))
 
     def test_tells_why(self) -> None:
         endpoint = Attempt()

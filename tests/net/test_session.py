@@ -255,7 +255,7 @@ class SessionTests(InMemoryTestCase):
     def test_says_why_the_server_cannot_be_reached(self) -> None:
         failed = self.share_at(ConnectError(string="no route."))
         self.assertIs(failed.type, NotReachable)
-        self.assertIn("Check --server", str(failed.value))
+        self.assertIn("Check its address", str(failed.value))
         self.assertNotIn("..", str(failed.value))
 
     def test_keeps_errors_that_say_enough(self) -> None:

@@ -155,12 +155,24 @@ def test_a_wrong_code_is_typed_again_by_the_person(sit: Sit, share: Start, folde
     ben.wait_for("You are in.")
 
 
+def test_half_a_code_costs_no_try(sit: Sit, share: Start, folder: Path) -> None:
+    code = share(f"dir:{folder}", "--json", "--yes").event("session")["code"]
+    ben = sit("join")
+    ben.wait_for("Code: ")
+    ben.type(f"{parse_code(code).number}\n")
+    ben.wait_for("Type the whole code")
+    ben.wait_for("Code: ")
+    ben.type(f"{code}\n")
+    ben.wait_for("You are in.")
+
+
 def test_ctrl_c_at_the_question_for_the_code_ends(sit: Sit) -> None:
     ben = sit("join")
     ben.wait_for("Code: ")
     ben.type(CTRL_C)
     assert ben.wait() == 1
     assert "Traceback" not in ben.shown
+    assert ben.shown.endswith("\n"), "the shell's prompt would stand behind the question"
 
 
 def test_ctrl_c_ends_the_demo_and_all_that_it_started(sit: Sit) -> None:

@@ -441,7 +441,7 @@ class TestLink:
         client.receive_eof(1.0)
         (failed,) = [e for e in client.events() if isinstance(e, ConnectionFailed)]
         assert isinstance(failed.error, CutOff)
-        assert "Start again" in str(failed.error)
+        assert "start again" in str(failed.error)
 
     def test_nothing_goes_before_the_server_knows_who_it_is(self, tunnel: MemoryTunnel) -> None:
         client = tunnel.enter()
