@@ -87,7 +87,7 @@ class Client:
         self._authentication = Authentication(settings.authentication_method)
         self._link = ClientLink(settings, 0.0)
         self._client_id = settings.client_id
-        self._clean_start = settings.clean_start
+        self._clean_start = settings.clean_start or not keep
         self._next_token = 1
         self._events: list[Any] = []
         self._ahead_bytes = AHEAD_BYTES
@@ -345,7 +345,7 @@ class Client:
             return
         self.state = ClientState.CONNECTED
         self._client_id = said.assigned_client_identifier or self._client_id
-        if self._version is Version.V5:
+        if self._version is Version.V5 and settings.keep_messages:
             expiry = said.session_expiry_interval
             self._clean_start = not (settings.session_expiry_seconds if expiry is None else expiry)
         limits = BrokerLimits.of(packet, settings.max_inflight)

@@ -43,7 +43,8 @@ class ClientSettings:
     :ivar max_queued_bytes: how much of what was asked for may be unfinished.
     :ivar max_unfinished_bytes: how much received may be unfinished before nothing more is read.
     :ivar keep_messages: whether messages that are not done when a connection is lost go out on the
-        next one. If not they fail with ``OutcomeUnknown``.
+        next one. If not they fail with ``OutcomeUnknown``, and no connection goes on with a
+        session: the broker would still count what we have given up.
     :ivar authentication_method: of an enhanced authentication; its data is ``properties``'s.
     :ivar properties: more of CONNECT's: user properties, request response information,
         authentication data.

@@ -616,3 +616,14 @@ def test_messages_that_are_not_kept_fail_with_their_connection() -> None:
     assert lost == ConnectionLost()
     assert failed.token == token
     assert broker.accept() == []
+
+
+@BOTH
+def test_messages_that_are_not_kept_end_the_session_with_them(version: Version) -> None:
+    broker = ScriptedBroker(
+        version=version, keep_messages=False, clean_start=False, session_expiry_seconds=1_000
+    )
+    for _ in range(2):
+        assert broker.connect().clean_start
+        broker.send(Connack(False))
+        broker.cut()
