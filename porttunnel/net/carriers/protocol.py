@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -12,11 +12,12 @@ from zope.interface import implementer
 from porttunnel.net.carriers.interface import Carrier, Lender, Receiver
 from porttunnel.net.carriers.stock import StockCarrier
 from porttunnel.net.carriers.tcp import TCPCarrier, can_take_over
+from porttunnel.net.carriers.tls import TLSCarrier, can_take_over_tls
 
 __all__ = ["CarrierProtocol"]
 
 
-@implementer(IHalfCloseableProtocol)
+@implementer(IHalfCloseableProtocol, IHandshakeListener)
 class CarrierProtocol(Protocol):
     """Gives its receiver the best carrier that the transport allows.
 
@@ -29,15 +30,23 @@ class CarrierProtocol(Protocol):
         self._reactor = reactor
         self._receiver = receiver
         self._lender = lender
+        self._tls: TLSCarrier | None = None
 
     def connectionMade(self) -> None:
         """Take the socket over, or use the transport as it is."""
         carrier: Carrier
         if can_take_over(self.transport, self._reactor):
             carrier = TCPCarrier(self._reactor, self.transport, self._receiver, self._lender)
+        elif can_take_over_tls(self.transport, self._reactor):
+            carrier = self._tls = TLSCarrier(self._reactor, self.transport, self._receiver)
         else:
             carrier = StockCarrier(self.transport, self._receiver)
         self._receiver.carrier_made(carrier)
+
+    def handshakeCompleted(self) -> None:
+        """TLS is there, after :meth:`connectionMade`."""
+        if self._tls is not None:
+            self._tls.begin()
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes of a transport that was not taken over."""
@@ -53,4 +62,6 @@ class CarrierProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone."""
+        if self._tls is not None:
+            self._tls.carrier_lost(reason)
         self._receiver.carrier_lost(reason)

@@ -264,13 +264,17 @@ class TCPCarrier:
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor, or we ourselves, end it; the stock transport closes the socket."""
-        if self._closed:
-            return
-        # First, while there is a descriptor: without it the reactor looks through all it has.
-        self._reactor.removeReader(self)
-        self._reactor.removeWriter(self)
-        self._closed = True
-        self._transport.connectionLost(reason)
+        if not self._closed:
+            self.forget()
+            self._transport.connectionLost(reason)
+
+    def forget(self) -> None:
+        """Touch the socket no more: the stock transport has come to its end by itself."""
+        if not self._closed:
+            # First, while there is a descriptor: without it the reactor looks through all it has.
+            self._reactor.removeReader(self)
+            self._reactor.removeWriter(self)
+            self._closed = True
 
 
 def _send_unpaced_on_loopback(connection: socket.socket) -> None:
