@@ -30,8 +30,8 @@ def test_one_is_left_for_who_has_none(maximum: int, asking: list[str]) -> None:
             shares.take(device_id)
             taken.append(device_id)
     assert len(taken) <= maximum
-    if maximum > len(set(asking)):
-        assert shares.may_take("d")
+    # Who had some already never took the last one.
+    assert shares.may_take("d") or taken.count(taken[-1]) == 1
     for device_id in taken:
         shares.give_back(device_id)
     assert [shares.may_take(each) for each in "abcd"] == [True] * 4
