@@ -219,12 +219,14 @@ class Session(ABC):
         self._directs[driver] = path
         path.wake = partial(self._wake_direct, driver)
         # Not at once: the path may be in the middle of reading.
-        path.on_closed = partial(self._reactor.callLater, 0, self._close_direct, driver)
+        path.on_closed = partial(self._reactor.callLater, 0, self._close_direct, driver, path)
         return CarrierProtocol(self._reactor, driver)
 
-    def _close_direct(self, driver: MachineDriver) -> None:
+    def _close_direct(self, driver: MachineDriver, path: DirectPath) -> None:
         if driver.carrier is None:
             self._drop(driver)  # there was never a connection, so nobody tells of its end
+        elif path.peer is None:
+            driver.abort()  # nothing is left to say to strangers, who could have us wait
         else:
             driver.close()
 
@@ -374,10 +376,7 @@ class Session(ABC):
             self._close_timer.cancel()
         self._driver.close()
         for driver, path in list(self._directs.items()):
-            if path.peer is None:
-                driver.abort()  # nothing is left to say to strangers, who could have us wait
-            else:
-                driver.close()
+            self._close_direct(driver, path)
         waiting, self._waiting = self._waiting, []
         for deferred in waiting:
             if error is None:

@@ -113,9 +113,9 @@ class DirectTestCase(OnOneNetwork, LoopbackTestCase):
         await server.until_lost()
         self.assertEqual(self.flushLoggedErrors(), [])
 
-    async def dial(self, port: int) -> End:
+    async def dial(self, port: int, end: End | None = None) -> End:
         """A stranger's connection to the master."""
-        end = End()
+        end = end or End()
         await TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(factory_of(end))
         self.addCleanup(end.transport.abortConnection)
         return end

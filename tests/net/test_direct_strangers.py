@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import Factory, Protocol
 
-from porttunnel.net import direct, reconnect
+from porttunnel.net import direct, driver, reconnect
 from porttunnel.net.client import JoinedSession
 from porttunnel.net.direct import MAX_UNPROVEN
 from porttunnel.net.master import SharedSession
@@ -18,7 +18,7 @@ from porttunnel.session import direct as direct_path
 from porttunnel.session import event
 from porttunnel.session.direct_proof import D1_BYTES, D2_BYTES, D3_BYTES
 from porttunnel.session.event import PathKind
-from tests.conformance import End, factory_of
+from tests.conformance import End, HalfClosingEnd, factory_of
 from tests.net.on_one_network import DirectTestCase, until
 
 reactor: Any = real_reactor
@@ -192,6 +192,17 @@ class StrangersTests(DirectTestCase):
             end.transport.write(greeting)
             await end.until_lost()
             self.assertEqual(end.data, b"")
+        await until(lambda: not shared._directs)
+
+    async def test_has_no_connection_left_by_not_closing_its_end(self) -> None:
+        # Else it would have any number of them for as long as a goodbye is waited for.
+        self.patch(driver, "GOODBYE_SECONDS", 1_000.0)
+        shared, _joined, port = await self.listen()
+        for _ in range(3):
+            end = HalfClosingEnd()
+            await self.dial(port, end)
+            end.transport.write(os.urandom(D1_BYTES))
+            await end.until_lost()
         await until(lambda: not shared._directs)
 
     async def test_says_what_a_client_said(self) -> None:
