@@ -41,6 +41,9 @@ from porttunnel.session.resumption import Resumption
 __all__ = ["GIVE_UP_SECONDS", "Member"]
 
 GIVE_UP_SECONDS = 86_400.0  # a night without electricity; the server keeps a master as long
+# Twice what a link is ever ahead: only a server gets there that has things said again and reads
+# none of it.
+MAX_CLEAR_BYTES = 8 * 1024 * 1024
 
 # Before there is anything to come back to: it may be another program that answers there.
 _START_AGAIN = "Check the server's address, or start again in a minute."
@@ -270,11 +273,12 @@ class Member(ABC):
         """The role's time-outs."""
 
     def _send_clear(self, kind: PacketType, target: int, body: bytes, number: int = 0) -> None:
-        """Send a packet with a plaintext body to a member; while the link is away it is dropped,
-        and repeated later if it matters.
+        """Send a packet with a plaintext body to a member; while the link is away, or its server
+        reads nothing, it is dropped, and repeated later if it matters.
         """
-        if not self._resumption.under_way:
-            self._link.send(kind, target, body, number)
+        if self._resumption.under_way or self._link.outbox.waiting_bytes >= MAX_CLEAR_BYTES:
+            return
+        self._link.send(kind, target, body, number)
 
     def _queue(self, packet: bytes | memoryview) -> None:
         """Put a whole packet on the link; to be called when :meth:`_has_room`."""

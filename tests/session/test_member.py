@@ -31,7 +31,7 @@ from porttunnel.session.event import (
     StreamOffered,
 )
 from porttunnel.session.link import PING_BUSY_SECONDS, PING_SECONDS, REQUEST_SECONDS
-from porttunnel.session.member import GIVE_UP_SECONDS
+from porttunnel.session.member import GIVE_UP_SECONDS, MAX_CLEAR_BYTES
 from porttunnel.session.outbox import MAX_IDLE_SLOTS, SEND_AHEAD_BYTES
 from porttunnel.session.packet import (
     ALL_MEMBERS,
@@ -91,6 +91,25 @@ class TestBytes:
         client.streams.write(stream, b"hello" * 500)
         tunnel.run()
         assert received(tunnel, 2) == b"hello" * 500
+
+    @pytest.mark.parametrize("member", [MASTER, 2])
+    def test_a_server_that_reads_nothing_has_no_endless_queue_made(
+        self, tunnel: MemoryTunnel, member: int
+    ) -> None:
+        tunnel.liar = lambda header, packet: [packet] if header.kind is PacketType.C1 else []
+        client = tunnel.join()
+        (_header, c1), *_ = tunnel.relayed
+        core, event = tunnel.master, c1
+        if member == 2:
+            up = request.encode(request.Link(member=MASTER, up=True))
+            core, event = client, from_server(PacketType.EVENT, up)
+        before = core.link.outbox.waiting_bytes
+        core.receive_data(memoryview(bytearray(event)), tunnel.now)
+        # It is said again, but not without end.
+        assert core.link.outbox.waiting_bytes > before
+        for _ in range(6_000):
+            core.receive_data(memoryview(bytearray(event)), tunnel.now)
+        assert MAX_CLEAR_BYTES <= core.link.outbox.waiting_bytes < MAX_CLEAR_BYTES + 2_000
 
     def test_what_is_no_packet_ends_it_with_a_goodbye(self, tunnel: MemoryTunnel) -> None:
         client = tunnel.enter()
