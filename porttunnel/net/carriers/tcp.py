@@ -62,6 +62,12 @@ def can_take_over(transport: Any, reactor: Any) -> bool:
     )
 
 
+class _SocketLost(Exception):
+    """The socket itself says so. An error of whoever gets the bytes, a full disk perhaps, is not
+    this one's, and ends the connection as any mistake there does: with a line in the log.
+    """
+
+
 @implementer(IReadWriteDescriptor)
 class TCPCarrier:
     """See :class:`porttunnel.net.carriers.interface.Carrier`.
@@ -186,8 +192,8 @@ class TCPCarrier:
         read = self._read if self._lender is None else self._read_into_loans
         try:
             read()
-        except OSError as error:
-            return None if error.errno in _WOULD_BLOCK else main.CONNECTION_LOST
+        except _SocketLost:
+            return main.CONNECTION_LOST
         return None
 
     def _read(self) -> None:
@@ -196,9 +202,11 @@ class TCPCarrier:
             try:
                 count = self._socket.recv_into(_receive_view)
             except OSError as error:
-                if turn and error.errno in _WOULD_BLOCK:
+                if error.errno not in _WOULD_BLOCK:
+                    raise _SocketLost from error
+                if turn:
                     break
-                raise
+                return
             if count == 0:
                 if turn:
                     receiver.reading_done()
@@ -228,7 +236,7 @@ class TCPCarrier:
             except OSError as error:
                 if error.errno in _WOULD_BLOCK:
                     break
-                raise
+                raise _SocketLost from error
             finally:
                 lender.filled(count)
             if count == 0:
@@ -249,7 +257,7 @@ class TCPCarrier:
         except OSError as error:
             if error.errno in _WOULD_BLOCK:
                 return False
-            raise
+            raise _SocketLost from error
         return True
 
     def _end_of_bytes(self) -> None:

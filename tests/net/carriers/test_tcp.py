@@ -7,8 +7,10 @@ import socket
 import struct
 import tempfile
 from collections.abc import Callable
+from errno import EAGAIN, ENOSPC
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 from twisted.internet import defer
 from twisted.internet import reactor as real_reactor
@@ -367,6 +369,24 @@ class TCPCarrierTests(TestCase):
         self.assertNotIn("ended", lender.calls)
 
     # Sending
+
+    async def test_an_error_of_who_gets_the_bytes_is_none_of_the_socket(self) -> None:
+        """A full disk, say, or a pipe that takes nothing just now."""
+
+        for number in (ENOSPC, EAGAIN):
+            for receiver, call in (
+                (Receiver(), "carrier_received"),
+                (Lender(1), "lend"),
+                (Lender(1), "filled"),
+            ):
+                error = OSError(number, "not the socket's")
+                self.patch(receiver, call, Mock(side_effect=error))
+                peer = await self.connect(receiver, lends=isinstance(receiver, Lender))
+                peer.sendall(b"there")
+                await receiver.until_called("lost")
+                assert receiver.reason is not None
+                self.assertIs(receiver.reason.value, error)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 6)
 
     async def test_sends_views_in_order(self) -> None:
         receiver = Receiver()
