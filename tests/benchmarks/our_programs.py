@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from porttunnel.net.certificate import load_or_create_identity
 from tests.benchmarks.program import HOST, Program
 
 __all__ = ["Running", "Seat", "members", "read_event", "shared_and_joined", "tunnel_server"]
@@ -78,13 +79,19 @@ def tunnel_server(
 
 
 @contextmanager
-def shared_and_joined(target: int, folder: Path) -> Iterator[Running]:
+def shared_and_joined(target: int, folder: Path, *, tls: bool = False) -> Iterator[Running]:
     """A loopback port by way of ``porttunnel share``, the server and ``porttunnel join``.
 
     Not the direct path, which two programs on one machine would otherwise find.
+
+    :param tls: both go to the server as if it were another machine.
     """
     with tunnel_server(folder) as (server, server_port):
-        seat = Seat(("--server", f"tcp:{HOST}:{server_port}", "--no-direct"))
+        address = f"tcp:{HOST}:{server_port}"
+        if tls:
+            pin = load_or_create_identity(folder / "server").pin
+            address = f"ptuns://{HOST}:{server_port}#{pin}"
+        seat = Seat(("--server", address, "--no-direct"))
         with members(server, target, folder, seat, seat) as running:
             yield running
 

@@ -12,7 +12,7 @@ from tests.benchmarks.run import Part
 from tests.benchmarks.table import OURS, Goal
 from tests.benchmarks.traffic_programs import start_fetch, start_source
 
-__all__ = ["UNITS", "measure_share", "ssh_transfer"]
+__all__ = ["UNITS", "measure_share", "measure_tls", "ssh_transfer"]
 
 UNITS = {
     CPU: "s/GiB",
@@ -35,8 +35,16 @@ def measure_share(part: Part) -> None:
     part.measure(UNITS, GOALS)
 
 
-def _ours(part: Part, source_port: int) -> _Measure:
-    running = part.stack.enter_context(shared_and_joined(source_port, part.folder))
+def measure_tls(part: Part) -> None:
+    """The same with both links in TLS, as to a server on another machine."""
+    source_port = part.stack.enter_context(start_source(part.folder))
+    part.add(OURS, lambda: _ours(part, source_port, tls=True))
+    part.add(SSH, lambda: ssh_transfer(part, source_port))
+    part.measure(UNITS, {})
+
+
+def _ours(part: Part, source_port: int, *, tls: bool = False) -> _Measure:
+    running = part.stack.enter_context(shared_and_joined(source_port, part.folder, tls=tls))
     clocks = {
         "share": [running.share.pid],
         "server": [running.server.pid],

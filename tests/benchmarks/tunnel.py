@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from tests.benchmarks.part_keys import measure_keys
 from tests.benchmarks.part_memory import measure_memory
 from tests.benchmarks.part_relay import measure_relay
-from tests.benchmarks.part_share import measure_share
+from tests.benchmarks.part_share import measure_share, measure_tls
 from tests.benchmarks.part_stream import measure_records, measure_stream
 from tests.benchmarks.run import Part
 from tests.benchmarks.suite import run_suite
@@ -17,6 +17,7 @@ __all__ = ["PARTS", "main"]
 PARTS: dict[str, Callable[[Part], None]] = {
     "relay": measure_relay,
     "share": measure_share,
+    "tls": measure_tls,
     "stream": measure_stream,
     "records": measure_records,
     "keys": measure_keys,

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.benchmarks.contest import Contestant, MissingPeer, Samples, hold_rounds
+from tests.benchmarks.bare_loop import BARE
 from tests.benchmarks.openssh import SSH
 from tests.benchmarks.relay_peers import HAPROXY, NGINX, TRANSIT
 from tests.benchmarks.run import Part, Run
@@ -27,18 +28,22 @@ LINES = {
         for figure in ("CPU", "throughput", "CPU, 1 MiB under way")
         for peer in (NGINX, HAPROXY, TRANSIT)
     ),
-    *((part, "CPU", SSH) for part in ("share", "stream")),
-    *((part, "throughput", SSH) for part in ("share", "stream")),
+    *((part, "CPU", SSH) for part in ("share", "tls", "stream")),
+    *((part, "throughput", SSH) for part in ("share", "tls", "stream")),
+    ("share", "CPU", BARE),
+    ("share", "throughput", BARE),
     *(
         (part, f"CPU of {program}", "")
-        for part in ("share", "stream")
+        for part in ("share", "tls", "stream")
         for program in ("share", "server", "join")
     ),
     ("records", "64-byte records", ""),
     ("records", "CPU of a record", ""),
-    ("keys", "round trip p50", SSH),
-    ("keys", "round trip p99", SSH),
-    ("keys", "CPU of a round trip", SSH),
+    *(
+        ("keys", figure, peer)
+        for figure in ("round trip p50", "round trip p99", "CPU of a round trip")
+        for peer in (SSH, BARE)
+    ),
     ("memory", "idle session", ""),
     *(("memory", f"reader stalls: {program}", "") for program in ("share", "server", "join")),
     ("memory", "reader stalls, sender keeps no window: server", ""),

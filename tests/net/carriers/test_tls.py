@@ -68,6 +68,8 @@ async def send_all(receiver: Receiver, data: bytes) -> None:
 class Stock(Protocol):
     """A program with Twisted's own TLS."""
 
+    transport: Any
+
     def __init__(self) -> None:
         self.data = bytearray()
         self.reason: Failure | None = None
@@ -220,14 +222,14 @@ class TLSCarrierTests(TestCase):
             creator: Any = pinned_context(self.identity.pin)
             creator._context.set_max_proto_version(version)
             await self.connect(port, client, creator)
-            client.transport.write(sent)  # type: ignore[union-attr]  # it is connected
+            client.transport.write(sent)
             await server.until(lambda server=server: len(server.data) >= len(sent))
             self.assertTrue(server.data == sent)
             await send_all(server, sent)
             while len(client.data) < len(sent):
                 await turn()
             self.assertTrue(client.data == sent)
-            client.transport.loseConnection()  # type: ignore[union-attr]
+            client.transport.loseConnection()
             await server.until_called("ended")
             await self.close(server)
             while client.reason is None:
@@ -337,8 +339,8 @@ class TLSCarrierTests(TestCase):
         port = await self.listen(lambda: CarrierProtocol(reactor, subject))
         client = Stock()
         await self.connect(port, client)
-        client.transport.write(FIRST + b"goodbye")  # type: ignore[union-attr]  # it is connected
-        client.transport.loseConnection()  # type: ignore[union-attr]
+        client.transport.write(FIRST + b"goodbye")
+        client.transport.loseConnection()
         await server.until(lambda: bool({"ended", "lost"} & set(server.calls)))
         self.assertEqual(bytes(server.data), FIRST + b"goodbye")
         server.carrier.close()
@@ -356,13 +358,13 @@ class TLSCarrierTests(TestCase):
         port = await self.listen(lambda: CarrierProtocol(clock, subject))
         client = Stock()
         await self.connect(port, client)
-        client.transport.write(FIRST)  # type: ignore[union-attr]  # it is connected
+        client.transport.write(FIRST)
         await server.until_called("received")
         self.assertIsInstance(server.carrier, StockCarrier)
         self.assertFalse(can_take_over_tls(client.transport, clock))
         self.assertTrue(can_take_over_tls(client.transport, reactor))
         self.assertFalse(can_take_over_tls(Protocol(), reactor))
-        client.transport.abortConnection()  # type: ignore[union-attr]
+        client.transport.abortConnection()
         await server.until_called("lost")
         while client.reason is None:
             await turn()
