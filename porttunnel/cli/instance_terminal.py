@@ -143,9 +143,15 @@ def _describe(device: DeviceEntry) -> tuple[str, ...]:
         printable(device.user),
         text.STATES.get(device.state, device.state),
         _format_time(device.paired or device.invited),
-        text.NEVER if device.last_seen is None else _format_time(device.last_seen),
+        _format_last_seen(device),
         text.ONLINE[device.online],
     )
+
+
+def _format_last_seen(device: DeviceEntry) -> str:
+    if device.online:
+        return text.NOW  # what it asked last may be long ago
+    return text.NEVER if device.last_seen is None else _format_time(device.last_seen)
 
 
 def _format_time(seconds: int) -> str:

@@ -149,6 +149,7 @@ STATES = {
     "left": "gone",
 }
 ONLINE = {True: "yes", False: "no"}
+NOW = "now"
 NEVER = "never"
 NOT_CONNECTED = "The agent has no connection to the gateway just now; its log says why."
 NOT_REGISTERED = "The agent is not registered at the gateway yet; its log says why."

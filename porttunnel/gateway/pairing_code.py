@@ -112,4 +112,7 @@ class PairingCode(SecretHolder):
         :raises PairingError: it has expired.
         """
         if unix_seconds >= self.expires:
-            raise PairingError("This pairing code has expired. Ask for a new one.")
+            raise PairingError(
+                "This pairing code has expired, by this machine's clock. Ask for a new one; if "
+                "that has expired too, set the clock."
+            )

@@ -86,7 +86,7 @@ def load_or_create_identity(data_dir: str | os.PathLike[str]) -> Identity:
     except OSError as error:
         raise ConfigurationError(
             f"{path} can't be used ({error.strerror}); give this user the right to read and "
-            "write there, or name another data folder"
+            "write there, and room, or name another data folder"
         ) from error
 
 

@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from porttunnel.errors import (
+    ConfigurationError,
     ErrorCode,
     LimitExceeded,
     NoSuchNumber,
@@ -161,6 +162,9 @@ class RequestDesk:
             return self._refuse(link, asked, ErrorCode.SESSION_ENDED, _SESSION_ENDED)
         except RemoteProtocolError as error:
             return self._refuse(link, asked, error.code, str(error))
+        except ConfigurationError as error:  # the store's; it says what the operator can do
+            self._log.critical("a request could not be answered: {text}", text=str(error))
+            return self._refuse(link, asked, ErrorCode.INTERNAL, _INTERNAL)
         except Exception:
             self._log.failure("a request could not be answered")
             return self._refuse(link, asked, ErrorCode.INTERNAL, _INTERNAL)

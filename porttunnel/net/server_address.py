@@ -24,6 +24,9 @@ DEFAULT_SERVER = "tcp:127.0.0.1:4663"
 CONNECT_SECONDS = 15.0  # for one attempt, all addresses of the host
 _PIN_PREFIX = "sha256-"
 _COLON, _EQUALS = re.compile(r"(?<!\\):"), re.compile(r"(?<!\\)=")
+_GATEWAY_HINT = (
+    " http and https are for gateways; the tunnel server prints its own in the line address."
+)
 _FORMS = (
     "ptuns://HOST[:PORT][#sha256-PIN], ptun://HOST[:PORT] or an endpoint string (tcp:HOST:PORT)"
 )
@@ -33,14 +36,16 @@ def parse_server_address(reactor: Any, text: str) -> IStreamClientEndpoint:
     """The endpoint for what a user or a configuration names as the server.
 
     :param text: ``ptun://host[:port]`` (plain), ``ptuns://host[:port][#sha256-PIN]`` (TLS, by the
-        system's trust store or by a pin), a Twisted client endpoint string, or a host name.
+        system's trust store or by a pin), a Twisted client endpoint string, or a host name with
+        or without a port, which is ``ptuns://``.
     :raises ConfigurationError: none of these.
     """
     text = text.strip()
     if "://" in text:
         return _parse_url(reactor, text)
-    kind, colon, _rest = text.partition(":")
-    if not colon:
+    kind, colon, rest = text.partition(":")
+    # No kind of endpoint has a dot in its name, and few hosts have none.
+    if not colon or ("." in kind and rest.partition("#")[0].isdecimal()):
         return _parse_url(reactor, f"ptuns://{text}")
     try:
         endpoint: IStreamClientEndpoint = clientFromString(reactor, text)
@@ -81,7 +86,10 @@ def _parse_url(reactor: Any, text: str) -> IStreamClientEndpoint:
     except ValueError:
         host, port = None, 0
     if parts.scheme not in ("ptun", "ptuns") or not host or parts.path.strip("/") or parts.query:
-        raise ConfigurationError(f"The server address {text!r} is not usable: write {_FORMS}.")
+        raise ConfigurationError(
+            f"The server address {text!r} is not usable: write {_FORMS}."
+            + (_GATEWAY_HINT if parts.scheme in ("http", "https") else "")
+        )
     endpoint: IStreamClientEndpoint = HostnameEndpoint(
         reactor, host, port, timeout=CONNECT_SECONDS
     )

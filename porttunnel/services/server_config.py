@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +28,7 @@ __all__ = [
 
 DEFAULT_LISTEN = "tcp:4663"
 DEFAULT_ADMIN = "tcp:9463:interface=127.0.0.1"
+_IN_NO_NAME = re.compile(r"[\s/@#?\[\]\\:]")
 
 
 class ProxySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -88,6 +91,19 @@ def load_settings(
     try:
         settings = msgspec.convert(said, ServerSettings)
         TrustedProxies(settings.proxy.trusted)  # now, not when somebody comes
+        _check_name(settings.public_name)
     except (msgspec.ValidationError, ConfigurationError) as error:
         raise ConfigurationError(f"{config}: {error}; correct the file") from error
     return settings
+
+
+def _check_name(public_name: str) -> None:
+    if not _IN_NO_NAME.search(public_name):
+        return
+    try:
+        ipaddress.IPv6Address(public_name)
+    except ValueError:
+        raise ConfigurationError(
+            f"public_name {public_name!r} is no host name; write it as tunnel.example.com, "
+            "without https:// and port"
+        ) from None

@@ -56,6 +56,8 @@ def test_plain_where_nobody_is_in_between_or_it_is_said(
     ("text", "host", "pin"),
     [
         ("tunnel.example.com", "tunnel.example.com", None),
+        ("tunnel.example.com:4000", "tunnel.example.com", None),
+        (f"127.0.0.1:4663#{PIN}", "127.0.0.1", PIN),
         ("ptuns://tunnel.example.com", "tunnel.example.com", None),
         ("ptuns://tunnel.example.com:4000", "tunnel.example.com", None),
         (f"ptuns://127.0.0.1:4663#{PIN}", "127.0.0.1", PIN),
@@ -78,6 +80,7 @@ def test_tls_to_every_other_host(
     [
         ("", "write ptuns://HOST"),
         ("http://tunnel.example.com", "write ptuns://HOST"),
+        ("https://tunnel.example.com:4663", "https are for gateways"),
         ("ptun://", "write ptuns://HOST"),
         ("ptun://host:port", "write ptuns://HOST"),
         ("ptun://host:99999", "write ptuns://HOST"),
@@ -92,6 +95,7 @@ def test_tls_to_every_other_host(
         ("ptuns://127.0.0.1", "add the pin"),
         ("ptuns://localhost:4663", "add the pin"),
         ("localhost", "add the pin"),
+        ("127.0.0.1:4663", "add the pin"),
         ("ptuns://[::1]", "add the pin"),
     ],
 )

@@ -7,8 +7,9 @@ from typing import Any
 
 from twisted.internet import defer
 from twisted.internet.address import IPv4Address
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 
-from porttunnel.errors import ErrorCode
+from porttunnel.errors import ConfigurationError, ErrorCode
 from porttunnel.net import tunnel_link
 from porttunnel.net.tunnel_server import TunnelServerFactory
 from porttunnel.session import request
@@ -263,6 +264,14 @@ class CreateLimitTests(ServerTestCase):
         self.flushLoggedErrors(OSError)
         self.thread.failure = None
         self.assertIsInstance(self.peer().enter(CREATE), request.Created)
+
+    async def test_a_full_disk_is_one_line_in_the_log(self) -> None:
+        self.thread.failure = ConfigurationError("/book: the disk is full; make room")
+        with capturedLogs() as logged:
+            self.assertIs(self.refusal(self.create()).code, ErrorCode.INTERNAL)
+        (event,) = (one for one in logged if one["log_level"] is LogLevel.critical)
+        self.assertIn("the disk is full; make room", formatEvent(event))
+        self.assertNotIn("log_failure", event)
 
     async def test_many_at_once_are_counted_too(self) -> None:
         self.thread.held = []

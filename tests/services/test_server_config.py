@@ -109,3 +109,15 @@ def test_a_wrong_file_is_named_with_what_is_wrong(tmp_path: Path, text: str, why
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="--config"):
         load_settings(str(tmp_path / "none.toml"), [], None, None)
+
+
+@pytest.mark.parametrize("name", ["https://gateway.example.com", "gateway.example.com:443", "a b"])
+def test_a_public_name_is_a_host_s(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigurationError, match="is no host name"):
+        load_settings(write(tmp_path, f'public_name = "{name}"'), [], None, None)
+
+
+@pytest.mark.parametrize("name", ["gateway.example.com", "2001:db8::7", "192.0.2.7"])
+def test_a_public_name_may_be_an_address(tmp_path: Path, name: str) -> None:
+    settings = load_settings(write(tmp_path, f'public_name = "{name}"'), [], None, None)
+    assert settings.public_name == name
