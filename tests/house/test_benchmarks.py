@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks.contest import Contestant, MissingPeer, Samples, hold_rounds
 from tests.benchmarks.bare_loop import BARE
+from tests.benchmarks.contest import Contestant, MissingPeer, Samples, hold_rounds
 from tests.benchmarks.openssh import SSH
 from tests.benchmarks.relay_peers import HAPROXY, NGINX, TRANSIT
 from tests.benchmarks.run import Part, Run
