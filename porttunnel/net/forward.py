@@ -6,7 +6,6 @@ from the stream is handed to the kernel as the view in which it was opened.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from twisted.python.failure import Failure
@@ -14,9 +13,12 @@ from twisted.python.failure import Failure
 from porttunnel.errors import PorttunnelError, StreamCode, StreamRefused
 from porttunnel.net.carriers.interface import Carrier
 from porttunnel.net.stream_handle import StreamOwner
+from porttunnel.net.waiting import WaitingBytes, WaitingTotal
 from porttunnel.session.multiplex import Multiplex
 
 __all__ = ["Forwarder"]
+
+_FLOW = 0  # of what waits for the socket: all is one stream's
 
 
 class Forwarder:
@@ -45,7 +47,7 @@ class Forwarder:
         self._accept = accept
         self._on_refused = on_refused
         self._carrier: Carrier | None = None
-        self._queue: deque[memoryview] = deque()  # bounded by the credit that was given
+        self._queue = WaitingBytes(WaitingTotal())  # bounded by the credit that was given
         self._batch: list[memoryview] = []  # of this moment; the views are valid no longer
         self._paused = False
         self._over = False  # the stream is
@@ -93,12 +95,15 @@ class Forwarder:
         carrier = self._carrier
         if carrier is None:
             return
-        taken = carrier.send(list(self._queue))
-        self._streams.consumed(self._stream, taken)
-        while self._queue and taken >= len(self._queue[0]):
-            taken -= len(self._queue.popleft())
-        if self._queue:
-            self._queue[0] = self._queue[0][taken:]
+        while self._queue.count:
+            views = self._queue.views()
+            offered = sum(map(len, views))
+            taken = carrier.send(views)
+            del views
+            self._streams.consumed(self._stream, taken)
+            self._queue.sent(taken)
+            if taken < offered:
+                break
         else:
             self._queue_is_empty(carrier)
         self._owner.flush()
@@ -112,7 +117,7 @@ class Forwarder:
     def carrier_lost(self, reason: Failure) -> None:
         """The socket is gone."""
         self._carrier = None
-        self._streams.consumed(self._stream, sum(map(len, self._queue)))
+        self._streams.consumed(self._stream, self._queue.count)
         self._queue.clear()
         if not self._over:
             self._over = True
@@ -145,15 +150,18 @@ class Forwarder:
         carrier = self._carrier
         if carrier is None:
             return
-        taken = 0 if self._queue else carrier.send(batch)
+        taken = 0 if self._queue.count else carrier.send(batch)
         if taken:
             self._streams.consumed(self._stream, taken)
+        rest = []
         for view in batch:
             if taken >= len(view):
                 taken -= len(view)
             else:
-                self._queue.append(memoryview(bytes(view[taken:])))
+                rest.append(view[taken:])
                 taken = 0
+        if rest:
+            self._queue.append(_FLOW, rest)
 
     def stream_writable(self) -> None:
         """Read from the socket again."""
@@ -165,7 +173,7 @@ class Forwarder:
         """The other side's last byte: pass it on after what waits."""
         self._send_batch()
         self._end_after_queue = True
-        if not self._queue and self._carrier is not None:
+        if not self._queue.count and self._carrier is not None:
             self._queue_is_empty(self._carrier)
 
     def stream_closed(self) -> None:
@@ -173,7 +181,7 @@ class Forwarder:
         self._send_batch()
         self._over = True
         self._close_after_queue = True
-        if not self._queue and self._carrier is not None:
+        if not self._queue.count and self._carrier is not None:
             self._queue_is_empty(self._carrier)
 
     def stream_reset(self, code: StreamCode) -> None:

@@ -29,6 +29,7 @@ from porttunnel.net.stream_handle import StreamOwner
 __all__ = ["StreamAddress", "StreamTransport"]
 
 LINGER_SECONDS = 30.0  # after our close, for the other side's end; its data are thrown away
+CHUNK_BYTES = 65_536  # up to this size what is kept lies together: alone a byte would take fifty
 _log = Logger()
 
 
@@ -99,7 +100,7 @@ class StreamTransport:
         self._producer = RegisteredProducer(reactor, self._call)
         self._write_news: IDelayedCall | None = None
         self._reading_paused = False
-        self._received: deque[bytes] = deque()  # while paused; bounded by the credit given
+        self._received: deque[bytearray] = deque()  # while paused; bounded by the credit given
         self._delivery: IDelayedCall | None = None
         self._linger: IDelayedCall | None = None
 
@@ -202,7 +203,7 @@ class StreamTransport:
             # After our close: taken and thrown away, so that the other side can finish.
             self._streams.consumed(self._stream, len(data))
         elif self._reading_paused or self._received:
-            self._received.append(bytes(data))
+            self._keep(data)
         else:
             self._deliver(bytes(data))
 
@@ -235,6 +236,12 @@ class StreamTransport:
 
     # Inside
 
+    def _keep(self, data: memoryview) -> None:
+        if self._received and len(self._received[-1]) + len(data) <= CHUNK_BYTES:
+            self._received[-1] += data
+        else:
+            self._received.append(bytearray(data))
+
     def _deliver(self, data: bytes) -> None:
         if self.protocol is not None:
             self._call(self.protocol.dataReceived, data)
@@ -248,7 +255,7 @@ class StreamTransport:
     def _deliver_received(self) -> None:
         self._delivery = None
         while self._received and not self._reading_paused and self._state is _State.OPEN:
-            self._deliver(self._received.popleft())
+            self._deliver(bytes(self._received.popleft()))
         if self._remote_ended and not self._received and not self._reading_paused:
             self._deliver_end()
 

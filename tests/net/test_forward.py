@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from porttunnel.errors import CutOff, PorttunnelError, StreamCode, StreamRefused
 from porttunnel.net.client import JoinedSession
 from porttunnel.net.forward import Forwarder
 from porttunnel.net.master import SharedSession
+from porttunnel.session.credit import MIN_WINDOW_BYTES
 from tests.conformance import End, HalfClosingEnd, factory_of
 from tests.net.in_memory import InMemoryTestCase
 
@@ -184,14 +186,29 @@ class ForwarderTests(InMemoryTestCase):
         self.socket.room = 0
         server.transport.write(bytes(range(256)) * (20 << 12))
         self.run_lines()
-        held = sum(map(len, forwarder._queue))
-        self.assertLess(held, 8 << 20)
+        self.assertLess(forwarder._queue.count, 8 << 20)
         self.assertEqual(self.socket.sent, b"")
         self.socket.room = 1 << 40
         while len(self.socket.sent) < 20 << 20:
             forwarder.carrier_writable()
             self.run_lines()
         self.assertEqual(bytes(self.socket.sent), bytes(range(256)) * (20 << 12))
+
+    def test_bytes_that_come_one_by_one_take_no_multiple_of_their_size(self) -> None:
+        forwarder = self.connected(End())
+        self.socket.room = 0
+        count = MIN_WINDOW_BYTES
+        byte = memoryview(b"x")
+        tracemalloc.start()
+        try:
+            for _ in range(count):
+                forwarder.stream_received(byte)
+                self.joined._events_done()
+            held, _peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        self.assertEqual(forwarder._queue.count, count)
+        self.assertLess(held, 3 * count)
 
     # Ends
 

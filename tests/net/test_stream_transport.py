@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone
@@ -9,9 +10,11 @@ from twisted.internet.interfaces import IAddress, IConsumer, IPushProducer, ITra
 from zope.interface.verify import verifyObject
 
 from porttunnel.errors import LocalProtocolError, StreamCode, StreamReset
+from porttunnel.net import stream_transport
 from porttunnel.net.client import JoinedSession
 from porttunnel.net.master import SharedSession
 from porttunnel.net.stream_transport import LINGER_SECONDS, StreamAddress, StreamTransport
+from porttunnel.session.credit import MIN_WINDOW_BYTES
 from porttunnel.session.multiplex import MAX_PENDING_BYTES
 from tests.conformance import End, HalfClosingEnd, factory_of
 from tests.net.in_memory import InMemoryTestCase
@@ -150,6 +153,7 @@ class StreamTransportTests(InMemoryTestCase):
         self.assert_no_streams()
 
     def test_who_pauses_between_deliveries_gets_the_rest_later(self) -> None:
+        self.patch(stream_transport, "CHUNK_BYTES", 5)
         server, client = self.open()
         client.transport.pauseProducing()
         for piece in (b"one", b"two", b"three"):
@@ -164,6 +168,21 @@ class StreamTransportTests(InMemoryTestCase):
         client.transport.resumeProducing()
         self.run_lines()
         self.assertEqual(client.data, b"onetwothree")
+
+    def test_bytes_that_come_one_by_one_while_paused_take_no_multiple_of_their_size(self) -> None:
+        _server, client = self.open()
+        client.transport.pauseProducing()
+        count = MIN_WINDOW_BYTES
+        byte = memoryview(b"x")
+        tracemalloc.start()
+        try:
+            for _ in range(count):
+                client.transport.stream_received(byte)
+            held, _peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        self.assertEqual(sum(map(len, client.transport._received)), count)
+        self.assertLess(held, 3 * count)
 
     def test_who_pauses_hears_of_both_ends_when_it_reads_again(self) -> None:
         server, client = self.open(HalfClosingEnd(), HalfClosingEnd())
