@@ -7,7 +7,9 @@ from the stream is handed to the kernel as the view in which it was opened.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from porttunnel.errors import PorttunnelError, StreamCode, StreamRefused
@@ -47,6 +49,7 @@ class Forwarder:
         self._accept = accept
         self._on_refused = on_refused
         self._carrier: Carrier | None = None
+        self._connecting: Deferred[Any] | None = None
         self._queue = WaitingBytes(WaitingTotal())  # bounded by the credit that was given
         self._batch: list[memoryview] = []  # of this moment; the views are valid no longer
         self._paused = False
@@ -55,6 +58,10 @@ class Forwarder:
         self._close_after_queue = False
 
     # From the socket
+
+    def wait_for(self, connecting: Deferred[Any]) -> None:
+        """The socket is being connected; it is given up when the stream ends before."""
+        self._connecting = connecting
 
     def carrier_made(self, carrier: Carrier) -> None:
         """The socket is connected."""
@@ -202,8 +209,11 @@ class Forwarder:
         self._over = True
         self._batch.clear()
         self._queue.clear()
+        connecting, self._connecting = self._connecting, None
         if self._carrier is not None:
             self._carrier.abort()
+        elif connecting is not None:
+            connecting.cancel()
 
     def _pause(self) -> None:
         if not self._paused and self._carrier is not None:

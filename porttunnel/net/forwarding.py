@@ -65,16 +65,19 @@ def forward_to_target(
         session.adopt(member, stream, forwarder)
         connecting = target.connect(_SocketFactory(reactor, forwarder))
         connecting.addTimeout(CONNECT_SECONDS, reactor)
+        # Else who opens and breaks off, again and again, has us make any number of connections.
+        forwarder.wait_for(connecting)
 
         def refuse(reason: Failure) -> None:
+            if not forwarder.give_up():
+                return
             code = code_of_failure(reason)
             if code is StreamCode.INTERNAL:
                 _log.failure("target of {service}", reason, service=service)
-            if forwarder.give_up():
-                text = _TEXTS[code].format(service=service)
-                session.streams_with(member).refuse(stream, code, text)
-                session.release(member, stream)
-                session.flush_soon()
+            text = _TEXTS[code].format(service=service)
+            session.streams_with(member).refuse(stream, code, text)
+            session.release(member, stream)
+            session.flush_soon()
 
         connecting.addErrback(refuse)
 

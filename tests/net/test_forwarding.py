@@ -29,6 +29,7 @@ class SlowEndpoint:
     def __init__(self) -> None:
         self.attempts: list[defer.Deferred[Any]] = []
         self.cancelled = 0
+        self.made_of_it: Exception | None = None
 
     def connect(self, protocolFactory: Any) -> defer.Deferred[Any]:
         attempt: defer.Deferred[Any] = defer.Deferred(self.cancel)
@@ -37,6 +38,8 @@ class SlowEndpoint:
 
     def cancel(self, attempt: defer.Deferred[Any]) -> None:
         self.cancelled += 1
+        if self.made_of_it is not None:
+            attempt.errback(self.made_of_it)
 
 
 class TargetTests(InMemoryTestCase):
@@ -107,21 +110,33 @@ class TargetTests(InMemoryTestCase):
         self.assertIn("does not answer", str(refused))
         self.assertEqual(endpoint.cancelled, 1)
 
-    def test_who_goes_meanwhile_is_refused_nothing(self) -> None:
+    def test_who_goes_meanwhile_is_connected_and_refused_nothing(self) -> None:
         endpoint = SlowEndpoint()
         self.offer(endpoint)
-        for leave in ("cancel", "close"):
+        for count, leave in enumerate(("cancel", "close"), 1):
             opening = self.connect()
+            self.assertEqual(endpoint.cancelled, count - 1)
             if leave == "cancel":
                 opening.cancel()
             else:
                 self.joined.close()
             self.run_lines()
             self.failureResultOf(opening, defer.CancelledError, CutOff)
-            endpoint.attempts[-1].errback(TwistedConnectionRefused())
-            self.run_lines()
+            self.assertEqual((len(endpoint.attempts), endpoint.cancelled), (count, count))
             self.assertEqual(self.shared._handles, {})
         self.assertNoResult(self.shared.when_done())
+
+    def test_what_an_endpoint_makes_of_being_given_up_is_nobodys_business(self) -> None:
+        endpoint = SlowEndpoint()
+        self.offer(endpoint)
+        for error in (TwistedConnectionRefused(), ZeroDivisionError()):
+            endpoint.made_of_it = error
+            opening = self.connect()
+            opening.cancel()
+            self.run_lines()
+            self.failureResultOf(opening, defer.CancelledError)
+            self.assertEqual(self.shared._handles, {})
+        self.assertEqual(endpoint.cancelled, 2)
 
     def test_a_member_that_left_opens_nothing(self) -> None:
         refused: list[PorttunnelError] = []
