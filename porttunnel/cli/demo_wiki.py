@@ -1,7 +1,7 @@
 """The small wiki of `porttunnel demo`: pages that can be read and changed, in memory.
 
 It is a web system as the agent expects it: it listens on loopback alone and believes the header
-that says who somebody is (docs/running, "What the agent passes on").
+that says who somebody is (docs/agent, "What the agent passes on").
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ __all__ = ["ExitCode", "exit_code_of", "word_of"]
 
 
 class ExitCode(IntEnum):
-    """What a shell sees; docs/running, "Exit codes"."""
+    """What a shell sees; docs/sharing, "Exit codes"."""
 
     DONE = 0
     FAILED = 1

@@ -1,4 +1,4 @@
-"""The dialogue of `porttunnel instance` with a program: a JSON object a line (docs/running)."""
+"""The dialogue of `porttunnel instance` with a program: a JSON object a line (docs/agent)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dialogue with a program: one JSON object a line, both ways (docs/running)."""
+"""The dialogue with a program: one JSON object a line, both ways (docs/sharing)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What becomes of a device's request on its way to the web system, and of the response.
 
-See docs/running, "What the agent passes on".
+See docs/agent, "What the agent passes on".
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which fields pass between devices and the web system.
 
-See docs/running, "What the agent passes on". Names are compared in lower case, with
+See docs/agent, "What the agent passes on". Names are compared in lower case, with
 everything but letters and digits read as ``-``: behind CGI, ``X_Remote_User`` and
 ``X.Remote.User`` become the same variable as ``X-Remote-User``.
 """

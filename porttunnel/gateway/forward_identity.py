@@ -1,6 +1,6 @@
 """How the web system learns which user a device belongs to.
 
-See docs/running, "What the agent passes on". Only the instance says it; what a device says
+See docs/agent, "What the agent passes on". Only the instance says it; what a device says
 about it is removed (:mod:`porttunnel.gateway.forward_field`).
 """
 

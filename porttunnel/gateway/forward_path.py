@@ -1,6 +1,6 @@
 """Which methods and paths devices may use at the web system, and in what form a path is sent.
 
-See docs/running, "What the agent passes on". A path that two programs could read in two ways
+See docs/agent, "What the agent passes on". A path that two programs could read in two ways
 is refused: what is matched here must be what the web system sees. Hence its escapes are decoded
 once, it is written in one form, matched in that form and sent in that form.
 """

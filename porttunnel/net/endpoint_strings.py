@@ -2,7 +2,7 @@
 
 Client ``porttunnel:NAME:host=H:port=4663:tls=no:codefile=FILE``, server the same with
 ``accept=all``; ``server=`` instead of host, port and tls takes any address of a tunnel server,
-escaped as Twisted's ``quoteStringArgument`` does it. See docs/running.
+escaped as Twisted's ``quoteStringArgument`` does it. See docs/sharing.
 """
 
 from __future__ import annotations

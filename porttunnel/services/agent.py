@@ -68,10 +68,10 @@ class Options(ServiceOptions[AgentSettings]):
         "can read nothing (--gateway and --upstream), and keeps a session open at a tunnel "
         "server (--server and --offer); either or both. It connects outwards only. Registers "
         "itself at its first start; then: porttunnel instance invite --user NAME. A TOML file "
-        "may hold the same settings and more, see docs/running; what stands here wins."
+        "may hold the same settings and more, see docs/agent; what stands here wins."
     )
     optParameters = [
-        ["config", "c", None, "A TOML file, see docs/running."],
+        ["config", "c", None, "A TOML file, see docs/agent."],
         ["gateway", "g", None, "The gateway: https://HOST[:PORT][#sha256-PIN]."],
         ["upstream", "u", None, "The web system: http://HOST:PORT, https://HOST or unix:PATH."],
         ["data-dir", "d", None, "Where its state is kept; one folder is one agent."],

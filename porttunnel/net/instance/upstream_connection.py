@@ -2,7 +2,7 @@
 
 What is HTTP in it h11 reads and writes; here stand the pace, the ends, and what they mean. A
 response that ends because its connection does is whole only if the connection was closed in order;
-over plain TCP that is all that can be known (docs/running).
+over plain TCP that is all that can be known (docs/agent).
 """
 
 from __future__ import annotations
