@@ -7,6 +7,7 @@ from pathlib import Path
 from twisted.web.server import Site
 
 from porttunnel.errors import ConfigurationError
+from porttunnel.net.bounded_request import BoundedRequest
 from porttunnel.net.endpoints import serve_streams
 from porttunnel.net.folder import Folder
 from porttunnel.net.forwarding import forward_to_target
@@ -26,7 +27,8 @@ def accept_offer(session: Session, offer: Offer) -> Acceptor:
         folder = Path(offer.target).expanduser()
         if not folder.is_dir():
             raise ConfigurationError(f"{offer.target!r} is no folder: name one that is there.")
-        site = Site(Folder(str(folder)))
+        # Nobody uploads anything here, and a body that is kept would fill our disk.
+        site = Site(Folder(str(folder)), requestFactory=BoundedRequest)
         site.noisy = False
         return serve_streams(session, offer.name, site)
     if offer.kind == "socks":

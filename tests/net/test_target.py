@@ -67,6 +67,15 @@ class TargetTests(LoopbackTestCase):
         self.assertTrue(head.startswith(b"HTTP/1.0 200"), head[:80])
         self.assertTrue(body == page)
 
+    async def test_a_folder_keeps_nothing_that_somebody_sends(self) -> None:
+        _shared, joined = await self.pair(f"web=dir:{self.folder}")
+        client = End()
+        await joined.endpoint("web").connect(factory_of(client))
+        client.transport.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n")
+        client.transport.write(bytes(200_000))
+        await client.until_lost()
+        self.assertTrue(client.data.startswith(b"HTTP/1.1 413 "), client.data[:80])
+
     async def test_a_port_and_a_local_socket(self) -> None:
         port = await self.tunnel.listen(self.echo)
         path = self.folder / "socket"
