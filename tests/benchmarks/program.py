@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.real.server_port import port_to_come_back_to
+
 __all__ = ["HOST", "LINE_SECONDS", "Program", "ProgramFailed", "free_port", "wait_for_port"]
 
 HOST = "127.0.0.1"
@@ -23,6 +25,7 @@ POLL_SECONDS = 0.05
 SHOWN_OUTPUT_CHARACTERS = 2_000
 
 _ROOT = Path(__file__).resolve().parents[2]
+_given_ports: list[int] = []
 
 
 class ProgramFailed(Exception):
@@ -144,10 +147,10 @@ class Program:
 
 
 def free_port() -> int:
-    """A loopback port for a program that can't choose one itself and tell."""
-    with socket.create_server((HOST, 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
+    """A loopback port for a program that can't choose one itself and tell; each time another."""
+    port = port_to_come_back_to(*_given_ports)
+    _given_ports.append(port)
+    return port
 
 
 def wait_for_port(program: Program, port: int) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import getpass
 import os
-import socket
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.real.needed import needed_program
 from tests.real.program import Start
+from tests.real.server_port import port_to_come_back_to
 
 __all__ = ["SecureShell", "start_sshd"]
 
@@ -61,9 +61,7 @@ def start_sshd(start: Start, folder: Path) -> SecureShell:
         )
     public = (folder / "host.pub").read_text()
     (folder / "known").write_text(f"behind-the-tunnel {public}")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = port_to_come_back_to()
     options = {
         "ListenAddress": "127.0.0.1",
         "HostKey": folder / "host",

@@ -36,6 +36,7 @@ from tests.real.meeting import (
     serve_streams,
 )
 from tests.real.program import Start, TunnelServer
+from tests.real.server_port import port_to_come_back_to
 
 pytestmark = pytest.mark.real
 
@@ -66,10 +67,8 @@ def echo_port() -> Iterator[int]:
 
 @pytest.fixture
 def closed_port() -> int:
-    """A port at which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port at which nothing listens, nor will."""
+    return port_to_come_back_to()
 
 
 @pytest.fixture

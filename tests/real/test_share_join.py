@@ -16,6 +16,7 @@ import pytest
 
 from porttunnel.session.code import SessionCode, format_code, parse_code
 from tests.real.program import PORTTUNNEL, Program, Start, TunnelServer, start_server
+from tests.real.server_port import port_to_come_back_to
 
 pytestmark = pytest.mark.real
 
@@ -33,10 +34,8 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def closed_port() -> int:
-    """A port at which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port at which nothing listens, nor will."""
+    return port_to_come_back_to()
 
 
 def fetch(url: str) -> bytes:
