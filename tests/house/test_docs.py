@@ -17,8 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 BLOCK_SECONDS = 120  # a block that hangs fails instead of holding up the run
+# Neither what is large nor what changes while the tests beside this one run.
 NOT_COPIED = shutil.ignore_patterns(
-    ".git", ".venv", ".ci-venv", ".*_cache", "__pycache__", "build", "_build", "dist"
+    *(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "node_modules"),
+    *("build", "_build", "dist", "benchmark-results"),
 )
 
 TESTED_BLOCKS = [

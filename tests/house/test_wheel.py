@@ -16,8 +16,10 @@ import porttunnel
 
 ROOT = Path(__file__).resolve().parents[2]
 DIST_INFO = f"porttunnel-{porttunnel.__version__}.dist-info"
+# Nor what is large or changes while the tests beside this one run.
 NOT_COPIED = shutil.ignore_patterns(
-    ".git", ".venv", ".ci-venv", ".*_cache", "__pycache__", "build", "*.egg-info", "dist"
+    *(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "node_modules"),
+    *("build", "*.egg-info", "dist", "benchmark-results"),
 )
 
 
