@@ -22,7 +22,7 @@ from porttunnel.keys.hybrid import HybridPrivateKey
 from porttunnel.net.broadcast import BroadcastListener
 from porttunnel.net.direct import DirectDialler
 from porttunnel.net.endpoints import StreamClientEndpoint, StreamServerEndpoint
-from porttunnel.net.master import default_name
+from porttunnel.net.master import choose_name
 from porttunnel.net.server_address import parse_server_address
 from porttunnel.net.session import Session
 from porttunnel.session import event
@@ -226,6 +226,7 @@ async def join(
     :param ticket: of a former membership, see :attr:`JoinedSession.ticket`: takes the code's
         place, of which only the number counts then.
     :param give_up_seconds: how long to try to come back after the link was lost.
+    :raises ConfigurationError: the name can't be sent.
     :raises MistypedCode: the code can't be right; nothing was sent.
     :raises NoSuchNumber: unknown, expired, locked or full.
     :raises AuthenticationFailed: the other side could not be verified.
@@ -236,11 +237,12 @@ async def join(
     """
     endpoint = parse_server_address(reactor, server) if isinstance(server, str) else server
     typed = parse_code(code) if isinstance(code, str) else code
+    called = choose_name(name)
     runs: dict[int, int] = {}
     while True:
         machine = ClientMachine(
             typed,
-            name=name or default_name(),
+            name=called,
             token_bytes=secrets.token_bytes,
             jitter=secrets.randbelow(1000) / 1000,
             ticket=ticket,

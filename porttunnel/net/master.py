@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from porttunnel.errors import LocalProtocolError, NotReachable, PorttunnelError
+from porttunnel.errors import ConfigurationError, LocalProtocolError, NotReachable, PorttunnelError
 from porttunnel.keys.hybrid import encapsulate
 from porttunnel.keys.primitives import SigningKey
 from porttunnel.net.broadcast import DEFAULT_CHANNEL, BroadcastWriter
@@ -32,9 +32,9 @@ from porttunnel.session.master import MasterMachine
 from porttunnel.session.member import GIVE_UP_SECONDS
 from porttunnel.session.multiplex import Multiplex
 from porttunnel.session.packet import MASTER
-from porttunnel.session.record import DirectAddress
+from porttunnel.session.record import MAX_NAME_CHARACTERS, DirectAddress
 
-__all__ = ["Consent", "SharedSession", "default_name", "share"]
+__all__ = ["Consent", "SharedSession", "choose_name", "default_name", "share"]
 
 DEFAULT_LIFETIME_SECONDS = 7 * 86_400  # a week: a forgotten share ends by itself
 DEFAULT_MAX_CLIENTS = 32
@@ -51,6 +51,20 @@ def default_name() -> str:
     except (KeyError, OSError):  # no such user in the system's book
         user = "somebody"
     return f"{user}@{socket.gethostname()}"[:64]
+
+
+def choose_name(name: str | None) -> str:
+    """Who we say we are: this, or :func:`default_name`.
+
+    :raises ConfigurationError: the other side could not read it.
+    """
+    chosen = name or default_name()
+    if len(chosen) > MAX_NAME_CHARACTERS or not chosen.isprintable():
+        raise ConfigurationError(
+            f"A name has at most {MAX_NAME_CHARACTERS} characters, and only what can be printed. "
+            "Choose another."
+        )
+    return chosen
 
 
 def refuse_everybody(_asked: event.ConsentAsked) -> bool:
@@ -284,7 +298,7 @@ async def share(
     :param direct: let clients on the same network connect straight to this machine.
     :param remember: let clients come back after their program ended, without a code.
     :param give_up_seconds: how long to try to come back after the link was lost.
-    :raises ConfigurationError: an address or an offer can't be read.
+    :raises ConfigurationError: an address or an offer can't be read, or a name not be sent.
     :raises NotReachable: no connection to the server.
     """
     endpoint = parse_server_address(reactor, server) if isinstance(server, str) else server
@@ -295,7 +309,7 @@ async def share(
             max_clients=max_clients,
             join_window_s=lifetime_seconds,
         ),
-        name=name or default_name(),
+        name=choose_name(name),
         sas=sas,
         signing_key=SigningKey.generate(),
         token_bytes=secrets.token_bytes,

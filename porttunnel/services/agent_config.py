@@ -16,6 +16,7 @@ from porttunnel.net.gateway_client.address import GatewayAddress
 from porttunnel.net.instance.upstream_setting import UpstreamSettings
 from porttunnel.net.offer import parse_offers
 from porttunnel.services.config_file import ADMIN_OFF, find_data_path, read_config
+from porttunnel.session.record import MAX_NAME_CHARACTERS
 
 __all__ = [
     "DEFAULT_ADMIN",
@@ -63,7 +64,7 @@ class SessionSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     server: str = ""
     offers: tuple[str, ...] = ()
     accept: Literal["all", "nobody"] = "nobody"
-    name: str = ""
+    name: Annotated[str, Meta(max_length=MAX_NAME_CHARACTERS)] = ""
     direct: bool = False
     remember: bool = False
 

@@ -18,7 +18,14 @@ from porttunnel.errors import (
     StreamCode,
     StreamRefused,
 )
-from porttunnel.net.master import SharedSession, default_name, refuse_everybody, share
+from porttunnel.net.client import join
+from porttunnel.net.master import (
+    SharedSession,
+    choose_name,
+    default_name,
+    refuse_everybody,
+    share,
+)
 from porttunnel.net.offer import Offer
 from porttunnel.session import event
 from porttunnel.session.code import SessionCode
@@ -266,6 +273,19 @@ class DefaultNameTests(InMemoryTestCase):
 
         self.patch(getpass, "getuser", getuser)
         self.assertTrue(default_name().startswith("somebody@"))
+
+    def test_what_the_other_side_could_not_read_is_refused(self) -> None:
+        server: Any = object()
+        for name in ("x" * 65, "a\nb", "\udcff"):
+            with self.assertRaisesRegex(ConfigurationError, "at most 64 characters"):
+                choose_name(name)
+            shared = defer.Deferred.fromCoroutine(share(self.clock, server, ["1"], name=name))
+            self.failureResultOf(shared, ConfigurationError)
+            joined = defer.Deferred.fromCoroutine(
+                join(self.clock, server, "4821 3604 2197", name=name)
+            )
+            self.failureResultOf(joined, ConfigurationError)
+        self.assertEqual(choose_name("ä" * 64), "ä" * 64)
 
     def test_is_told_when_no_other_is(self) -> None:
         names: list[str] = []

@@ -161,6 +161,7 @@ def test_the_command_line_wins(tmp_path: Path) -> None:
         (MINIMUM + '[session]\nserver = "tcp:h:1"\noffers = ["a=b=c"]', "b=c"),
         (MINIMUM + '[session]\nserver = "tcp:h:1"\noffers = ["a=1", "a=2"]', "another NAME="),
         (MINIMUM + '[session]\nserver = "x"\noffers = ["1"]\naccept = "some"', "some"),
+        (MINIMUM + f'[session]\nserver = "x"\noffers = ["1"]\nname = "{"x" * 65}"', "<= 64"),
         ('upstream = "http://x"', "Expected `object`"),
         (MINIMUM + "users_file = 1", "Expected `str`"),
         (MINIMUM + 'users_file = "none"', "can't be read"),
@@ -225,7 +226,7 @@ class TestSecrets:
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
-@pytest.mark.parametrize("page", ["running", "wiki"])
+@pytest.mark.parametrize("page", ["agent", "wiki"])
 def test_what_the_pages_show_is_right(tmp_path: Path, page: str) -> None:
     text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
     blocks = [dedent(each.split("```")[0]) for each in re.split(r" *```toml\n", text)[1:]]
