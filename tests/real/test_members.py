@@ -124,3 +124,6 @@ def test_that_lose_their_link_are_away_until_they_are_back(
         master.send({"members": True})
         (state,) = master.event("members")["members"]
         assert state["away"] is False
+        # Its goodbye would be waited for without the link.
+        client.send({"close": True})
+        assert client.wait() == 0

@@ -122,6 +122,9 @@ def test_a_share_in_the_background_does_not_read_what_the_shell_is_told(
         shell.wait_for("Running")
         shell.type("kill %1\n")
         shell.wait_for("The session has ended.")
+        # A shell at a terminal ends by its own command only: SIGTERM is nothing to it.
+        shell.type("exit\n")
+        shell.wait()
     finally:
         shell.stop()
 
