@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from porttunnel.mqtt.encode import encode
 from porttunnel.mqtt.packet import Connect, Version, Will
 from porttunnel.mqtt.property import EMPTY, Properties
 
@@ -48,6 +49,8 @@ class ClientSettings:
     :ivar authentication_method: of an enhanced authentication; its data is ``properties``'s.
     :ivar properties: more of CONNECT's: user properties, request response information,
         authentication data.
+    :raises LocalProtocolError: no CONNECT can say this. On a connection it would be too late: each
+        try would fail by it.
     """
 
     version: Version = Version.V5
@@ -67,6 +70,10 @@ class ClientSettings:
     keep_messages: bool = True
     authentication_method: str | None = None
     properties: Properties = EMPTY
+
+    def __post_init__(self) -> None:
+        clean_start = self.clean_start or not self.keep_messages
+        encode(self.connect_packet(self.client_id, clean_start=clean_start), self.version)
 
     def connect_packet(self, client_id: str, *, clean_start: bool) -> Connect:
         """The first packet of a connection.

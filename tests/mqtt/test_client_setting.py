@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
+from porttunnel.errors import LocalProtocolError
 from porttunnel.mqtt.client_setting import ClientSettings
 from porttunnel.mqtt.packet import Connect, Version, Will
 from porttunnel.mqtt.property import EMPTY, Properties
@@ -52,3 +57,22 @@ def test_a_connect_of_3_1_1_has_no_properties() -> None:
 
 def test_a_password_is_not_shown() -> None:
     assert "hush" not in repr(ClientSettings(user_name="anna", password=b"hush"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"user_name": "an\0na"},
+        {"keep_alive_seconds": 65_536},
+        {"will": Will("gone/#", b"bye")},
+        {"receive_maximum": 0},
+        {"version": Version.V3_1_1, "clean_start": False},
+        {"version": Version.V3_1_1, "password": b"hush"},
+    ],
+)
+def test_what_no_connect_can_say_is_refused_before_there_is_a_connection(
+    wrong: dict[str, Any],
+) -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        ClientSettings(**wrong)
+    assert "hush" not in str(caught.value)

@@ -170,16 +170,14 @@ def test_a_refusal_is_the_end(version: Version) -> None:
 
 @pytest.mark.mqtt3("3.1.3-7")
 def test_in_3_1_1_no_session_is_kept_without_a_client_id() -> None:
-    broker = ScriptedBroker(version=V3, clean_start=False)
     with pytest.raises(LocalProtocolError, match="client id"):
-        broker.client.connect(0.0)
+        ScriptedBroker(version=V3, clean_start=False)
 
 
 @pytest.mark.mqtt3("3.1.2-22")
 def test_in_3_1_1_no_password_without_a_user_name() -> None:
-    broker = ScriptedBroker(version=V3, password=b"x")
     with pytest.raises(LocalProtocolError, match="user name"):
-        broker.client.connect(0.0)
+        ScriptedBroker(version=V3, password=b"x")
 
 
 @pytest.mark.mqtt5("4.12.0-5", "4.12.0-6", "4.12.0-7")
