@@ -11,7 +11,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from porttunnel.net import direct
+from porttunnel.net import direct, reconnect
 from porttunnel.net.direct import DirectListener
 from porttunnel.session import event
 from porttunnel.session.event import PathKind
@@ -38,6 +38,7 @@ class PathTests(DirectTestCase):
             self.assertIn("both are on one network (127.0.0.1)", changed.reason)
 
     async def test_there_and_back_again_and_again(self) -> None:
+        self.patch(reconnect, "MAX_DELAY_SECONDS", 0.02)  # is waited for at each move
         shared, joined = await self.pair()
         server, client = await self.open(shared, joined)
         for number in range(MOVES):
@@ -65,8 +66,11 @@ class PathTests(DirectTestCase):
 
     async def test_goes_on_without_any_server(self) -> None:
         shared, joined = await self.pair()
-        await self.tunnel.kill_server()
+        port = await self.tunnel.kill_server()
         await self.assert_works(shared, joined)
+        # Without any they would try to say goodbye for seconds.
+        await self.tunnel.start_server(port)
+        await until(lambda: shared.carrier is not None and joined.carrier is not None)
 
     async def test_both_ways_lost_at_once(self) -> None:
         shared, joined = await self.pair()
