@@ -225,8 +225,10 @@ class Session(ABC):
     def _close_direct(self, driver: MachineDriver, path: DirectPath) -> None:
         if driver.carrier is None:
             self._drop(driver)  # there was never a connection, so nobody tells of its end
-        elif path.peer is None:
-            driver.abort()  # nothing is left to say to strangers, who could have us wait
+        elif path.peer is None or path.peer.direct is not path:
+            # To strangers nothing is left to say, and what was said on a path that was given up is
+            # said again on another. Both could have us wait, with any number of connections.
+            driver.abort()
         else:
             driver.close()
 

@@ -12,12 +12,13 @@ from twisted.internet.protocol import Factory, Protocol
 
 from porttunnel.net import direct, driver, reconnect
 from porttunnel.net.client import JoinedSession
-from porttunnel.net.direct import MAX_UNPROVEN
+from porttunnel.net.direct import MAX_UNPROVEN, DirectDialler
 from porttunnel.net.master import SharedSession
 from porttunnel.session import direct as direct_path
 from porttunnel.session import event
 from porttunnel.session.direct_proof import D1_BYTES, D2_BYTES, D3_BYTES
 from porttunnel.session.event import PathKind
+from porttunnel.session.record import DirectAddress
 from tests.conformance import End, HalfClosingEnd, factory_of
 from tests.net.on_one_network import DirectTestCase, until
 
@@ -252,6 +253,21 @@ class StrangersTests(DirectTestCase):
             await self.dial(self.ports[-1])
         await self.assert_works(shared, joined)
         self.assertEqual(self.paths(1), [PathKind.DIRECT])
+
+    async def test_even_a_client_has_no_older_connection_left(self) -> None:
+        self.patch(driver, "GOODBYE_SECONDS", 1_000.0)
+        shared, joined = await self.meet(client=False)
+        # It closes none of its ends.
+        self.patch(joined, "_close_direct", lambda *_: None)
+        self.patch(driver.MachineDriver, "carrier_ended", lambda _driver: None)
+        address = DirectAddress(host="127.0.0.1", port=self.ports[-1])
+        for _ in range(3):
+            dialler = DirectDialler(joined, joined._dial)
+            self.addCleanup(dialler.stop)
+            dialler.offer([address])
+            await dialler._trying
+        await until(lambda: len(shared._directs) == 1)
+        await self.assert_works(shared, joined)
 
     async def test_ends_with_the_session(self) -> None:
         shared, _joined, port = await self.listen()
