@@ -10,8 +10,10 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 
 from porttunnel.errors import StreamReset
+from porttunnel.net.carriers import protocol
 from porttunnel.net.carriers.stock import StockCarrier
 from porttunnel.net.carriers.tcp import TCPCarrier
+from porttunnel.net.carriers.tls import TLSCarrier
 from porttunnel.net.client import JoinedSession
 from porttunnel.net.master import SharedSession
 from porttunnel.net.offer import Offer
@@ -86,12 +88,22 @@ class MastersStreamTests(InASession, LoopbackTestCase):
 
 
 class StreamOverTLSTests(ClientsStreamTests):
+    """The same on a link in TLS."""
+
+    link_carrier: type[Any] = TLSCarrier
+
+    def link_address(self) -> str:
+        return self.tunnel.tls_address
+
+
+class StreamOverStockTests(StreamOverTLSTests):
     """The same on a link whose transport can't be taken over."""
 
     link_carrier = StockCarrier
 
-    def link_address(self) -> str:
-        return self.tunnel.tls_address
+    async def setUp(self) -> None:
+        self.patch(protocol, "can_take_over_tls", lambda *_: False)
+        await super().setUp()
 
 
 class ForwardedTests(InASession, LoopbackTestCase):
@@ -108,9 +120,19 @@ class ForwardedTests(InASession, LoopbackTestCase):
 
 
 class ForwardedOverTLSTests(ForwardedTests):
+    """The same on a link in TLS."""
+
+    link_carrier: type[Any] = TLSCarrier
+
+    def link_address(self) -> str:
+        return self.tunnel.tls_address
+
+
+class ForwardedOverStockTests(ForwardedOverTLSTests):
     """The same on a link whose transport can't be taken over."""
 
     link_carrier = StockCarrier
 
-    def link_address(self) -> str:
-        return self.tunnel.tls_address
+    async def setUp(self) -> None:
+        self.patch(protocol, "can_take_over_tls", lambda *_: False)
+        await super().setUp()
