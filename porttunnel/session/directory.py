@@ -313,6 +313,7 @@ class Directory:
             for over in islice(self._over(served_since, now), EXPIRY_BATCH - len(reports)):
                 self._notices.write(over, now)
                 reports.append(over)
+        self._notices.hear()
         return reports
 
     def _over(self, served_since: float, now: float) -> Iterator[Ended | Lapsed]:

@@ -58,10 +58,11 @@ class Notices:
         self._store = store
         self._server_id = server_id
         self._read_until = 0
+        self._heard_until = 0
 
     def skip(self) -> None:
         """What has been written until now is no business of this process: it has no links."""
-        self._read_until = self._store.last_notice()
+        self._heard_until = self._store.last_notice()
 
     def write(self, report: Report, now: float) -> None:
         """Tell the other processes."""
@@ -70,12 +71,13 @@ class Notices:
         self._store.add_notice(NoticeRow(self._server_id, now, report.session_id, member, reason))
 
     def read(self, limit: int) -> list[Report]:
-        """What the other processes have written since the last call, at most ``limit``.
+        """What the other processes have written since what was heard, at most ``limit``.
 
         A member that has come back to this process meanwhile has not moved away.
         """
+        self._read_until = self._heard_until
         reports: list[Report] = []
-        for place, notice in self._store.notices(self._read_until, self._server_id, limit):
+        for place, notice in self._store.notices(self._heard_until, self._server_id, limit):
             self._read_until = place
             session_id, member, reason = notice.session_id, notice.member, notice.reason
             if reason is None:
@@ -87,3 +89,7 @@ class Notices:
             else:
                 reports.append(Lapsed(session_id, member, reason))
         return reports
+
+    def hear(self) -> None:
+        """What was read last is passed on, as its transaction ended well: it is not read again."""
+        self._heard_until = self._read_until

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -686,3 +686,32 @@ def test_a_failure_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
         with store.transaction():
             assert store.issued_numbers(5) == 1
         assert directory.join(master.number, 0.0).member == 2
+
+
+class FullStore(SQLiteStore):
+    """A disk that is full now and then: what a transaction has changed is gone at its end."""
+
+    is_full = False
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with super().transaction():
+            yield
+            if self.is_full:
+                raise Interrupted
+
+
+def test_what_a_full_disk_kept_from_being_passed_on_comes_later(tmp_path: Path) -> None:
+    path = tmp_path / "directory.sqlite"
+    with closing(SQLiteStore(path)) as store, closing(FullStore(path)) as full:
+        directory, other = open_directory(full), open_directory(store, seed=2)
+        directory.start(0.0)
+        other.start(0.0)
+        told = other.close(create(other).session_id, "the master closed it", 1.0)
+        over = other.create(60, 5, 60, 0.0)
+        full.is_full = True
+        with pytest.raises(Interrupted):
+            directory.expire(60.0)
+        full.is_full = False
+        assert directory.expire(61.0) == [told, Ended(over.session_id, "its time is over")]
+        assert directory.expire(62.0) == []

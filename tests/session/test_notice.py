@@ -32,14 +32,29 @@ def member(linked_by: bytes | None) -> MemberRow:
     return MemberRow(SESSION, 2, b"h" * 32, None, b"salt", 0.0, True, linked_by, since)
 
 
+def heard(notices: Notices, limit: int = 9) -> list[Report]:
+    reports = notices.read(limit)
+    notices.hear()
+    return reports
+
+
 def test_each_report_arrives_once_and_in_order(store: SQLiteStore) -> None:
     here, there = Notices(store, HERE), Notices(store, THERE)
     for report in REPORTS:
         there.write(report, 1.0)
-    assert here.read(9) == REPORTS
-    assert here.read(9) == []
+    assert heard(here) == REPORTS
+    assert heard(here) == []
     there.write(REPORTS[0], 2.0)
-    assert here.read(9) == REPORTS[:1]
+    assert heard(here) == REPORTS[:1]
+
+
+def test_what_was_read_and_not_passed_on_is_read_again(store: SQLiteStore) -> None:
+    here, there = Notices(store, HERE), Notices(store, THERE)
+    for report in REPORTS:
+        there.write(report, 1.0)
+    assert here.read(1) == here.read(1) == REPORTS[:1]
+    assert heard(here, 2) == REPORTS[:2]
+    assert here.read(9) == here.read(9) == REPORTS[2:]
 
 
 def test_own_ones_are_not_read(store: SQLiteStore) -> None:
@@ -47,15 +62,15 @@ def test_own_ones_are_not_read(store: SQLiteStore) -> None:
     here.write(REPORTS[0], 1.0)
     there.write(REPORTS[1], 1.0)
     here.write(REPORTS[2], 1.0)
-    assert here.read(9) == REPORTS[1:2]
-    assert there.read(9) == [REPORTS[0], REPORTS[2]]
+    assert heard(here) == REPORTS[1:2]
+    assert heard(there) == [REPORTS[0], REPORTS[2]]
 
 
 def test_no_more_than_wanted(store: SQLiteStore) -> None:
     here, there = Notices(store, HERE), Notices(store, THERE)
     for report in REPORTS:
         there.write(report, 1.0)
-    assert [here.read(2), here.read(2), here.read(2)] == [REPORTS[:2], REPORTS[2:], []]
+    assert [heard(here, 2), heard(here, 2), heard(here, 2)] == [REPORTS[:2], REPORTS[2:], []]
 
 
 def test_what_was_before_is_skipped(store: SQLiteStore) -> None:
@@ -64,7 +79,7 @@ def test_what_was_before_is_skipped(store: SQLiteStore) -> None:
     there.write(REPORTS[0], 1.0)
     here.skip()
     there.write(REPORTS[2], 1.0)
-    assert here.read(9) == REPORTS[2:]
+    assert heard(here) == REPORTS[2:]
 
 
 @pytest.mark.parametrize(
@@ -78,5 +93,5 @@ def test_who_has_come_back_here_has_not_moved(
     store.add_member(member(linked_by))
     here, there = Notices(store, HERE), Notices(store, THERE)
     there.write(Moved(SESSION, 2), 1.0)
-    assert here.read(9) == moved
-    assert here.read(9) == []
+    assert heard(here) == moved
+    assert heard(here) == []
