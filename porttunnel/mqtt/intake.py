@@ -305,14 +305,12 @@ class Intake:
         if properties.topic_alias is not None:
             topic = self._aliases.resolve(topic, properties.topic_alias)
         if qos == _EXACTLY_ONCE:
-            incoming = self.session.incoming
-            if packet_id in incoming:
-                return self.acknowledge(_EXACTLY_ONCE, packet_id, ReasonCode.SUCCESS)
-            if len(incoming) >= self.session.profile.receive_maximum:
-                raise MqttError(
-                    "more QoS 2 messages are under way than is allowed",
-                    ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
-                )
+            if packet_id in self.session.incoming:
+                return encode(Pubrec(packet_id), self._version)
+            if not self.session.may_note():
+                if self._version is Version.V3_1_1:
+                    raise MqttError("a QoS 2 message has no room", ReasonCode.QUOTA_EXCEEDED)
+                return self.acknowledge(qos, packet_id, ReasonCode.QUOTA_EXCEEDED)
         answer = self._authorise(topic, properties)
         if self.session.outbox is None:
             return b""  # the policy has sent the client away
@@ -332,9 +330,7 @@ class Intake:
 
     def receive_pubrel(self, packet: Pubrel) -> bytes:
         """The client will not send this QoS 2 message again; the PUBCOMP."""
-        incoming = self.session.incoming
-        if packet.packet_id in incoming:
-            del incoming[packet.packet_id]
+        if self.session.release(packet.packet_id):
             return join_ack(PUBCOMP, packet.packet_id)
         reason = ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
         return encode(Pubcomp(packet.packet_id, reason), self._version)
@@ -348,8 +344,10 @@ class Intake:
                 return join_ack(PUBACK, packet_id)
             return encode(Puback(packet_id, reason), self._version)
         # In 3.1.1 nobody is told of a refusal, and goes on as if there were none.
-        if not reason.is_failure or self._version is Version.V3_1_1:
-            self.session.incoming[packet_id] = None
+        goes_on = not reason.is_failure or self._version is Version.V3_1_1
+        # The policy, asked about the message, may have ended the session.
+        if goes_on and self._exchange.sessions.get(self.session.name) is self.session:
+            self.session.note(packet_id)
         return encode(Pubrec(packet_id, reason), self._version)
 
     def _publish(self, message: Message, now: float) -> ReasonCode:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-__all__ = ["HeldBytes", "Outcome"]
+__all__ = ["ID_BYTES", "HeldBytes", "Outcome"]
+
+# A packet identifier that one side of a QoS 2 message has to know for a while, in memory, about,
+# as measured with CPython 3.11. A client may have a thousand each way, in each of its sessions.
+ID_BYTES = 64
 
 
 class Outcome(Enum):
@@ -19,7 +23,7 @@ class Outcome(Enum):
 
 
 class HeldBytes:
-    """What the messages of all sessions take, and may take.
+    """What the messages of all sessions take, and may take; packet identifiers are among it.
 
     No session gets more than it leaves free for all others: however many read nothing, there is
     as much left as each of them has.

@@ -14,7 +14,7 @@ from math import inf
 import msgspec
 
 from porttunnel.errors import MqttError
-from porttunnel.mqtt.keeping import HeldBytes, Outcome
+from porttunnel.mqtt.keeping import ID_BYTES, HeldBytes, Outcome
 from porttunnel.mqtt.message import Delivery
 from porttunnel.mqtt.paced_outbox import PacedOutbox
 from porttunnel.mqtt.packet_id import next_id
@@ -33,7 +33,7 @@ _SENT = Outcome.SENT
 
 
 class _Released(msgspec.Struct, frozen=True, eq=False):
-    """In place of a QoS 2 message whose PUBREC has come: PUBCOMP is awaited."""
+    """In place of a QoS 2 message whose PUBREC has come: PUBCOMP is awaited. Costs ID_BYTES."""
 
 
 _RELEASED = _Released()
@@ -320,6 +320,7 @@ class Outgoing:
                 return None
             # At the end, so that those stand in the order of their PUBRECs.
             self._inflight[packet_id] = _RELEASED
+            self._charge(ID_BYTES)
             if not has_place:
                 self._quota -= 1
         return ReasonCode.SUCCESS
@@ -335,6 +336,7 @@ class Outgoing:
         if isinstance(delivery, Delivery):
             raise MqttError("a PUBCOMP comes before its PUBREC", ReasonCode.PROTOCOL_ERROR)
         del self._inflight[packet_id]
+        self._charge(-ID_BYTES)
         self._finish(now, has_place=True)
 
     def discard(self) -> None:

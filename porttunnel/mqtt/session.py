@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import msgspec
 
+from porttunnel.errors import MqttError
+from porttunnel.mqtt.keeping import ID_BYTES
 from porttunnel.mqtt.message import Message, make_message
 from porttunnel.mqtt.outgoing import HeldBytes, Outgoing
 from porttunnel.mqtt.packet import Will
 from porttunnel.mqtt.policy import Client, Profile, SlowConsumer
+from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.subscription import Interest
 
 __all__ = ["HeldSubscription", "PendingWill", "Session"]
@@ -56,8 +59,9 @@ class Session(Outgoing):
     :param client: whose it is, as of its latest connection.
     :param profile: of its latest connection.
     :param all_held: what the messages of all sessions take.
-    :ivar incoming: packet ids of QoS 2 messages from the client that are not released yet. No set:
-        that takes three times as much memory while there is none, as mostly.
+    :ivar incoming: packet ids of QoS 2 messages from the client that are not released yet; only
+        looked at by others. No set: that takes three times as much memory while there is none, as
+        mostly.
     :ivar subscriptions: by the client's filter.
     :ivar expiry_seconds: how long it is kept without a connection.
     :ivar expires_at: when it ends, or None while it has a connection or is kept for ever.
@@ -116,6 +120,32 @@ class Session(Outgoing):
         self.is_watched = profile.slow_consumer is not SlowConsumer.DROP
         self.pauses_publishers = profile.slow_consumer is SlowConsumer.PAUSE
 
+    def may_note(self) -> bool:
+        """Whether there is room for another of :attr:`incoming`.
+
+        :raises MqttError: the client has as many under way as it may.
+        """
+        if len(self.incoming) >= self.profile.receive_maximum:
+            raise MqttError(
+                "more QoS 2 messages are under way than is allowed",
+                ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
+            )
+        return self._all_held.has_room(ID_BYTES, ID_BYTES * len(self.incoming))
+
+    def note(self, packet_id: int) -> None:
+        """A QoS 2 message has come, and is one of :attr:`incoming` now."""
+        self.incoming[packet_id] = None
+        self._all_held.held += ID_BYTES
+
+    def release(self, packet_id: int) -> bool:
+        """The client will not send it again; whether it was known."""
+        if packet_id not in self.incoming:
+            return False
+        del self.incoming[packet_id]
+        self._all_held.held -= ID_BYTES
+        return True
+
     def discard(self) -> None:
         super().discard()
+        self._all_held.held -= ID_BYTES * len(self.incoming)
         self.incoming.clear()

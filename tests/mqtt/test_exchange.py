@@ -134,7 +134,7 @@ class TestParting:
     def test_a_session_without_expiry_ends(self, fixture: Fixture) -> None:
         session = fixture.session()
         fixture.subscribe(session, "a")
-        session.incoming[1] = None
+        session.note(1)
         fixture.exchange.part(session, 0.0, with_will=True)
         assert fixture.exchange.sessions == {}
         assert fixture.exchange.tree.count == 0

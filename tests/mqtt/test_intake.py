@@ -94,6 +94,7 @@ class Fixture:
         connection.version = version
         connection.limit_bytes = connection.high_bytes = 1 << 20
         session.attach(connection, 100, 0.0)
+        self.exchange.add_session(session)
         return session
 
     def walk(self, *packets: Any, extra: bytes = b"") -> int:
@@ -337,6 +338,33 @@ class TestReceiving:
         assert fixture.receive(Publish("a", b"x", 2, packet_id=4)) == fixture.answer(Pubrec(4))
         assert len(fixture.sent()) == 3
         assert list(fixture.session.incoming) == [4]
+
+    def test_a_qos_2_message_that_nobody_could_remember_is_refused(self) -> None:
+        for version in Version:
+            fixture = Fixture(version)
+            fixture.exchange.held.limit = fixture.exchange.held.held
+            message = Publish("a", b"x", 2, packet_id=4)
+            if version is V5:
+                expected = fixture.answer(Pubrec(4, ReasonCode.QUOTA_EXCEEDED))
+                assert fixture.receive(message) == expected
+            else:
+                with pytest.raises(MqttError) as caught:
+                    fixture.receive(message)
+                assert caught.value.reason == ReasonCode.QUOTA_EXCEEDED
+            assert fixture.session.incoming == {}
+            assert fixture.sent() == []
+
+    def test_of_a_session_that_has_ended_meanwhile_nothing_is_remembered(self) -> None:
+        fixture = Fixture(subscriber=None)
+
+        class Forgetful(Picky):
+            def reached_nobody(self, client: Client | None, message: Message, now: float) -> None:
+                fixture.exchange.end_session(fixture.session, now)
+
+        fixture.exchange.policy = Forgetful()
+        fixture.receive(Publish("a", b"x", 2, packet_id=4))
+        assert fixture.session.incoming == {}
+        assert fixture.exchange.held.held == 0
 
     @pytest.mark.mqtt5("4.3.3-8", "4.3.3-10", "4.3.3-11", "4.3.3-12")
     @pytest.mark.mqtt3("4.3.3-2")

@@ -9,6 +9,7 @@ import pytest
 from porttunnel.errors import MqttError
 from porttunnel.mqtt.decode import decode
 from porttunnel.mqtt.framing import MAX_PACKET_BYTES, FrameReader
+from porttunnel.mqtt.keeping import ID_BYTES
 from porttunnel.mqtt.message import Delivery, Message, deliver_as
 from porttunnel.mqtt.outgoing import (
     BACKLOG_BYTES,
@@ -172,10 +173,12 @@ class TestSending:
         outgoing.deliver(text(b"x", 2), 0.0)
         assert connection.messages() == [(1, b"x", False)]
         assert outgoing.receive_pubrec(1, SUCCESS, 0.0) is SUCCESS
-        assert outgoing.held_bytes == 0
+        assert outgoing.held_bytes == ID_BYTES
         assert outgoing.receive_pubrec(1, SUCCESS, 0.0) is SUCCESS  # it did not get our PUBREL
+        assert outgoing.held_bytes == ID_BYTES
         outgoing.receive_pubcomp(1, 0.0)
         outgoing.receive_pubcomp(1, 0.0)
+        assert outgoing.held_bytes == 0
         assert connection.read() == []
         assert come_again(outgoing) == []
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from porttunnel.errors import MqttError
+from porttunnel.mqtt.keeping import ID_BYTES
 from porttunnel.mqtt.message import Message, deliver_as
 from porttunnel.mqtt.outgoing import HeldBytes
 from porttunnel.mqtt.packet import Version, Will
 from porttunnel.mqtt.policy import Client, Profile, SlowConsumer
 from porttunnel.mqtt.property import Properties
+from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.session import PendingWill, Session
 
 CLIENT = Client("c", "name", None, Version.V5, "")
@@ -34,12 +37,34 @@ def test_knows_what_its_latest_connection_may(
     assert (session.is_watched, session.pauses_publishers) == (is_watched, pauses_publishers)
 
 
+def test_what_is_to_be_known_of_qos_2_messages_is_charged_to_all_sessions() -> None:
+    held = HeldBytes(4 * ID_BYTES)
+    session = Session("name", CLIENT, Profile(receive_maximum=3), held)
+    other = Session("other", CLIENT, Profile(), held)
+    for packet_id in (7, 8):
+        assert session.may_note()
+        session.note(packet_id)
+    assert held.held == 2 * ID_BYTES
+    assert not session.may_note()  # no more than it leaves for all others
+    assert other.may_note()
+    assert session.release(7)
+    assert not session.release(7)
+    assert held.held == ID_BYTES
+    held.limit *= 10
+    for packet_id in (9, 10):
+        session.note(packet_id)
+    with pytest.raises(MqttError) as caught:
+        session.may_note()
+    assert caught.value.reason == ReasonCode.RECEIVE_MAXIMUM_EXCEEDED
+
+
 def test_forgets_all_messages() -> None:
     held = HeldBytes(10_000)
     session = Session("name", CLIENT, Profile(), held)
     session.deliver(deliver_as(Message("a", b"x", 1), 1, False, "a", ()), 0.0)
-    session.incoming[7] = None
-    assert held.held > 0
+    before = held.held
+    session.note(7)
+    assert held.held > before > 0
     session.discard()
     assert (held.held, session.incoming, session.is_behind) == (0, {}, False)
 
