@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from porttunnel.cli import text
 from porttunnel.cli.exit_code import ExitCode
-from porttunnel.cli.standard_streams import StandardStreams
+from porttunnel.cli.standard_streams import StandardStreams, write_error
 from porttunnel.errors import PorttunnelError
 from porttunnel.net.client import JoinedSession
 from porttunnel.net.master import SharedSession
@@ -98,7 +98,7 @@ class _Program:
 
     def _lose_output(self) -> None:
         self._output_lost = True
-        _log.warn(text.OUTPUT_LOST)
+        write_error(f"{text.OUTPUT_LOST}\n")
         self._leave()
 
     def _ended(self, exit_code: ExitCode) -> None:

@@ -22,7 +22,7 @@ from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-__all__ = ["StandardStreams"]
+__all__ = ["StandardStreams", "write_error"]
 
 MAX_LINE_BYTES = 4_096  # a code, a yes, or a JSON command
 MAX_WAITING_BYTES = 1 << 20  # of output that nobody reads; then this program ends
@@ -133,7 +133,7 @@ class StandardStreams(LineReceiver):
         self._follow_terminal()
         self._asking = not text.endswith("\n")
         if self._on_output_full is not None:
-            _write_error(text)
+            write_error(text)
             return
         if self._output_lost or self.transport is None:
             return
@@ -324,7 +324,8 @@ def _is_in_foreground() -> bool:
         return True
 
 
-def _write_error(text: str) -> None:
+def write_error(text: str) -> None:
+    """Write to standard error, at once."""
     if sys.stderr is None:  # closed by whoever started us
         return
     # Whoever reads neither must not stop the session: then the line is lost.

@@ -294,6 +294,8 @@ class TerminalDialogue:
         if question is not None:
             if line is None or not self._streams.interactive:
                 self._streams.write("\n")
+            if line is None and question.fresh and question.member != NOBODY:
+                self._say(text.NOBODY_ANSWERS)
             question.answered.callback(line)
         elif line is None:
             self._commands = None

@@ -160,6 +160,10 @@ WAITING = "Ctrl-C ends the session."
 CONSENT = "{name} wants to join (code verified). Allow? [y/N] "
 ALLOWED = "{name} may join, as --yes says."
 REFUSED = "{name} was refused."
+NOBODY_ANSWERS = (
+    "Standard input has ended, so nobody can say yes here: that is a no. Add --yes to let in "
+    "everybody who has the code."
+)
 ONLY_ONE = "{name} wanted to join too; --once lets only one in."
 MEMBER_JOINED = "{name} has joined. Path: through the tunnel server."
 MEMBER_AWAY = "{name} is away: the connection is interrupted, and may come back."

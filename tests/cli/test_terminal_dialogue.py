@@ -117,8 +117,10 @@ class TestConsent:
     def test_is_no_when_the_input_ends(self) -> None:
         dialogue, streams = dialogue_with()
         answer = dialogue.ask_consent(2, "Ben")
+        streams.take()
         streams.end()
         assert result_of(answer) is False
+        assert "Add --yes" in streams.take()
 
     def test_of_who_has_gone_is_no_refusal(self) -> None:
         dialogue, streams = dialogue_with(terminal=True)
