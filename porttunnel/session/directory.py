@@ -35,7 +35,7 @@ from porttunnel.session.directory_store import (
     ServerRow,
     SessionRow,
 )
-from porttunnel.session.notice import Ended, Lapsed, Moved, Notices, Report
+from porttunnel.session.notice import NOTICE_SECONDS, Ended, Lapsed, Moved, Notices, Report
 from porttunnel.session.packet import MASTER, NO_MEMBER
 from porttunnel.session.session_number import NUMBER_DIGITS, issue_number
 
@@ -62,8 +62,7 @@ MASTER_GRACE_SECONDS = 86_400.0  # a night without electricity
 CLIENT_GRACE_SECONDS = 600.0  # a tunnel, a lift, a new network
 HANDSHAKE_GRACE_SECONDS = 60.0  # who joins but never shakes hands keeps nobody's place
 SERVER_SEEN_SECONDS = 60.0  # how often a process writes down that it lives
-SERVER_SILENT_SECONDS = 180.0  # three such notes missed
-NOTICE_SECONDS = SERVER_SILENT_SECONDS  # who has not read it by then has no links any more
+SERVER_SILENT_SECONDS = NOTICE_SECONDS  # three such notes missed
 EXPIRY_BATCH = 256  # changes in one call of expire: some milliseconds of writing
 
 _NO_SUCH_NUMBER = (
@@ -308,7 +307,7 @@ class Directory:
         with self._store.transaction():
             served_since = self._note_alive(now)
             self._unlink_silent(now)
-            self._store.forget_notices(now - NOTICE_SECONDS, EXPIRY_BATCH)
+            self._notices.forget(EXPIRY_BATCH, now)
             reports = self._notices.read(EXPIRY_BATCH)
             for over in islice(self._over(served_since, now), EXPIRY_BATCH - len(reports)):
                 self._notices.write(over, now)

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from porttunnel.session.directory_store import DirectoryStore, NoticeRow
 from porttunnel.session.packet import SERVER
 
-__all__ = ["Ended", "Lapsed", "Moved", "Notices", "Report"]
+__all__ = ["NOTICE_SECONDS", "Ended", "Lapsed", "Moved", "Notices", "Report"]
 
+NOTICE_SECONDS = 180.0  # a process that was silent for so long has no links any more
+FORGET_AT_ONCE = 2  # old ones with each new one: however many come, no more than of so long stay
 _WHOLE_SESSION = SERVER  # in place of a member: 0 is nobody else's number
 
 
@@ -69,6 +71,11 @@ class Notices:
         member = _WHOLE_SESSION if isinstance(report, Ended) else report.member
         reason = None if isinstance(report, Moved) else report.reason
         self._store.add_notice(NoticeRow(self._server_id, now, report.session_id, member, reason))
+        self.forget(FORGET_AT_ONCE, now)
+
+    def forget(self, limit: int, now: float) -> None:
+        """Forget notices that nobody can want any more, at most ``limit``."""
+        self._store.forget_notices(now - NOTICE_SECONDS, limit)
 
     def read(self, limit: int) -> list[Report]:
         """What the other processes have written since what was heard, at most ``limit``.

@@ -8,7 +8,7 @@ import pytest
 
 from porttunnel.net.store.sqlite import IN_MEMORY, SQLiteStore
 from porttunnel.session.directory_store import MemberRow, SessionRow
-from porttunnel.session.notice import Ended, Lapsed, Moved, Notices, Report
+from porttunnel.session.notice import NOTICE_SECONDS, Ended, Lapsed, Moved, Notices, Report
 
 HERE, THERE = b"h" * 16, b"t" * 16
 SESSION = b"s" * 16
@@ -64,6 +64,13 @@ def test_own_ones_are_not_read(store: SQLiteStore) -> None:
     here.write(REPORTS[2], 1.0)
     assert heard(here) == REPORTS[1:2]
     assert heard(there) == [REPORTS[0], REPORTS[2]]
+
+
+def test_however_many_are_written_the_old_ones_go(store: SQLiteStore) -> None:
+    there = Notices(store, THERE)
+    for second in range(1_000):
+        there.write(REPORTS[0], float(second))
+    assert len(store.notices(0, HERE, 1_000)) == NOTICE_SECONDS
 
 
 def test_no_more_than_wanted(store: SQLiteStore) -> None:
