@@ -11,6 +11,7 @@ from typing import Any
 from twisted.internet.interfaces import IAddress, IPushProducer
 from twisted.internet.protocol import Factory
 from twisted.protocols.policies import ProtocolWrapper
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
@@ -147,13 +148,27 @@ def _refuse(request: Any, refused: Refused) -> bytes:
     return b""
 
 
+def _has_unsent(transport: Any) -> bool:
+    """Whether an answer to an earlier request may not have gone out yet. A transport that doesn't
+    say so keeps its socket.
+    """
+    if isinstance(transport, TLSMemoryBIOProtocol):
+        # It collects what is written in a turn of the reactor before it encrypts it.
+        aggregator = getattr(transport, "_aggregator", None)
+        if getattr(aggregator, "_scheduled", True) is not None:
+            return True
+    # Inside TLS these are the socket's below it.
+    return bool(
+        getattr(transport, "_tempDataLen", 1) or len(transport.dataBuffer) > transport.offset
+    )
+
+
 def _take_over(channel: Any, reactor: Any, carrier: WebSocketCarrier) -> None:
     """From now on the connection is the carrier's."""
     transport: Any = channel.transport
-    # An answer to an earlier request may not have gone out yet. A transport that doesn't say so
-    # keeps its socket.
-    unsent = getattr(transport, "_tempDataLen", 1) or len(transport.dataBuffer) > transport.offset
-    protocol: Any = (_StockProtocol if unsent else CarrierProtocol)(reactor, carrier)
+    protocol: Any = (_StockProtocol if _has_unsent(transport) else CarrierProtocol)(
+        reactor, carrier
+    )
     channel.setTimeout(None)
     transport.unregisterProducer()
     if IPushProducer.providedBy(transport):

@@ -29,6 +29,7 @@ from twisted.web.test.requesthelper import DummyRequest
 from porttunnel.errors import CutOff, WebSocketError
 from porttunnel.net.carriers.stock import StockCarrier
 from porttunnel.net.carriers.tcp import TCPCarrier
+from porttunnel.net.carriers.tls import TLSCarrier
 from porttunnel.net.certificate import load_or_create_identity
 from porttunnel.net.counters import ServerCounters
 from porttunnel.net.port_sharing import Branch, SharedPortFactory
@@ -465,9 +466,9 @@ class SharedPortTests(ResourceTests):
 
 
 class TLSTests(ServingTests, WebSocketTestCase):
-    """Under TLS nothing can be taken over."""
+    """The same under TLS."""
 
-    carrier_kind = StockCarrier
+    carrier_kind = TLSCarrier
 
     async def setUp(self) -> None:
         super().setUp()
@@ -497,8 +498,20 @@ class TLSResourceTests(TLSTests):
 
     async def listen_tls(self) -> None:
         root = Resource()
+        root.putChild(b"page", Page(b"a page"))
         root.putChild(b"mqtt", WebSocketResource(reactor, self.build, terms=MQTT))
         endpoint = SSL4ServerEndpoint(
             reactor, 0, server_context(self.identity), interface="127.0.0.1"
         )
         self.listening(await endpoint.listen(Site(root)))
+
+    async def test_an_answer_that_is_not_encrypted_yet_goes_before(self) -> None:
+        client = await self.connect()
+        client.write(b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n" + request() + frame(BINARY, b"a"))
+        self.assertTrue((await client.head()).startswith(b"HTTP/1.1 200 "))
+        await client.until(lambda: client.data.startswith(b"a page"))
+        client.data = client.data[len(b"a page") :]
+        self.assertTrue((await client.head()).startswith(b"HTTP/1.1 101 "))
+        self.assertEqual(await client.frames(3), [Frame(0x82, b"a")])
+        (echo,) = self.echos
+        self.assertIsInstance(await self.beneath(echo), StockCarrier)
