@@ -173,9 +173,8 @@ class TunnelServerFactory(Factory):
             self._note(self._directory.confirm_token, session.session_id, link.member, token)
 
     def link_failed(self, link: TunnelLink, failed: ConnectionFailed) -> None:
-        code = failed.error.code.value
-        self.counters.failed_links[code] += 1
-        self._log.info("a link from {prefix} was closed: {code}", prefix=link.prefix, code=code)
+        # No line in the log: it would keep the address, and strangers could fill the disk with it.
+        self.counters.failed_links[failed.error.code.value] += 1
 
     def link_ended(self, link: TunnelLink) -> None:
         session, link.session = link.session, None

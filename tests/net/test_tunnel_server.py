@@ -897,3 +897,8 @@ class EndTests(ServerTestCase):
         text = repr(self.logged) + repr(vars(self.server))
         self.assertNotIn(canary.decode(), text)
         self.assertNotIn(str(master.number), text)
+        # Nor who they are, and a stranger who says nonsense writes no line each time.
+        self.assertEqual(self.server.counters.failed_links["not-allowed"], 1)
+        self.peer("192.0.2.3").send(canary * 10)
+        self.assertEqual(self.server.counters.failed_links["malformed"], 1)
+        self.assertEqual(self.logged, [])
