@@ -150,11 +150,10 @@ class TestConsent:
     def test_is_asked_of_a_person_in_words(self, share: Start, join: Start, folder: Path) -> None:
         master = share(f"dir:{folder}")
         code = master.line("    │").strip(" │")
-        client = join("--name", "Ben\x1b[2J", code=code)
+        client = join("--name", "Ben [ ☺ ]", code=code)
         master.send("y")
         prompt = master.line("Ben")
-        # A name can't move the cursor of who is asked.
-        assert prompt == "Ben?[2J wants to join (code verified). Allow? [y/N] "
+        assert prompt == "Ben [ ☺ ] wants to join (code verified). Allow? [y/N] "
         assert client.line("You are in.").startswith("You are in.")
         assert client.line("files: http://127.0.0.1:")
         client.interrupt()
