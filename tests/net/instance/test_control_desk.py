@@ -127,6 +127,7 @@ class WatchTests(SynchronousTestCase):
         self.told: list[Progress] = []
 
     def watch(self, state: DeviceState) -> Any:
+        self.instance.add(DeviceState.LEFT, "0" * 32)  # another one, which nobody asks about
         self.instance.add(state)
         return self.desk.watch(DEVICE, self.told.append)
 
