@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from porttunnel.errors import ErrorCode, LimitExceeded
 from porttunnel.net.carriers.protocol import CarrierProtocol
@@ -108,6 +109,7 @@ class TunnelServerFactory(Factory):
         )
         self._resuming: Counter[tuple[bytes, int]] = Counter()
         self._lost_meanwhile: set[tuple[bytes, int]] = set()
+        self._untold: set[tuple[bytes, int]] = set()  # whose link's news the directory lacks
         self._all_gone: Deferred[None] | None = None
         self._expiry = LoopingCall(lambda: Deferred.fromCoroutine(self._expire()))
         self._expiry.clock = reactor
@@ -186,7 +188,7 @@ class TunnelServerFactory(Factory):
         key = (session.session_id, link.member)
         if key in self._resuming:
             self._lost_meanwhile.add(key)
-        self._note(self._directory.link_changed, *key, False, self._unix_time())
+        self._note_link(key, up=False)
         self._announce(session, link.member, request.Link(member=link.member, up=False))
 
     def link_gone(self, link: TunnelLink) -> None:
@@ -209,7 +211,7 @@ class TunnelServerFactory(Factory):
         if not link.open:
             # It has gone meanwhile; a former link of the same member goes on.
             if session is None or member not in session.links:
-                self._note(self._directory.link_changed, *key, False, self._unix_time())
+                self._note_link(key, up=False)
             return
         resumed = key in self._resuming
         if session is None:
@@ -240,7 +242,7 @@ class TunnelServerFactory(Factory):
         if admitted and key in self._lost_meanwhile:
             session = self.sessions.get(session_id)
             if session is not None and member in session.links:
-                self._note(self._directory.link_changed, *key, True, self._unix_time())
+                self._note_link(key, up=True)
         self._resuming[key] -= 1
         if not self._resuming[key]:
             del self._resuming[key]
@@ -296,6 +298,7 @@ class TunnelServerFactory(Factory):
                         case Moved():
                             self.drop_moved(report)
                 count = len(reports)
+            self._note_untold()
         except Exception:
             self._log.failure("what is over could not be ended; it is tried again")
 
@@ -303,6 +306,26 @@ class TunnelServerFactory(Factory):
         """Tell the directory something that nobody waits for."""
         noted = self._run(function, *arguments)
         noted.addErrback(lambda failure: self._log.failure("the directory failed", failure))
+
+    def _note_link(self, key: tuple[bytes, int], *, up: bool) -> None:
+        """Tell the directory that a member's link came or went."""
+        noted = self._run(self._directory.link_changed, *key, up, self._unix_time())
+        noted.addErrback(self._link_not_noted, key)
+
+    def _link_not_noted(self, failure: Failure, key: tuple[bytes, int]) -> None:
+        self._log.failure("the directory could not be told of a link; it is told later", failure)
+        self._untold.add(key)
+
+    def _note_untold(self) -> None:
+        """Who counted as linked for ever would never lose its place."""
+        untold, self._untold = self._untold, set()
+        for session_id, member in untold:
+            key = session_id, member
+            session = self.sessions.get(session_id)
+            up = session is not None and member in session.links
+            if not up and key in self._resuming:
+                self._lost_meanwhile.add(key)  # this may come behind the new link's beginning
+            self._note_link(key, up=up)
 
 
 def _event_for(member: int, event: request.Event) -> bytes:

@@ -11,7 +11,7 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from porttunnel.errors import ConfigurationError, ErrorCode
 from porttunnel.net import tunnel_link
-from porttunnel.net.tunnel_server import TunnelServerFactory
+from porttunnel.net.tunnel_server import EXPIRY_SECONDS, TunnelServerFactory
 from porttunnel.session import request
 from porttunnel.session.directory import Admission
 from porttunnel.session.limit import RateLimiter
@@ -748,6 +748,42 @@ class ResumeTests(ServerTestCase):
         row = self.store.member(client.session_id, 2)
         assert row is not None
         self.assertIsNone(row.unlinked_since)
+
+    async def test_what_a_full_disk_did_not_take_is_told_later(self) -> None:
+        master, client = self.pair()
+        other = self.client(master)
+        self.thread.failure = ConfigurationError("the disk is full")
+        client.lose()
+        other.lose()
+        self.advance(2 * EXPIRY_SECONDS)
+        self.thread.failure = None
+        again = self.resume(other)
+        self.assertGreater(len(self.flushLoggedErrors(ConfigurationError)), 1)
+        self.advance(EXPIRY_SECONDS)
+        rows = [self.store.member(client.session_id, member) for member in (2, 3)]
+        self.assertEqual(
+            [None if row is None else row.unlinked_since is None for row in rows], [False, True]
+        )
+        self.assertFalse(again.closed)
+
+    async def test_what_is_told_later_does_not_end_a_resumption_under_way(self) -> None:
+        _master, client = self.pair()
+        self.thread.failure = ConfigurationError("the disk is full")
+        client.lose()
+        self.thread.failure = None
+        self.thread.held = []
+        again = self.peer()
+        again.member = 2
+        again.ask(request.Resume(session_id=client.session_id, member=2, token=client.token))
+        held, self.thread.held = self.thread.held, None
+        # The directory has heard of the new link, its answer is on the way.
+        self.clock.advance(EXPIRY_SECONDS)
+        self.thread.held = held
+        self.thread.release()
+        row = self.store.member(client.session_id, 2)
+        assert row is not None
+        self.assertIsNone(row.unlinked_since)
+        self.assertEqual(len(self.flushLoggedErrors(ConfigurationError)), 1)
 
 
 class TimeTests(ServerTestCase):
