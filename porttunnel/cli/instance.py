@@ -40,7 +40,7 @@ _Run = Callable[[InstanceDialogue, ControlClient], Awaitable[ExitCode]]
 def _data_dir_option(command: _Command) -> _Command:
     return click.option(
         "--data-dir",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=click.Path(file_okay=False, readable=False, path_type=Path),
         envvar="PORTTUNNEL_DATA",
         help=text.DATA_DIR_OPTION,
     )(command)

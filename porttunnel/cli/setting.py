@@ -36,7 +36,7 @@ def data_dir_option(command: _Command) -> _Command:
     """``--data-dir``, on every command."""
     return click.option(
         "--data-dir",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=click.Path(file_okay=False, readable=False, path_type=Path),
         envvar="PORTTUNNEL_DATA",
         help=text.DATA_DIR_OPTION,
     )(command)
@@ -88,9 +88,12 @@ def read_server(server: str | None, data_dir: Path | None, default: str) -> str:
         config = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return default
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigurationError(text.BAD_CONFIG.format(path=path, reason=reason)) from None
+    except OSError as error:
+        raise ConfigurationError(
+            text.UNREADABLE.format(path=path, reason=error.strerror)
+        ) from None
+    except ValueError as error:
+        raise ConfigurationError(text.BAD_CONFIG.format(path=path, reason=error)) from None
     configured = config.get("server", default)
     if not isinstance(configured, str):
         raise ConfigurationError(text.BAD_CONFIG.format(path=path, reason="its server is no text"))

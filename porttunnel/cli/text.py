@@ -118,6 +118,9 @@ CODE_MISSING = "No code: with --json give it with --code - or as PORTTUNNEL_CODE
 CODE_INPUT_ENDED = "Standard input ended before a code came."
 BAD_FORWARD = "{forward!r} is not [HOST:]PORT=NAME, such as 8080=web."
 BAD_CONFIG = '{path} is not usable ({reason}). Correct it: it takes server = "ADDRESS".'
+UNREADABLE = (
+    "{path} can't be read ({reason}). Let this user read it, or choose another --data-dir."
+)
 BAD_COMMAND = "This line is no command: {reason}"
 NOTHING_TO_DECIDE = "Member {member} waits for no such answer."
 NO_SUCH_MEMBER = "Member {member} is not in the session."

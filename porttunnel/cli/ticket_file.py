@@ -69,7 +69,11 @@ class TicketFile:
             content = msgspec.json.decode(line, type=_Content)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, msgspec.DecodeError):  # its words could quote the secret
+        except OSError as error:
+            raise ConfigurationError(
+                text.UNREADABLE.format(path=self.path, reason=error.strerror)
+            ) from None
+        except (ValueError, msgspec.DecodeError):  # its words could quote the secret
             raise ConfigurationError(text.BAD_TICKET.format(path=self.path)) from None
         if content.number != self._number:
             raise ConfigurationError(text.BAD_TICKET.format(path=self.path))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import pytest
 
 from porttunnel.cli import setting
+from porttunnel.cli.device import device
+from porttunnel.cli.instance import instance
 from porttunnel.cli.setting import (
     CONFIG_NAME,
     default_data_dir,
@@ -63,3 +66,11 @@ def test_who_named_no_server_is_told_where_it_was_looked_for() -> None:
     assert explain_unreachable(error, "tcp:named:1") is error
     cut = CutOff("cut")
     assert explain_unreachable(cut, DEFAULT_SERVER) is cut
+
+
+@pytest.mark.parametrize("command", [device.commands["list"], instance.commands["devices"]])
+def test_a_folder_that_can_not_be_read_is_for_the_command_to_tell(command: click.Command) -> None:
+    # click would say less: not that the agent's folder is for the agent's user, for one.
+    (option,) = (one for one in command.params if one.name == "data_dir")
+    assert isinstance(option.type, click.Path)
+    assert not option.type.readable

@@ -87,3 +87,10 @@ def test_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert kept is not None
     assert kept.ticket.member == 2
     assert list(file.path.parent.iterdir()) == [file.path]
+
+
+def test_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    file = TicketFile(tmp_path, 48213)
+    file.path.mkdir(parents=True)
+    with pytest.raises(ConfigurationError, match="can't be read"):
+        file.read()
