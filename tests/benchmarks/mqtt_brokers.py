@@ -16,7 +16,7 @@ from tests.benchmarks.mqtt_wire import TCP, WEBSOCKET
 from tests.benchmarks.program import HOST, Program, free_port, wait_for_port
 from tests.benchmarks.table import OURS
 
-__all__ = ["AEDES", "AMQTT", "BROKERS", "MOSQUITTO", "Broker", "our_broker"]
+__all__ = ["AEDES", "AMQTT", "BROKERS", "MOSQUITTO", "Broker", "BrokerKind", "our_broker"]
 
 MOSQUITTO = "mosquitto"
 AEDES = "aedes"
@@ -126,7 +126,9 @@ def _listening(program: Program, ports: Mapping[str, int]) -> Broker:
     return Broker(program, ports)
 
 
-BROKERS: Mapping[str, Callable[[Path], AbstractContextManager[Broker]]] = {
+BrokerKind = Callable[[Path], AbstractContextManager[Broker]]
+
+BROKERS: Mapping[str, BrokerKind] = {
     OURS: our_broker,
     MOSQUITTO: _mosquitto,
     AEDES: _aedes,

@@ -14,6 +14,7 @@ from tests.benchmarks.program import HOST
 from tests.benchmarks.traffic import SOCKET_SECONDS, receive_exactly
 
 __all__ = [
+    "AT_A_TIME",
     "PUBACK",
     "TCP",
     "WEBSOCKET",

@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
-from tests.benchmarks.mqtt_brokers import AEDES, BROKERS, MOSQUITTO, Broker
+from tests.benchmarks.bare_broker import BARE, bare_broker
+from tests.benchmarks.mqtt_brokers import AEDES, BROKERS, MOSQUITTO, Broker, BrokerKind
 from tests.benchmarks.mqtt_wire import TCP, WEBSOCKET
 from tests.benchmarks.processes import resident_bytes
 from tests.benchmarks.program import Program
@@ -71,7 +72,7 @@ def measure_requests(part: Part) -> None:
         for case in cases
         for peer, bound in ((MOSQUITTO, 2.0), (AEDES, 0.25))
     }
-    _measure_cases(part, cases, goals, "1/s")
+    _measure_cases(part, cases, goals, "1/s", BROKERS | {BARE: bare_broker})
 
 
 def measure_idle(part: Part) -> None:
@@ -87,16 +88,19 @@ def _measure_cases(
     cases: Mapping[str, tuple[str, str, *tuple[int, ...]]],
     goals: Mapping[tuple[str, str], Goal],
     rate_unit: str,
+    brokers: Mapping[str, BrokerKind] = BROKERS,
 ) -> None:
     def measure(broker: Broker) -> Mapping[str, float]:
         figures = {}
         for case, (role, transport, *counts) in cases.items():
+            if transport not in broker.ports:
+                continue
             result = _load(part, broker, role, transport, counts)
             figures[_figure(case, CPU)] = result["cpu"] / result["count"] * MICROSECONDS
             figures[_figure(case, RATE)] = result["count"] / result["seconds"]
         return figures
 
-    _start_all(part, measure)
+    _start_all(part, measure, brokers)
     units = {
         _figure(case, kind): unit
         for kind, unit in ((CPU, "µs"), (RATE, rate_unit))
@@ -109,14 +113,18 @@ def _figure(case: str, kind: str) -> str:
     return f"{case}: {kind}"
 
 
-def _start_all(part: Part, measure: Callable[[Broker], Mapping[str, float]]) -> None:
+def _start_all(
+    part: Part,
+    measure: Callable[[Broker], Mapping[str, float]],
+    brokers: Mapping[str, BrokerKind] = BROKERS,
+) -> None:
     """Every broker that is installed, for the whole part."""
 
     def start(name: str) -> _Measure:
-        broker = part.stack.enter_context(BROKERS[name](part.folder))
+        broker = part.stack.enter_context(brokers[name](part.folder))
         return lambda: measure(broker)
 
-    for name in BROKERS:
+    for name in brokers:
         part.add(name, lambda name=name: start(name))
 
 

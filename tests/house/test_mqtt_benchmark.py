@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.benchmarks.bare_broker import BARE
 from tests.benchmarks.mqtt_brokers import AEDES, AMQTT, MOSQUITTO
+from tests.benchmarks.mqtt_wire import TCP
 from tests.benchmarks.part_mqtt import REQUESTERS, SIZES, TRANSPORTS
 from tests.house.test_benchmarks import run_benchmark
 
@@ -33,7 +35,12 @@ def test_a_small_run_has_a_line_for_everything(tmp_path: Path) -> None:
     result = json.loads(path.read_text(encoding="utf-8"))
     there = [peer for peer in PEERS if peer not in result["missing"]]
     table = {(row["part"], row["figure"], row["peer"]) for row in result["table"] if row["peer"]}
-    assert table == {(*figure, peer) for figure in FIGURES for peer in there}
+    bare = {
+        ("requests", f"{TRANSPORTS[TCP]}, {case}: {kind}", BARE)
+        for case in REQUESTERS.values()
+        for kind in ("CPU", "rate")
+    }
+    assert table == {(*figure, peer) for figure in FIGURES for peer in there} | bare
     assert {(row["part"], row["figure"]) for row in result["table"]} == FIGURES
     assert all(row["ours"] > 0 for row in result["table"] if row["figure"].endswith("rate"))
     assert all(name in written for name in result["missing"])
