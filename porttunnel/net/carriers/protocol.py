@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
 from porttunnel.net.carriers.interface import Carrier, Lender, Receiver
 from porttunnel.net.carriers.stock import StockCarrier
@@ -17,7 +17,7 @@ from porttunnel.net.carriers.tls import TLSCarrier, can_take_over_tls
 __all__ = ["CarrierProtocol"]
 
 
-@implementer(IHalfCloseableProtocol, IHandshakeListener)
+@implementer(IHalfCloseableProtocol)
 class CarrierProtocol(Protocol):
     """Gives its receiver the best carrier that the transport allows.
 
@@ -39,6 +39,11 @@ class CarrierProtocol(Protocol):
             carrier = TCPCarrier(self._reactor, self.transport, self._receiver, self._lender)
         elif can_take_over_tls(self.transport, self._reactor):
             carrier = self._tls = TLSCarrier(self._reactor, self.transport, self._receiver)
+            # Only now: of several interfaces what endpoints put around us passes on the last
+            # alone, and without TLS that is to be the half-close. (It has the methods of all.)
+            alsoProvides(self, IHandshakeListener)
+            transport: Any = self.transport
+            alsoProvides(transport.wrappedProtocol, IHandshakeListener)
         else:
             carrier = StockCarrier(self.transport, self._receiver)
         self._receiver.carrier_made(carrier)
