@@ -127,7 +127,7 @@ class TCPCarrier:
             if error.errno in _WOULD_BLOCK:
                 self._reactor.addWriter(self)
             else:
-                self._break(main.CONNECTION_LOST)
+                self.break_off(main.CONNECTION_LOST)
         return taken
 
     def limit_unsent(self, count: int) -> None:
@@ -142,7 +142,7 @@ class TCPCarrier:
             try:
                 self._socket.shutdown(socket.SHUT_WR)
             except OSError:
-                self._break(main.CONNECTION_LOST)
+                self.break_off(main.CONNECTION_LOST)
 
     def pause_receiving(self) -> None:
         """Stop watching for bytes."""
@@ -163,10 +163,13 @@ class TCPCarrier:
     def abort(self) -> None:
         """Close with a reset."""
         if not self._closed:
-            self._break(ConnectionAborted())
+            self.break_off(ConnectionAborted())
 
-    def _break(self, reason: Exception) -> None:
-        # Reported from the reactor, never inside a send: callers are in mid-step.
+    def break_off(self, reason: Exception) -> None:
+        """Close in the reactor's next turn, never inside a call: callers are in mid-step.
+
+        :param reason: that the transport is told.
+        """
         self._broken = True
         self._reactor.callLater(0, self._lose, reason)
 

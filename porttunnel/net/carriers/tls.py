@@ -7,17 +7,18 @@ OpenSSL's memory buffers are filled and emptied in pieces that fit a cache.
 
 Twisted begins the connection, so that certificates are checked where they are checked for all
 other connections; once the handshake is done this carrier goes on with the same OpenSSL
-connection. From then on Twisted's transport is told only of the end.
+connection. From then on Twisted's transport opens, seals and writes nothing, and is told only of
+the end.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from OpenSSL import SSL
+from twisted.internet import main
 from twisted.internet.interfaces import IAddress
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
@@ -34,16 +35,22 @@ PIECE_BYTES = 4 * RECORD_BYTES
 SEALED_PIECE_BYTES = PIECE_BYTES + 1_024  # with what four records have around them
 # Sealed before the kernel is asked. On a slow link less: a keystroke would stand behind it.
 MAX_AT_ONCE_BYTES = 4 * PIECE_BYTES
+# Sealed and not taken by the kernel. More than :meth:`TLSCarrier.send` ever leaves is answers to a
+# peer that asks for new keys again and again, and reads nothing.
+MAX_UNSENT_PIECES = 16
 # One of each for the process: they are done with before the next call that uses them.
 _opened = memoryview(bytearray(8 * PIECE_BYTES))
 _staging = memoryview(bytearray(MAX_AT_ONCE_BYTES))
 
 
 def can_take_over_tls(transport: Any, reactor: Any) -> bool:
-    """Whether ``transport`` is Twisted's TLS over a plain stream socket."""
+    """Whether ``transport`` is Twisted's TLS over a plain stream socket, and whoever it tells of
+    the handshake passes it on.
+    """
     return (
         isinstance(transport, TLSMemoryBIOProtocol)
         and isinstance(transport.getHandle(), SSL.Connection)
+        and hasattr(transport.wrappedProtocol, "handshakeCompleted")
         and can_take_over(transport.transport, reactor)
     )
 
@@ -64,11 +71,13 @@ class TLSCarrier:
         self._socket: TCPCarrier | None = None  # once the handshake is done
         self._paused = False
         self._at_once_bytes = MAX_AT_ONCE_BYTES
-        self._unsent: deque[memoryview] = deque()  # sealed; the kernel did not take it
+        self._kernel_bytes: int | None = None  # that it may queue
+        self._unsent: list[memoryview] = []  # sealed; the kernel did not take it
         self._refused_some = False
         self._read_ended = False
         self._is_shut = False  # the peer was told that nothing more comes from us
         self._part: Callable[[TCPCarrier], None] | None = None  # what follows our last byte
+        self._gone = False  # at once, or lost
         if self._connection.get_peer_finished() is not None:
             self.begin()
 
@@ -87,17 +96,34 @@ class TLSCarrier:
         below = self._transport.transport
         # What Twisted's transport has yet to send comes first. It is a few hundred bytes for a
         # socket of which everything before was answered, so the kernel takes them.
-        below.doWrite()
-        if below.dataBuffer:
+        lost = below.doWrite()
+        if lost is not None or below.dataBuffer:
             self.abort()
             return
+        # Twisted is still in its step, and would open what else came in this read. What OpenSSL
+        # has to say to that would be written a turn later, among our own bytes.
+        self._transport._lostTLSConnection = True
+        # The reactor may be about to call it, and as there is nothing it would unregister us.
+        below.doWrite = _write_nothing
         self._socket = TCPCarrier(self._reactor, below, self)
+        if self._kernel_bytes is not None:
+            self._socket.limit_unsent(self._kernel_bytes)
         if self._paused:
             self._socket.pause_receiving()
         self._drain()
         self._send_sealed()
-        if self._refused_some:
-            self._reactor.callLater(0, self._tell_writable)
+        # What Twisted has opened comes first, perhaps the bytes that have led here.
+        self._reactor.callLater(0, self._go_on)
+
+    def _go_on(self) -> None:
+        """Open what came with the handshake's end."""
+        if self._gone:
+            return
+        with ExitStack() as mistakes:
+            mistakes.callback(self.abort)  # as the reactor does when a read fails
+            self.carrier_received(memoryview(b""))
+            self.reading_done()
+            mistakes.pop_all()
 
     # Sending
 
@@ -106,7 +132,7 @@ class TLSCarrier:
         is taken.
         """
         taken = 0
-        if self._socket is not None and self._part is None and not self._unsent:
+        if self._socket is not None and not (self._gone or self._part or self._unsent):
             for staged in _stage(views, self._at_once_bytes):
                 sealed = self._seal(staged)
                 taken += sealed
@@ -127,8 +153,8 @@ class TLSCarrier:
                 self._drain()
         except SSL.WantReadError:
             self._drain()  # TLS 1.2 agrees on new keys just now: on with the peer's answer
-        except SSL.Error:
-            self.abort()
+        except SSL.Error as error:
+            self._break_off(error)
         return count
 
     def _drain(self) -> None:
@@ -146,15 +172,19 @@ class TLSCarrier:
         unsent = self._unsent
         if not unsent or self._socket is None:
             return
-        taken = self._socket.send(tuple(unsent))
-        while unsent and taken >= len(unsent[0]):
-            taken -= len(unsent.popleft())
+        taken = self._socket.send(unsent)
+        sent = 0
+        while sent < len(unsent) and taken >= len(unsent[sent]):
+            taken -= len(unsent[sent])
+            sent += 1
+        del unsent[:sent]
         if taken:
             unsent[0] = unsent[0][taken:]
 
     def limit_unsent(self, count: int) -> None:
         """Bound what the kernel queues, and what is sealed before it is asked."""
         self._at_once_bytes = max(RECORD_BYTES, min(count, MAX_AT_ONCE_BYTES))
+        self._kernel_bytes = count
         if self._socket is not None:
             self._socket.limit_unsent(count)
 
@@ -181,32 +211,40 @@ class TLSCarrier:
     def carrier_received(self, data: memoryview) -> None:
         """Ciphertext came: give out what is in it, in large pieces."""
         filled = 0
-        broken = False
-        for start in range(0, len(data), PIECE_BYTES):
+        broken: SSL.Error | None = None
+        for start in range(0, len(data) or 1, PIECE_BYTES):
             if self._read_ended:
                 return  # behind TLS's own end anything may stand
-            self._connection.bio_write(data[start : start + PIECE_BYTES])
+            if data:
+                self._connection.bio_write(data[start : start + PIECE_BYTES])
             try:
                 while True:
                     if filled > len(_opened) - RECORD_BYTES:
                         self._receiver.carrier_received(_opened[:filled])
                         filled = 0
+                        if self._gone:
+                            return
                     room = _opened[filled : filled + RECORD_BYTES]
                     filled += self._connection.recv_into(room)
             except SSL.WantReadError:
                 continue
             except SSL.ZeroReturnError:
                 self._read_ended = True
-            except SSL.Error:
-                self._read_ended = broken = True
+            except SSL.Error as error:
+                self._read_ended = True
+                broken = error
             break
         if filled:
             self._receiver.carrier_received(_opened[:filled])
+        if self._gone:
+            return
         # OpenSSL may have an answer: new keys, or an alert.
         self._drain()
         self._send_sealed()
-        if broken:
+        if broken is not None:
             # What was opened before is right; whoever owns the link makes a new one.
+            self._break_off(broken)
+        elif len(self._unsent) > MAX_UNSENT_PIECES:
             self.abort()
         elif self._read_ended:
             self._receiver.reading_done()
@@ -219,19 +257,24 @@ class TLSCarrier:
         self._receiver.reading_done()
 
     def carrier_ended(self) -> None:
-        """The peer's half of the socket is closed. Anybody in between can do that; a link knows
-        by its own goodbye whether it was meant.
+        """The peer's half of the socket is closed. Anybody in between can do that: without TLS's
+        own end before, what came must not be taken for all there was.
         """
         if not self._read_ended:
             self._read_ended = True
-            self._receiver.carrier_ended()
+            self._break_off(main.CONNECTION_LOST)
 
     def carrier_lost(self, reason: Failure) -> None:
         """The transport was lost, as :class:`~porttunnel.net.carriers.protocol.CarrierProtocol`
         knows, which tells the receiver.
         """
+        self._gone = True
+        self._unsent.clear()
         if self._socket is not None:
             self._socket.forget()
+        # We and our socket's carrier know each other: what OpenSSL has shall not wait for the
+        # collector, which does not see how much that is.
+        del self._connection
 
     def pause_receiving(self) -> None:
         """Stop reading; before the handshake is done, from then on."""
@@ -257,13 +300,24 @@ class TLSCarrier:
 
     def abort(self) -> None:
         """Close at once."""
+        if self._gone:
+            return
+        self._gone = True
         if self._socket is None:
             self._transport.abortConnection()
         else:
             self._socket.abort()
 
+    def _break_off(self, reason: Exception) -> None:
+        if self._socket is not None and not self._gone:
+            self._gone = True
+            self._socket.break_off(reason)
+
     def _finish(self, part: Callable[[TCPCarrier], None]) -> None:
-        self._part = part
+        if self._gone:
+            return
+        if self._part is not TCPCarrier.close:
+            self._part = part
         if self._socket is None:
             self._transport.loseConnection()
         elif not self._unsent:
@@ -278,6 +332,10 @@ class TLSCarrier:
             self._send_sealed()
         if not self._unsent and self._socket is not None and self._part is not None:
             self._part(self._socket)
+
+
+def _write_nothing() -> None:
+    """Twisted's transport has nothing to write any more."""
 
 
 def _stage(views: Sequence[memoryview], size: int) -> Iterator[memoryview]:

@@ -11,6 +11,7 @@ from OpenSSL import SSL
 from twisted.internet import defer
 from twisted.internet import reactor as real_reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, wrapClientTLS
+from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock, deferLater
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -295,13 +296,16 @@ class TLSCarrierTests(TestCase):
         await client.until_called("lost")
         await self.close(server)
 
-    async def test_a_socket_that_is_cut_is_an_end_too(self) -> None:
+    async def test_a_socket_that_is_cut_is_no_end(self) -> None:
         client, server = await self.both()
-        client.carrier._socket.end()  # without a word of TLS
-        await server.until_called("ended")
-        await self.close(server)
-        await client.until_called("ended")
-        await self.close(client)
+        await send_all(client, b"half of")
+        client.carrier._socket.end()  # without a word of TLS: anybody in between can do that
+        await server.until_called("lost")
+        self.assertEqual(bytes(server.data), b"half of")
+        self.assertNotIn("ended", server.calls)
+        assert server.reason is not None
+        self.assertIs(server.reason.type, ConnectionLost)
+        await client.until_called("lost")
 
     async def test_bytes_that_are_no_records_break_the_link(self) -> None:
         client, server = await self.both()
@@ -362,8 +366,11 @@ class TLSCarrierTests(TestCase):
         await server.until_called("received")
         self.assertIsInstance(server.carrier, StockCarrier)
         self.assertFalse(can_take_over_tls(client.transport, clock))
-        self.assertTrue(can_take_over_tls(client.transport, reactor))
         self.assertFalse(can_take_over_tls(Protocol(), reactor))
+        # Nobody would tell it of the handshake's end.
+        self.assertFalse(can_take_over_tls(client.transport, reactor))
+        client.transport.wrappedProtocol.handshakeCompleted = None
+        self.assertTrue(can_take_over_tls(client.transport, reactor))
         client.transport.abortConnection()
         await server.until_called("lost")
         while client.reason is None:
