@@ -212,7 +212,7 @@ class TerminalDialogue:
 
     def tell_verified(self, name: str) -> None:
         self._interruptions.forget(SERVER)
-        self._say(text.VERIFIED.format(name=printable(name)))
+        self._say(text.VERIFIED.format(name=printable(name) or text.OTHER_SIDE))
 
     def tell_welcome(self, member: int, name: str, services: Sequence[Service]) -> None:
         self._interruptions.forget(SERVER)

@@ -216,6 +216,7 @@ NUMBER_ALONE = (
 )
 TYPE_AGAIN = "{text} Tries left with this code: {tries_left}."
 VERIFIED = "{name} is verified. Waiting for their yes ..."
+OTHER_SIDE = "The other side"  # whose name is not known yet
 JOINED = "You are in. {name} shares: {shared}. Path: through the tunnel server."
 PATHS = {"relay": "through the tunnel server", "direct": "direct"}
 PATH_DIRECT = "{name}: now directly, without the tunnel server: {reason}."
@@ -224,7 +225,10 @@ RECONNECTING = "{reason} Reconnecting ... nothing is lost."
 BACK = "Back."
 PUT_OUT = "The other side has put you out. Ask there, and for a new code, to come in again."
 COMING_BACK = "Coming back to session {number} without a code ..."
-JOINING_SAS = "Digits will be read out: nothing to come back to session {number} is kept here."
+JOINING_SAS = (
+    "Joining session {number} by digits that you read to each other. (To come back to it without "
+    "them nothing is kept here.)"
+)
 NOT_TAKEN_BACK = (
     "Session {number} does not take you back without a code: it has ended, is locked, was not "
     "shared with --remember, or you were put out. Ask for a new code and give no NUMBER."

@@ -446,7 +446,17 @@ def test_what_else_is_told() -> None:
     dialogue.tell_way(48213, rejoin=True)
     dialogue.tell_way(48213, rejoin=False)
     shown = streams.take().splitlines()
-    assert [line.split()[0] for line in shown] == ["Broadcasting", "The", "Coming", "Digits"]
+    assert [line.split()[0] for line in shown] == ["Broadcasting", "The", "Coming", "Joining"]
+
+
+def test_who_was_verified_by_digits_has_no_name_yet() -> None:
+    dialogue, streams = dialogue_with()
+    dialogue.tell_verified("")
+    dialogue.tell_verified("Anna")
+    assert [line.partition(" is ")[0] for line in streams.take().splitlines()] == [
+        "The other side",
+        "Anna",
+    ]
 
 
 class TestConnecting:
