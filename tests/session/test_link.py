@@ -108,6 +108,7 @@ class TestRequests:
         link.tell_last(request.Close())
         ((_, body),) = sent(link)
         assert request.decode_request(body) == request.Close()
+        assert link.untold == [request.Close()]
 
     def test_what_a_lost_link_did_not_get_through_is_told_on_the_next(
         self, link: ServerLink
