@@ -226,8 +226,8 @@ BACK = "Back."
 PUT_OUT = "The other side has put you out. Ask there, and for a new code, to come in again."
 COMING_BACK = "Coming back to session {number} without a code ..."
 JOINING_SAS = (
-    "Joining session {number} by digits that you read to each other. (To come back to it without "
-    "them nothing is kept here.)"
+    "Joining session {number} by digits that you read to each other: nothing to come back to it "
+    "is kept here. If it has a code, leave the number out and type that."
 )
 NOT_TAKEN_BACK = (
     "Session {number} does not take you back without a code: it has ended, is locked, was not "
