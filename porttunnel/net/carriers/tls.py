@@ -238,8 +238,11 @@ class TLSCarrier:
             self._receiver.carrier_received(_opened[:filled])
         if self._gone:
             return
-        # OpenSSL may have an answer: new keys, or an alert.
+        # OpenSSL may have an answer: new keys, or an alert. Nothing follows our own end.
+        kept = len(self._unsent)
         self._drain()
+        if self._is_shut:
+            del self._unsent[kept:]
         self._send_sealed()
         if broken is not None:
             # What was opened before is right; whoever owns the link makes a new one.

@@ -185,6 +185,21 @@ class TakeOverTests(TestCase):
         self.assertLessEqual(most, MAX_UNSENT_PIECES + 1)
         self.assertGreater(most, 1)
 
+    async def test_who_asks_for_new_keys_after_our_end_is_heard_on(self) -> None:
+        server = Receiver()
+        client, rest = await self.connect(server)
+        client.socket.send(rest + client.seal(DATA, FIRST))
+        await server.until_called("received")
+        server.carrier.end()
+        for count in (1, 2):
+            client.socket.send(client.seal(HANDSHAKE, UPDATE_OF_KEYS) + client.seal(DATA, b"more"))
+            await server.until(lambda count=count: server.data == FIRST + count * b"more")
+        client.socket.send(client.seal(ALERT, CLOSE_NOTIFY))
+        await server.until_called("ended")
+        self.assertNotIn("lost", server.calls)
+        server.carrier.close()
+        await server.until_called("lost")
+
     async def test_what_openssl_has_goes_with_the_connection(self) -> None:
         server = Receiver()
         client, rest = await self.connect(server)

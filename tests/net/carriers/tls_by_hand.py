@@ -33,6 +33,7 @@ class ClientByHand:
         context = SSL.Context(SSL.TLS_METHOD)
         context.set_keylog_callback(self._note_secret)
         self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
         self.data = bytearray()
         self._connection = SSL.Connection(context, None)
