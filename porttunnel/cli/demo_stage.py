@@ -49,7 +49,7 @@ class Stage:
 
     def start_service(self, *arguments: str, data: str) -> Child:
         """`twistd -n ...`; parameters as :meth:`start_command`'s."""
-        return self._start("twistd", "twisted", arguments, data, lasting=True, service=True)
+        return self._start("twistd -n", "twisted", arguments, data, lasting=True, service=True)
 
     def start_command(self, *arguments: str, data: str, lasting: bool = True) -> Child:
         """`porttunnel ...`.

@@ -208,6 +208,6 @@ WRITTEN = "{path}: {bytes}"
 # revoke
 
 ASK_REVOKE = "Revoke device {device} at {gateway}? [y/N] "
-NOT_REVOKED = "Nothing was changed."
+NOT_REVOKED = "Nothing was changed: that takes a y, or --yes."
 REVOKED = "Device {device} is revoked, and its keys are erased here."
 FORGOTTEN = "The keys of device {device} are erased here."
