@@ -17,13 +17,15 @@ from porttunnel.errors import (
     LocalProtocolError,
     MistypedCode,
     NoSuchNumber,
+    SessionEnded,
 )
 from porttunnel.keys.hybrid import HybridPrivateKey
 from porttunnel.net import client
 from porttunnel.net.client import join
 from porttunnel.net.master import SharedSession
-from porttunnel.session import event
+from porttunnel.session import event, request
 from porttunnel.session.code import SessionCode, format_code, format_link
+from porttunnel.session.packet import SERVER, PacketType, encode_packet
 from tests.conformance import End, factory_of
 from tests.net.in_memory import InMemoryTestCase
 from tests.tunnel import shared_key
@@ -212,8 +214,26 @@ class WrongCodeTests(InMemoryTestCase):
         self.failureResultOf(joining, AuthenticationFailed)
         self.assertEqual(self.left, [2])
 
+    def test_an_end_that_the_server_tells_after_the_guess_counts_as_one(self) -> None:
+        joining, line = self.guess(lambda shared: shared.code)
+        closed = request.encode(request.Closed(reason="it says"))
+        driver = line.client._receiver
+        packet = encode_packet(PacketType.EVENT, SERVER, driver._machine.member, closed)
+        driver.carrier_received(memoryview(bytearray(packet)))
+        driver.reading_done()
+        self.failureResultOf(joining, SessionEnded)
+        self.assertEqual(self.left, [2])
+
     def guess_and_cut(self, choose: Callable[[SharedSession], SessionCode]) -> defer.Deferred[Any]:
         """Join, and lose the link with the proof on it."""
+        joining, _line = self.guess(choose)
+        self.cut(-1)
+        return joining
+
+    def guess(
+        self, choose: Callable[[SharedSession], SessionCode]
+    ) -> tuple[defer.Deferred[Any], Any]:
+        """Join, until the proof is on the link."""
         shared = self.share()
         key: defer.Deferred[HybridPrivateKey] = defer.Deferred()
         joining = self.begin_join(shared, code=choose(shared), key=key, ask_again=self.again(None))
@@ -223,8 +243,7 @@ class WrongCodeTests(InMemoryTestCase):
             self.clock.advance(0)
             for pump in self.endpoint.pumps:
                 pump.pump(advanceClock=False)
-        self.cut(-1)
-        return joining
+        return joining, line
 
     def has_guessed(self, line: Any) -> bool:
         return bool(line.client._receiver._machine.code_used_up)

@@ -37,6 +37,22 @@ class SessionTests(InMemoryTestCase):
         self.assertIs(self.successResultOf(opening), client)
         return shared, joined, server, client
 
+    def test_who_is_told_while_others_wait_hears_what_comes_of_it_behind_them(self) -> None:
+        told: list[int] = []
+
+        def note(happened: Any) -> None:
+            if isinstance(happened, event.MemberAway):
+                told.append(happened.member)
+            if told == [7]:
+                # As the connection of a direct path would.
+                shared._machine._events.append(event.MemberAway(9))
+                shared._report_direct()
+
+        shared = self.share(on_event=note)
+        shared._machine._events.extend([event.MemberAway(7), event.MemberAway(8)])
+        shared.flush()
+        self.assertEqual(told, [7, 8, 9])
+
     # Streams and services
 
     def test_a_stream_goes_to_who_listens(self) -> None:

@@ -213,6 +213,20 @@ class StreamTransportTests(InMemoryTestCase):
         self.pass_time(LINGER_SECONDS)
         self.assertNoResult(self.joined.when_done())
 
+    def test_what_nobody_read_of_a_stream_that_is_over_holds_no_place(self) -> None:
+        # Places are few: after 256 of these the other side could open nothing more.
+        server, client = self.open()
+        client.transport.pauseProducing()
+        server.transport.write(b"unread")
+        client.transport.loseWriteConnection()
+        server.transport.loseConnection()
+        self.run_lines()
+        credit = self.joined.streams_with(1)._credit
+        self.assertEqual(credit.streams, 1)
+        client.transport.abortConnection()
+        self.run_lines()
+        self.assertEqual(credit.streams, 0)
+
     def test_a_loss_takes_what_waits_to_be_delivered(self) -> None:
         server, client = self.open()
         client.transport.pauseProducing()

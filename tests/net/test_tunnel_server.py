@@ -338,6 +338,12 @@ class RelayTests(ServerTestCase):
         self.advance(70.0)
         self.assertFalse(client.closed)
 
+    async def test_a_sealed_packet_establishes_behind_a_plain_one_too(self) -> None:
+        master, client = self.pair()
+        master.send(encode_packet(PacketType.M4, 1, 2, bytes(32), number=1) + sealed(1, 2))
+        self.assertEqual(client.heard(), [bytes(32), b"never opened 0123"])
+        self.assertEqual(self.thread.called.count("establish"), 1)
+
     async def test_a_ping_is_answered(self) -> None:
         _, client = self.pair()
         client.send(encode_packet(PacketType.PING, 2, SERVER, b"abcdefgh"))
