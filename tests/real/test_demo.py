@@ -85,9 +85,10 @@ def test_shows_commands_that_are_what_it_runs(start: Start, temporary: Path) -> 
     while demo.next_line() is not None:
         pass
     shown = [line for line in demo.seen if line.startswith("   $ ")]
-    assert [line.split()[1:3] for line in shown] == [
-        ["twistd", "porttunnel-server"],
-        ["twistd", "porttunnel-agent"],
+    words = [line.split()[1:4] for line in shown]
+    assert [word if "-n" in word else word[:2] for word in words] == [
+        ["twistd", "-n", "porttunnel-server"],
+        ["twistd", "-n", "porttunnel-agent"],
         ["porttunnel", "instance"],
         ["porttunnel", "device"],
         ["porttunnel", "device"],
