@@ -49,7 +49,8 @@ class LocalPorts:
             try:
                 port: Any = await endpoint.listen(factory)
             except (CannotListenError, OSError) as error:
-                reason = getattr(error, "socketError", error)
+                refused = getattr(error, "socketError", error)
+                reason = getattr(refused, "strerror", None) or refused
                 raise ConfigurationError(
                     text.PORT_NOT_FREE.format(port=forward.port, host=forward.host, reason=reason)
                 ) from None
