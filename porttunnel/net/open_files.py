@@ -22,7 +22,10 @@ def allow_open_files(count: int) -> None:
     if soft == resource.RLIM_INFINITY or soft >= count:
         return
     allowed = count if hard == resource.RLIM_INFINITY else min(count, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    except (ValueError, OSError):
+        allowed = soft  # macOS has another limit below the hard one, which this does not tell
     if allowed < count:
         _log.warn(
             "this process may have {allowed} files and connections open, {count} would be "
