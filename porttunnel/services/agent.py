@@ -74,7 +74,13 @@ class Options(ServiceOptions[AgentSettings]):
         ["config", "c", None, "A TOML file, see docs/agent."],
         ["gateway", "g", None, "The gateway: https://HOST[:PORT][#sha256-PIN]."],
         ["upstream", "u", None, "The web system: http://HOST:PORT, https://HOST or unix:PATH."],
-        ["data-dir", "d", None, "Where its state is kept; one folder is one agent."],
+        [
+            "data-dir",
+            "d",
+            None,
+            "Where its state is kept; one folder is one agent. "
+            "[$PORTTUNNEL_DATA, or the user's folder]",
+        ],
         ["admin", "a", None, f"Endpoint of health, metrics, status: {DEFAULT_ADMIN}. [off]"],
         ["server", "s", None, "A tunnel server: ptuns://HOST[:PORT][#sha256-PIN], or the like."],
         ["accept", None, None, "all: everybody who has the code gets into it. [nobody]"],

@@ -9,6 +9,7 @@ import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any, Generic, TypeVar
 
 from twisted.application.service import Service
@@ -21,6 +22,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
+import porttunnel
 from porttunnel.errors import ConfigurationError, PorttunnelError
 
 __all__ = [
@@ -56,6 +58,11 @@ class ServiceOptions(usage.Options, Generic[_Settings]):
 
     def __init__(self) -> None:
         usage.Options.__init__(self)
+
+    def opt_version(self) -> None:
+        """Show the version and exit."""
+        print(f"porttunnel {porttunnel.__version__}, Twisted {version('twisted')}")
+        raise SystemExit(0)
 
     def postOptions(self) -> None:
         try:

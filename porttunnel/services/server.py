@@ -62,7 +62,13 @@ class Options(ServiceOptions[ServerSettings]):
     )
     optParameters = [
         ["config", "c", None, "A TOML file with these settings and more; see docs/running."],
-        ["data-dir", "d", None, "Where sessions and the server's key are kept."],
+        [
+            "data-dir",
+            "d",
+            None,
+            "Where sessions and the server's key are kept. "
+            "[$PORTTUNNEL_DATA, or the user's folder]",
+        ],
         ["admin", "a", None, f"Endpoint of health, metrics, status, or off. [{DEFAULT_ADMIN}]"],
     ]
 

@@ -16,8 +16,10 @@ from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 
+import porttunnel
 from porttunnel.errors import ConfigurationError
-from porttunnel.services.listener import listen_on, print_line
+from porttunnel.services import agent, broker, server
+from porttunnel.services.listener import ServiceOptions, listen_on, print_line
 
 EXAMPLE = "tcp:4663"
 
@@ -69,6 +71,16 @@ def test_the_files_of_a_certificate(tmp_path: Path) -> None:
     said = why_not(f"ssl:443:privateKey={tmp_path}/nonsense", reactor)
     assert "is no endpoint to listen on (" in said
     assert said.endswith(f"write for instance {EXAMPLE}")
+
+
+@pytest.mark.parametrize("options", [server.Options, agent.Options, broker.Options])
+def test_the_version_is_ours(
+    options: type[ServiceOptions[Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        options().parseOptions(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"porttunnel {porttunnel.__version__}, Twisted ")
 
 
 def test_a_line_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
