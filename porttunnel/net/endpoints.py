@@ -166,16 +166,21 @@ class PendingConnection:
         self._factory = factory
         self._peer = peer
         self._stream = stream
+        self._streams = session.streams_with(peer.member)
         self.connected: defer.Deferred[IProtocol] = defer.Deferred(self._cancel)
 
     def _cancel(self, _deferred: defer.Deferred[IProtocol]) -> None:
-        self._session.streams_with(self._peer.member).reset(self._stream, StreamCode.ABORTED)
+        self._streams.reset(self._stream, StreamCode.ABORTED)
         self._session.release(self._peer.member, self._stream)
         self._session.flush_soon()
 
     def stream_accepted(self) -> None:
         """Make the protocol and hand over."""
         session, member = self._session, self._peer.member
+        try:
+            session.streams_with(member)
+        except LocalProtocolError:
+            return  # it left in the same moment, which is told next
         protocol: IProtocol | None = None
         error = Failure(LocalProtocolError("the factory made no protocol"))
         try:
@@ -183,7 +188,7 @@ class PendingConnection:
         except Exception:
             error = Failure()  # whose fault it is hears of it
         if protocol is None:
-            session.streams_with(member).reset(self._stream, StreamCode.ABORTED)
+            self._streams.reset(self._stream, StreamCode.ABORTED)
             session.release(member, self._stream)
             self.connected.errback(error)
             return

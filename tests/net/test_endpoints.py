@@ -18,6 +18,7 @@ from porttunnel.net.client import JoinedSession
 from porttunnel.net.endpoints import PendingConnection
 from porttunnel.net.master import SharedSession
 from porttunnel.net.stream_transport import StreamAddress
+from porttunnel.session import event
 from porttunnel.session.packet import MASTER
 from tests.conformance import End, factory_of
 from tests.net.in_memory import InMemoryTestCase
@@ -148,6 +149,32 @@ class EndpointTests(InMemoryTestCase):
         self.joined.close()
         self.run_lines()
         self.failureResultOf(opening, CutOff)
+
+    def test_a_stream_that_is_there_in_the_moment_of_the_sessions_end(self) -> None:
+        server = End()
+        server.on_made = lambda end: self.shared.close()
+        self.successResultOf(self.shared.listen("web").listen(factory_of(server)))
+        factory = CountingFactory(End())
+        self.failureResultOf(self.connect(factory), CutOff)
+        self.assertEqual(factory.asked, [])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_a_connection_that_is_cancelled_in_the_moment_of_the_sessions_end(self) -> None:
+        openings: list[defer.Deferred[Any]] = []
+
+        def cancel(session: JoinedSession, happened: Any) -> None:
+            if isinstance(happened, event.SessionFinished):
+                openings[0].cancel()
+
+        shared = self.share()
+        shared.add_acceptor("web", lambda member, stream: None)
+        joined = self.join(shared, on_event=cancel)
+        openings.append(joined.endpoint("web").connect(factory_of(End())))
+        self.run_lines()
+        shared.close()
+        self.run_lines()
+        self.failureResultOf(openings[0], defer.CancelledError)
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_a_connection_that_waits_and_is_reset(self) -> None:
         def accept(member: int, stream: int) -> None:
