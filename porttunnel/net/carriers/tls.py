@@ -103,8 +103,6 @@ class TLSCarrier:
         # Twisted is still in its step, and would open what else came in this read. What OpenSSL
         # has to say to that would be written a turn later, among our own bytes.
         self._transport._lostTLSConnection = True
-        # The reactor may be about to call it, and as there is nothing it would unregister us.
-        below.doWrite = _write_nothing
         self._socket = TCPCarrier(self._reactor, below, self)
         if self._kernel_bytes is not None:
             self._socket.limit_unsent(self._kernel_bytes)
@@ -116,7 +114,10 @@ class TLSCarrier:
         self._reactor.callLater(0, self._go_on)
 
     def _go_on(self) -> None:
-        """Open what came with the handshake's end."""
+        """Open what came with the handshake's end, and send what was not taken yet: of the event
+        that led here the reactor may have told Twisted's transport too that there is room, which
+        has nothing to write and with that unregisters us.
+        """
         if self._gone:
             return
         with ExitStack() as mistakes:
@@ -335,10 +336,6 @@ class TLSCarrier:
             self._send_sealed()
         if not self._unsent and self._socket is not None and self._part is not None:
             self._part(self._socket)
-
-
-def _write_nothing() -> None:
-    """Twisted's transport has nothing to write any more."""
 
 
 def _stage(views: Sequence[memoryview], size: int) -> Iterator[memoryview]:

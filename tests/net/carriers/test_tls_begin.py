@@ -23,7 +23,7 @@ from twisted.trial.unittest import TestCase
 
 from porttunnel.net.carriers.protocol import CarrierProtocol
 from porttunnel.net.carriers.stock import StockCarrier
-from porttunnel.net.carriers.tls import MAX_UNSENT_PIECES, TLSCarrier
+from porttunnel.net.carriers.tls import MAX_UNSENT_PIECES, RECORD_BYTES, TLSCarrier
 from porttunnel.net.certificate import Identity, load_or_create_identity
 from porttunnel.net.counters import ServerCounters
 from porttunnel.net.port_sharing import Branch, SharedPortFactory
@@ -45,6 +45,7 @@ FIRST = b"PT\x01"
 MORE_THAN_FITS_BYTES = 32 << 20
 SMALL_BUFFER_BYTES = 4_096
 UPDATES = 100
+RECORDS = 48  # 768 KiB
 
 
 class TakeOverTests(TestCase):
@@ -146,6 +147,39 @@ class TakeOverTests(TestCase):
         await server.until_called("lost")
         self.assertEqual(server.data, FIRST)
 
+    async def test_who_aborts_amid_what_one_read_brought_gets_no_more(self) -> None:
+        much = RECORDS * RECORD_BYTES  # more than is given out at once
+        for enough in (1, much):
+            server = Receiver()
+            client, rest = await self.connect(server)
+            client.socket.send(rest + client.seal(DATA, FIRST))
+            await server.until_called("received")
+            await deferLater(reactor, 0)
+            server.data.clear()
+
+            def abort(server: Receiver = server, enough: int = enough) -> None:
+                if len(server.data) >= enough:
+                    server.carrier.abort()
+
+            server.on_received = abort
+            records = [client.seal(DATA, bytes(RECORD_BYTES)) for _ in range(RECORDS)]
+            records.append(client.seal(ALERT, CLOSE_NOTIFY))
+            server.carrier.carrier_received(memoryview(b"".join(records)))
+            await server.until_called("lost")
+            self.assertEqual(len(server.data) == much, enough == much)
+            self.assertNotIn("ended", server.calls)
+
+    async def test_what_can_not_be_sealed_breaks_the_link(self) -> None:
+        server = Receiver()
+        client, rest = await self.connect(server)
+        client.socket.send(rest + client.seal(DATA, FIRST))
+        await server.until_called("received")
+        server.carrier._connection.shutdown()  # as after an error of its own
+        self.assertEqual(server.carrier.send([memoryview(b"answer")]), 0)
+        await server.until_called("lost")
+        assert server.reason is not None
+        self.assertIs(server.reason.type, SSL.Error)
+
     async def test_the_reactors_own_call_of_twisteds_transport_leaves_us_our_writer(self) -> None:
         server = Receiver()
 
@@ -184,6 +218,7 @@ class TakeOverTests(TestCase):
         await server.until_called("lost")
         self.assertLessEqual(most, MAX_UNSENT_PIECES + 1)
         self.assertGreater(most, 1)
+        self.assertEqual(server.carrier._unsent, [])
 
     async def test_who_asks_for_new_keys_after_our_end_is_heard_on(self) -> None:
         server = Receiver()
