@@ -18,7 +18,6 @@ from porttunnel.cli.demo_session import SessionPart
 from porttunnel.cli.demo_stage import ANY_LOOPBACK_PORT, Stage
 from porttunnel.cli.exit_code import ExitCode
 from porttunnel.cli.program import run_program
-from porttunnel.cli.setting import data_dir_option
 from porttunnel.cli.standard_streams import StandardStreams
 
 __all__ = ["Demonstration", "demo"]
@@ -105,9 +104,9 @@ async def _stay(stage: Stage, seconds: float | None) -> None:
 @click.command(help=text.DEMO_HELP)
 @click.option("--seconds", type=click.FloatRange(min=0), help=text.SECONDS_OPTION)
 @click.option("--check", is_flag=True, help=text.CHECK_OPTION)
-@data_dir_option
-def demo(*, seconds: float | None, check: bool, data_dir: Path | None) -> int:
-    """See text.DEMO_HELP. The data folder isn't touched: each program gets one of its own."""
+@click.option("--data-dir", metavar="DIRECTORY", expose_value=False, help=text.DATA_DIR_OPTION)
+def demo(*, seconds: float | None, check: bool) -> int:
+    """See text.DEMO_HELP."""
 
     async def run(reactor: Any, streams: StandardStreams) -> ExitCode:
         return await _run(reactor, streams, seconds=seconds, check=check)

@@ -17,6 +17,7 @@ Examples:
   porttunnel demo --check    see that everything comes through unchanged, end
 """
 SECONDS_OPTION = "End by itself after so many seconds."
+DATA_DIR_OPTION = "Not used: what the demo starts has folders of its own."
 CHECK_OPTION = "End once everything has come through unchanged: exit code 0 if it has."
 
 SERVER = "1. A server, the one part that others reach: tunnel and gateway on one port."
