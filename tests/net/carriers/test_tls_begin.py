@@ -21,6 +21,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
+from porttunnel.errors import NotReachable
 from porttunnel.net.carriers.protocol import CarrierProtocol
 from porttunnel.net.carriers.stock import StockCarrier
 from porttunnel.net.carriers.tls import MAX_UNSENT_PIECES, RECORD_BYTES, TLSCarrier
@@ -96,6 +97,8 @@ class TakeOverTests(TestCase):
         while client.data != b"answer":
             client.read()
             await deferLater(reactor, 0)
+        # What came behind the first bytes is a reading of its own.
+        self.assertEqual(server.calls[:4], ["made", "received", "done", "done"])
         client.socket.send(client.seal(DATA, b"more"))
         await server.until(lambda: server.data == FIRST + b"more")
         server.carrier.close()
@@ -293,6 +296,23 @@ class TakeOverTests(TestCase):
         server.carrier.close()
         await server.until_called("lost")
         await client.until_called("lost")
+
+    async def test_who_is_not_the_one_that_was_meant_gets_nothing(self) -> None:
+        client, server = Receiver(), Receiver()
+        port = await SSL4ServerEndpoint(
+            reactor, 0, server_context(self.identity), interface="127.0.0.1"
+        ).listen(self.build(server))
+        self.addCleanup(port.stopListening)
+        context = pinned_context("sha256-" + "A" * 43)
+        await SSL4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port, context).connect(
+            self.build(client)
+        )
+        self.assertEqual(client.carrier.send([memoryview(b"question")]), 0)
+        await client.until_called("lost")
+        await server.until_called("lost")
+        assert client.reason is not None
+        self.assertIs(client.reason.type, NotReachable)
+        self.assertEqual((client.calls, server.calls), (["made", "lost"], ["made", "lost"]))
 
     async def test_endpoints_that_wrap_it_pass_on_a_half_close_without_tls(self) -> None:
         listening = socket.create_server(("127.0.0.1", 0))
