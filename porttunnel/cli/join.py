@@ -150,6 +150,7 @@ class Joining:
             self._entering.cancel()
 
     async def _enter(self, reactor: Any, server: str, options: dict[str, Any]) -> JoinedSession:
+        await self._ports.check(reactor)
         # Made while the user types.
         key = deferToThread(HybridPrivateKey.generate)
         code = await self._first_code()

@@ -9,7 +9,8 @@ from typing import Any
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.protocol import Factory
 
 from porttunnel.cli import text
 from porttunnel.cli.dialogue import Dialogue
@@ -36,6 +37,15 @@ class LocalPorts:
         self._forwards = forwards
         self._ports: list[IListeningPort] = []
 
+    async def check(self, reactor: Any) -> None:
+        """Before the code is used up: the ports that are wished are free.
+
+        :raises ConfigurationError: one can't be had.
+        """
+        for forward in self._forwards:
+            port = await _listen(reactor, forward, Factory())
+            await maybeDeferred(port.stopListening)
+
     async def open(self, reactor: Any, session: JoinedSession) -> None:
         """Listen.
 
@@ -44,16 +54,7 @@ class LocalPorts:
         for service, forward in self._chosen(session.services):
             on_refused = partial(self._dialogue.tell_refused, service.name)
             factory = ForwardingFactory(session, MASTER, service.name, on_refused)
-            kind: Any = TCP6ServerEndpoint if ":" in forward.host else TCP4ServerEndpoint
-            endpoint = kind(reactor, forward.port, interface=forward.host)
-            try:
-                port: Any = await endpoint.listen(factory)
-            except (CannotListenError, OSError) as error:
-                refused = getattr(error, "socketError", error)
-                reason = getattr(refused, "strerror", None) or refused
-                raise ConfigurationError(
-                    text.PORT_NOT_FREE.format(port=forward.port, host=forward.host, reason=reason)
-                ) from None
+            port = await _listen(reactor, forward, factory)
             self._ports.append(port)
             self._dialogue.tell_listening(service, forward.host, port.getHost().port)
 
@@ -70,6 +71,19 @@ class LocalPorts:
                     self._dialogue.tell_not_forwarded(service)
             return [(each, Forward(LOOPBACK, 0, each.name)) for each in services if is_port(each)]
         return [(_find(services, forward), forward) for forward in self._forwards]
+
+
+async def _listen(reactor: Any, forward: Forward, factory: IProtocolFactory) -> Any:
+    kind: Any = TCP6ServerEndpoint if ":" in forward.host else TCP4ServerEndpoint
+    endpoint = kind(reactor, forward.port, interface=forward.host)
+    try:
+        return await endpoint.listen(factory)
+    except (CannotListenError, OSError) as error:
+        refused = getattr(error, "socketError", error)
+        reason = getattr(refused, "strerror", None) or refused
+        raise ConfigurationError(
+            text.PORT_NOT_FREE.format(port=forward.port, host=forward.host, reason=reason)
+        ) from None
 
 
 def _find(services: Sequence[Service], forward: Forward) -> Service:

@@ -336,6 +336,16 @@ class TestForwarding:
         assert client.event("listening")["address"] == f"127.0.0.1:{closed_port}"
         assert len(fetch(f"http://127.0.0.1:{closed_port}/")) == 200_000
 
+    def test_that_is_taken_costs_no_code(self, join: Start) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            # At a server that would know no such number, and would be asked first.
+            client = join("--json", "--forward", f"{port}=web", code="4821 3604 2197")
+            error = client.event("error")
+            assert error["code"] == "configuration"
+            assert error["text"].startswith(f"Port {port} of 127.0.0.1 can't be used")
+            assert client.wait() == 2
+
     def test_says_what_is_shared_when_a_name_is_not(
         self, share: Start, join: Start, folder: Path
     ) -> None:
