@@ -154,6 +154,14 @@ class Admission:
         """This client has gone, and says nothing again."""
         self._answered.pop(member, None)
 
+    def close(self) -> None:
+        """The session is over: secrets of runs that are under way go."""
+        if self._run is not None:
+            self._run.handshake.erase()
+            self._run = None
+        self._queue.clear()
+        self._answered.clear()
+
     def _answer_again(self, header: Header, body: bytes) -> bool:
         """Whether this is the C1 that is being answered: the same one has the same answer."""
         run = self._run

@@ -376,8 +376,9 @@ class MasterMachine(Member):
     def _end(self) -> None:
         super()._end()
         self._former.close()
-        if self._book.may_broadcast:
-            self._book.broadcast.close()
+        self._book.close()
+        if self._admission is not None:
+            self._admission.close()
 
     # Time
 

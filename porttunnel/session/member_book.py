@@ -74,6 +74,13 @@ class MemberBook:
             events=self._events,
         )
 
+    def close(self) -> None:
+        """The session is over: nothing more is sealed for all, no digits are compared."""
+        if self._broadcast is not None:
+            self._broadcast.close()
+        for joiner in self._joining.values():
+            joiner.established = None
+
     @property
     def broadcast(self) -> BroadcastSender:
         """What is sent to all; :raises LocalProtocolError: there is no session yet."""

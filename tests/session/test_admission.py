@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
-from porttunnel.errors import AuthenticationFailed, ErrorCode, RemoteProtocolError
+from porttunnel.errors import (
+    AuthenticationFailed,
+    ErrorCode,
+    LocalProtocolError,
+    RemoteProtocolError,
+)
 from porttunnel.keys.handshake import ClientHandshake, HandshakeMode
 from porttunnel.keys.hybrid import encapsulate
 from porttunnel.session import request
@@ -578,3 +583,27 @@ def test_shows_no_secret() -> None:
     shown = repr(desk.admission._queue) + repr(desk.admission._run)
     assert pin not in shown
     assert "password" not in shown
+
+
+class TestEnd:
+    def test_secrets_of_runs_go_with_the_session(self) -> None:
+        desk = Desk()
+        running, waiting = desk.client(2), desk.client(3)
+        desk.receive(PacketType.C1, 2, running.c1)
+        desk.receive(PacketType.C1, 3, waiting.c1)
+        run = desk.admission._run
+        assert run is not None
+        desk.admission.close()
+        with pytest.raises(LocalProtocolError, match="erased"):
+            run.handshake.receive_c3(bytes(64))
+        assert desk.admission._queue == {}
+        assert desk.admission.next_deadline() is None
+
+    def test_who_had_a_right_code_is_answered_no_more(self) -> None:
+        desk = Desk()
+        desk.run(2)
+        (c3, _m4), *_ = desk.admission._answered.values()
+        desk.taken()
+        desk.admission.close()
+        desk.admission.receive_again(Header(PacketType.C3, 0, 0, 2, MASTER, 1, 0, 64), c3)
+        assert desk.taken() == []

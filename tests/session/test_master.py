@@ -843,3 +843,19 @@ class TestEnd:
         before = tunnel.master.is_deciding(2)
         tunnel.master.close()
         assert (before, tunnel.master.is_deciding(2)) == (True, False)
+
+
+def test_no_secrets_of_those_who_join_outlive_the_session() -> None:
+    tunnel = MemoryTunnel(sas=True)
+    comparing = tunnel.join()
+    tunnel.liar = lambda header, packet: [] if header.kind is PacketType.M2 else [packet]
+    tunnel.join()
+    joiner = tunnel.master._book.joining(comparing.member)
+    admission = tunnel.master._admission
+    assert joiner is not None
+    assert admission is not None
+    assert joiner.established is not None
+    assert admission.next_deadline() is not None
+    tunnel.master.close()
+    assert joiner.established is None
+    assert admission.next_deadline() is None

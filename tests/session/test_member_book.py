@@ -266,6 +266,21 @@ class TestSession:
         assert (before, office.book.may_broadcast) == (False, True)
         assert office.book.broadcast.settled
 
+    @pytest.mark.parametrize("opened", [True, False])
+    def test_no_keys_are_left_behind_it(self, *, opened: bool) -> None:
+        office = Office(opened=opened)
+        joiner = office.begin(2, JoinerState.COMPARING)
+        client = make_client(member=3)
+        master = make_master(client.c1, member=3)
+        joiner.established = master.receive_c3(client.receive_m2(master.m2).c3).established
+        if opened:
+            office.enter(4)
+            office.book.broadcast.write(1, b"of nobody's any more", 100.0)
+        office.book.close()
+        assert joiner.established is None
+        office.book.flush_broadcast(100.0)
+        assert office.group == []
+
 
 class TestTelling:
     def test_a_service_is_listed_once_and_for_the_next(self) -> None:
