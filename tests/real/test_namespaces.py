@@ -15,6 +15,7 @@ pytestmark = pytest.mark.real
 
 PORT = 4663
 PATIENCE_SECONDS = 2.0  # how long who knocks waits where packets vanish
+KNOCKS = 50  # a deadline, not a measure
 
 LISTEN = f"""
 import socket
@@ -76,7 +77,11 @@ class TestThreeHosts:
         assert knock(start, network.client, network.master.lan_address) != "open"
         assert knock(start, network.client, network.client.server_address) == "open"
         network.master.bring_lan_up()
-        assert knock(start, network.client, network.master.lan_address) == "open"
+        # On a busy machine the other end sees a little later that the link is up.
+        assert any(
+            knock(start, network.client, network.master.lan_address) == "open"
+            for _ in range(KNOCKS)
+        )
 
     def test_have_firewalls(self, network: Network, start: Start) -> None:
         listen(start, network.server)

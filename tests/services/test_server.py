@@ -30,6 +30,7 @@ from porttunnel.services.server import (
     public_address,
 )
 from porttunnel.services.server_config import ServerSettings
+from porttunnel.services.server_gateway_config import GatewaySettings
 from porttunnel.session import request
 from porttunnel.session.packet import (
     HEADER_BYTES,
@@ -518,7 +519,10 @@ def test_building_opens_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("listen", ["nonsense:1", "tcp:no-number", "tcp", "tcp:1:colour=red"])
 def test_a_wrong_endpoint_is_named(tmp_path: Path, listen: str) -> None:
     lines: list[str] = []
-    settings = ServerSettings(listen=(listen,), data_dir=str(tmp_path))
+    # Without a gateway, whose audit log would stay open: a process that has this error ends.
+    settings = ServerSettings(
+        listen=(listen,), data_dir=str(tmp_path), gateway=GatewaySettings(enabled=False)
+    )
     service = ServerService(MemoryReactorClock(), settings, lines.append)
     with pytest.raises(SystemExit, match="is no endpoint to listen on"):
         service.startService()
