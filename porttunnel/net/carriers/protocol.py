@@ -54,7 +54,7 @@ class CarrierProtocol(Protocol):
             self._tls.begin()
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes of a transport that was not taken over."""
+        """Bytes of a transport that was not taken over, or that were read before it was."""
         self._receiver.carrier_received(memoryview(data))
         self._receiver.reading_done()
 
