@@ -112,6 +112,18 @@ def test_no_window_grows_beyond_its_bound() -> None:
     assert stream.window == stream.receive_credit == MAX_WINDOW_BYTES
 
 
+def test_all_streams_that_may_still_come_have_theirs_within_the_budget() -> None:
+    book = CreditBook()
+    streams = [make_stream(book, number) for number in range(4)]
+    for stream in streams * 12:
+        count = stream.receive_credit
+        arrive(stream, count)
+        book.consume(stream, count)
+        book.take_grant()
+    streams += [make_stream(book, number) for number in range(4, MAX_STREAMS)]
+    assert sum(stream.window for stream in streams) == CREDIT_BUDGET_BYTES
+
+
 @given(st.lists(st.tuples(st.integers(0, MAX_STREAMS - 1), st.booleans()), max_size=400))
 def test_windows_never_exceed_the_budget(steps: list[tuple[int, bool]]) -> None:
     book = CreditBook()
