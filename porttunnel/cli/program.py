@@ -29,6 +29,7 @@ from porttunnel.net.steady_time import keep_time_steady
 __all__ = ["Command", "leave", "run_program"]
 
 LEAVE_SECONDS = 6.0  # for goodbyes; one second more than a link has for its last bytes
+NOTICE_SECONDS = 1.5  # most goodbyes are over by then
 _log = Logger()
 
 Command = Callable[[Any, StandardStreams], Coroutine[Any, Any, ExitCode]]
@@ -53,6 +54,8 @@ def run_program(command: Command) -> ExitCode:
 
 async def leave(session: SharedSession | JoinedSession) -> None:
     """End or leave a session, as the last thing that a command does."""
+    from twisted.internet import reactor
+
     leaving = session.close()
     # What it ended with, if it has ended already, is told elsewhere.
     leaving.addErrback(lambda failure: failure.trap(PorttunnelError))
@@ -60,7 +63,13 @@ async def leave(session: SharedSession | JoinedSession) -> None:
     # Whoever asks to leave in this moment waits no longer, but what is under way goes on.
     left: Deferred[None] = Deferred()
     leaving.chainDeferred(left)
-    await left
+    clock: Any = reactor
+    notice = clock.callLater(NOTICE_SECONDS, _tell_leaving)
+    try:
+        await left
+    finally:
+        if notice.active():
+            notice.cancel()
 
 
 class _Program:
@@ -113,6 +122,11 @@ class _Program:
             self.exit_code = ExitCode.FAILED
         if self._reactor.running:
             self._reactor.stop()
+
+
+def _tell_leaving() -> None:
+    if sys.stderr is not None and sys.stderr.isatty():
+        write_error(f"{text.LEAVING}\n")
 
 
 def _signals() -> list[int]:

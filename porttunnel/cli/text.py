@@ -140,6 +140,7 @@ BAD_TICKET = (
 TICKET_NOT_WRITTEN = (
     "{path} can't be written ({reason}). Choose another --data-dir, or leave --remember out."
 )
+LEAVING = "Saying goodbye to the tunnel server, which takes its time: some seconds at most."
 OUTPUT_LOST = "The output can't be written: nobody reads it, or there is no room. Leaving."
 
 # both

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from porttunnel.session.code import SessionCode, format_code, parse_code
+from tests.real.mortal_server import MortalServer
 from tests.real.program import PORTTUNNEL, Start, TunnelServer, clean_environment
 from tests.real.terminal import CTRL_C, Terminal
 
@@ -176,6 +178,20 @@ def test_ctrl_c_at_the_question_for_the_code_ends(sit: Sit) -> None:
     assert ben.wait() == 1
     assert "Traceback" not in ben.shown
     assert ben.shown.endswith("\n"), "the shell's prompt would stand behind the question"
+
+
+def test_a_goodbye_that_takes_long_is_told(sit: Sit, start: Start, folder: Path) -> None:
+    server = MortalServer(start)
+    anna = sit("share", f"dir:{folder}", "--server", server.address)
+    anna.wait_for("You can type")
+    os.kill(server.program.pid, signal.SIGSTOP)
+    try:
+        anna.type(CTRL_C)
+        anna.wait_for("Saying goodbye to the tunnel server")
+        anna.type(CTRL_C)
+        assert anna.wait() == -signal.SIGINT
+    finally:
+        os.kill(server.program.pid, signal.SIGCONT)
 
 
 def test_ctrl_c_ends_the_demo_and_all_that_it_started(sit: Sit) -> None:
