@@ -90,6 +90,7 @@ class Broker:
         a command, an answer of the policy.
         """
         exchange = self._exchange
+        exchange.packets.renew()
         ready = exchange.ready
         if not ready:
             return []
@@ -221,7 +222,7 @@ class Broker:
     def next_deadline(self) -> float | None:
         """When :meth:`handle_timeout` is to be called, besides those of the connections."""
         exchange = self._exchange
-        if exchange.search.is_waited_for:
+        if exchange.search.is_waited_for or exchange.packets.is_waited_for:
             return exchange.now
         own = self._leaving[0][0] if self._leaving else None
         other = exchange.next_deadline()
@@ -236,6 +237,7 @@ class Broker:
         exchange = self._exchange
         exchange.handle_timeout(now)
         exchange.search.go_on(now)
+        exchange.packets.go_on(now)
         draining = exchange.draining
         while self._leaving and self._leaving[0][0] <= now and draining is not None:
             connection = heapq.heappop(self._leaving)[2]

@@ -53,7 +53,16 @@ class ServerConnection(Reception):
     :ivar shell: for whoever carries the bytes; the core does not look at it.
     """
 
-    __slots__ = ("_bucket", "_has_sent", "_heard_at", "_intake", "_paid_at", "_reader", "shell")
+    __slots__ = (
+        "_bucket",
+        "_ends_later",
+        "_has_sent",
+        "_heard_at",
+        "_intake",
+        "_paid_at",
+        "_reader",
+        "shell",
+    )
 
     def __init__(self, exchange: Exchange, peer: str, spare_client_id: str, now: float) -> None:
         super().__init__(exchange, peer, spare_client_id, now)
@@ -63,6 +72,7 @@ class ServerConnection(Reception):
         self._intake: Intake | None = None
         self._bucket: TokenBucket | None = None
         self._paid_at: float | None = None  # when the client may publish again
+        self._ends_later = False  # its bytes have ended, and not all of them were looked at
         self.shell: Any = None
 
     @property
@@ -81,7 +91,9 @@ class ServerConnection(Reception):
         exchange.counters.bytes_received += len(data)
         intake = self._intake
         try:
-            if (
+            if self._early:
+                self._keep_early(data)
+            elif (
                 intake is not None
                 and self.state is _OPEN
                 and not self._reader.kept_bytes
@@ -93,7 +105,9 @@ class ServerConnection(Reception):
                 if walked:
                     self._heard_at = now
                 if walked != len(window) and not self.is_closed:
-                    self._take_window(window, now, walked)
+                    taken = self._take_window(window, now, walked)
+                    if taken != len(window) and not self.is_closed:
+                        self._keep_early(data[taken:])
             else:
                 self._take(data, now)
         except MqttError as error:
@@ -101,7 +115,19 @@ class ServerConnection(Reception):
             self._fail(error, now)
         self._settle(now)
 
+    def pump(self, now: float) -> None:
+        """Go on with what came; see :mod:`porttunnel.mqtt.search`."""
+        early, self._early = self._early, b""
+        self._exchange.counters.bytes_received -= len(early)  # counted a second time now
+        self.receive_data(memoryview(early), now)
+        if self._ends_later and not self._early:
+            self.receive_eof(now)
+        self.touch()
+
     def receive_eof(self, now: float) -> None:
+        if self._early and self.state is _OPEN:
+            self._ends_later = True  # it may have said goodbye
+            return
         if self.state is not ConnectionState.CLOSED:
             self._end(ReasonCode.UNSPECIFIED_ERROR, now)
             self._exchange.mind_pressed(None, now)
@@ -172,15 +198,25 @@ class ServerConnection(Reception):
             if self.state is ConnectionState.NEW and not reader.kept_bytes:
                 _check_first_byte(data[offset])
             if reader.kept_bytes:
+                if not (reader.keeps_publish or self._has_turn()):
+                    self._keep_early(data[offset:])
+                    return
                 count = min(reader.missing_bytes, end - offset)
                 for first_byte, body in reader.feed(data[offset : offset + count]):
                     self._receive(first_byte, body, now)
                 offset += count
             else:
-                offset += self._take_window(bytes(data[offset : offset + WINDOW_BYTES]), now)
+                state = self.state
+                window = bytes(data[offset : offset + WINDOW_BYTES])
+                taken = self._take_window(window, now)
+                offset += taken
+                if taken != len(window) and self.state is state:
+                    self._keep_early(data[offset:])
+                    return
 
     def _take_window(self, window: bytes, now: float, offset: int = 0) -> int:
-        """How much of it was dealt with: all, unless the state has changed.
+        """How much of it was dealt with: all, unless the state has changed, or others have their
+        turn.
 
         :param offset: where to begin.
         """
@@ -201,14 +237,21 @@ class ServerConnection(Reception):
                 # It is incomplete: nothing comes out, it is only kept.
                 next(self._reader.feed(memoryview(window)[offset:]), None)
                 return end
+            if not self._has_turn():
+                break
             first_byte = window[offset]
             start, offset = found
             self._receive(first_byte, memoryview(window)[start:offset], now)
         return offset
 
+    def _has_turn(self) -> bool:
+        # Who was not let in yet sends little, and is not kept waiting by those who were.
+        return self._intake is None or self._exchange.packets.take_step(self)
+
     def _keep_early(self, data: memoryview) -> None:
         self._early += bytes(data)
-        if len(self._early) > self._exchange.bounds.max_early_bytes:
+        is_new = self.state is ConnectionState.DECIDING
+        if is_new and len(self._early) > self._exchange.bounds.max_early_bytes:
             raise MqttError(
                 "too much was sent before CONNECT was answered", ReasonCode.QUOTA_EXCEEDED
             )
@@ -256,6 +299,7 @@ class ServerConnection(Reception):
         if intake is not None and first_byte >> 4 == PacketType.PUBLISH:
             intake.acknowledgements += intake.receive_publish(first_byte, body, now)
             return
+        self._exchange.packets.weigh(len(body))
         packet = decode(first_byte, body, self.version)
         check_from_client(packet)
         if intake is not None:

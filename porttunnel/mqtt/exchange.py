@@ -19,7 +19,7 @@ from porttunnel.mqtt.policy import Client, Policy
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.retained import RetainedStore
 from porttunnel.mqtt.route import Reach, RouteBook
-from porttunnel.mqtt.search import Search
+from porttunnel.mqtt.search import PACKETS, STEPS, Search
 from porttunnel.mqtt.session import Session
 from porttunnel.mqtt.subscription import SubscriptionTree
 from porttunnel.mqtt.token_bucket import TokenBucket
@@ -73,6 +73,8 @@ class Exchange:
     :ivar now: when something came in last, for those who are not told the time.
     :ivar ready: connections that the shell is to look at.
     :ivar connections: those that have not ended.
+    :ivar search: among the retained messages.
+    :ivar packets: that are not plain; how many are looked at at a time.
     """
 
     def __init__(self, policy: Policy, now: float) -> None:
@@ -82,7 +84,8 @@ class Exchange:
         self.tree: SubscriptionTree[Session] = SubscriptionTree(bounds.max_subscription_bytes)
         self.routes = RouteBook(self.tree, policy.delivery_topic)
         self.retained = RetainedStore(bounds.max_retained_bytes)
-        self.search = Search()
+        self.search = Search(STEPS)
+        self.packets = Search(PACKETS)
         self.held = HeldBytes(bounds.max_queued_bytes)
         self.sessions: dict[str, Session] = {}
         self.counters = Counters()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from porttunnel.errors import MqttError
 from porttunnel.mqtt.decode import connect_version
 from porttunnel.mqtt.field import MAX_VARINT, malformed
-from porttunnel.mqtt.packet import Version
+from porttunnel.mqtt.packet import PacketType, Version
 from porttunnel.mqtt.reason import ReasonCode
 
 __all__ = ["MAX_PACKET_BYTES", "FrameReader"]
@@ -41,6 +41,11 @@ class FrameReader:
     def kept_bytes(self) -> int:
         """How much of an incomplete packet waits for its rest."""
         return len(self._kept)
+
+    @property
+    def keeps_publish(self) -> bool:
+        """Whether it is a PUBLISH that waits for its rest."""
+        return bool(self._kept) and self._kept[0] >> 4 == PacketType.PUBLISH
 
     @property
     def missing_bytes(self) -> int:

@@ -293,6 +293,7 @@ class Intake:
         """
         self.received += 1
         name, packet_id, block, payload = split_publish(first_byte, body, self._version)
+        self._exchange.packets.weigh(len(block))
         properties = decode_properties(block, PacketType.PUBLISH)
         qos = first_byte >> 1 & 3
         retain = bool(first_byte & FLAG_RETAIN)

@@ -119,7 +119,7 @@ class Reception(PacedOutbox):
         self._connect: Connect | None = None
         self._attempt: Attempt | None = None
         self._is_challenged = False
-        self._early = b""  # what came while the policy had not answered
+        self._early = b""  # what came while the policy had not answered, or others had their turn
         self._due: float | None = now + exchange.bounds.connect_seconds
         self._events: list[ClientAdmitted | ConnectionEnded] = []
         self.state = ConnectionState.NEW

@@ -262,6 +262,9 @@ class BrokerMachine(RuleBasedStateMachine):
                     client.send_one(self.now)
                     moved = True
                 moved |= client.read(100_000, self.now)
+            if self.broker._exchange.packets.is_waited_for:  # as a shell sees by the deadline
+                self.broker.handle_timeout(self.now)
+                moved = True
 
     def teardown(self) -> None:
         if not self.clients:

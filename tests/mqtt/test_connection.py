@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from porttunnel.mqtt.broker import Broker
+from porttunnel.mqtt.connection import WINDOW_BYTES
 from porttunnel.mqtt.encode import encode
 from porttunnel.mqtt.message import Message
 from porttunnel.mqtt.packet import (
@@ -27,6 +28,7 @@ from porttunnel.mqtt.packet import (
     Unsuback,
     Unsubscribe,
     Version,
+    Will,
 )
 from porttunnel.mqtt.policy import (
     Admission,
@@ -41,6 +43,7 @@ from porttunnel.mqtt.policy import (
 )
 from porttunnel.mqtt.property import Properties
 from porttunnel.mqtt.reason import ReasonCode
+from porttunnel.mqtt.search import Search
 from tests.mqtt.broker_client import BrokerClient
 
 V3, V5 = Version.V3_1_1, Version.V5
@@ -503,3 +506,120 @@ class TestSlowConsumers:
             publisher.publish("a", bytes(600))
         assert subscriber.payloads() == [bytes(600)] * 2
         assert publisher.broker.counters.reach.dropped == 3
+
+
+BUDGET = 100
+
+
+def hasty_broker() -> Broker:
+    """It looks at few packets at a time."""
+    broker = broker_of()
+    broker._exchange.packets = Search(BUDGET)
+    return broker
+
+
+class TestFloods:
+    """What one read brings may take a second: others have their turn before."""
+
+    def flooded(self, **fields: Any) -> tuple[Broker, BrokerClient]:
+        broker = hasty_broker()
+        client = BrokerClient(broker)
+        client.connect("c", **fields)
+        broker.take_ready()
+        client.send(*[Pingreq()] * (3 * BUDGET))
+        return broker, client
+
+    def test_all_is_answered_a_part_at_a_time(self) -> None:
+        broker, client = self.flooded()
+        assert not client.core.may_receive
+        answered = len(client.read())
+        assert 0 < answered <= BUDGET
+        client.send(Publish("a", b"", 1, packet_id=7))  # a shell may have read more already
+        assert client.read() == []
+        while not client.core.may_receive:
+            deadline = broker.next_deadline()
+            assert deadline is not None
+            assert deadline <= client.now
+            broker.handle_timeout(client.now)
+            assert client.core in broker.take_ready()
+            packets = client.read()
+            assert len(packets) <= BUDGET + 1  # with the plain one
+            answered += len(packets)
+        assert answered == 3 * BUDGET + 1
+        assert isinstance(packets[-1], Puback)
+        assert broker.next_deadline() is None
+        sent = encode(Connect(V5, "c"), V5), encode(Publish("a", b"", 1, packet_id=7), V5)
+        assert broker.counters.bytes_received == 2 * 3 * BUDGET + sum(map(len, sent))
+
+    def test_however_large_it_is(self) -> None:
+        broker = hasty_broker()
+        client = BrokerClient(broker)
+        client.connect("c")
+        large = encode(Publish("a", bytes(WINDOW_BYTES // 4)), V5)
+        client.send_bytes(large * 3 + encode(Pingreq(), V5) * 2 * BUDGET + large * 3)
+        assert 0 < len(client.read()) <= BUDGET
+        for _ in range(2):
+            broker.handle_timeout(0.0)
+        assert client.core.may_receive
+        assert len(client.read()) >= BUDGET
+        assert broker.counters.messages_received == 6
+
+    def test_others_have_their_turn(self) -> None:
+        broker, _ = self.flooded()
+        other = BrokerClient(broker)
+        other.connect("other")  # who comes does not wait
+        other.send(Publish("a", b"", 1, packet_id=7))  # nor does a plain message
+        assert isinstance(other.read()[0], Puback)
+        other.send(Pingreq())
+        assert other.read() == []
+        for _ in range(2):
+            broker.handle_timeout(0.0)
+        assert other.read() == [Pingresp()]
+
+    @pytest.mark.parametrize("says_goodbye", [True, False])
+    def test_who_has_gone_may_have_said_so(self, says_goodbye: bool) -> None:
+        broker, client = self.flooded(will=Will("gone", b"x", retain=True))
+        if says_goodbye:
+            client.send(Disconnect())
+        client.drop()
+        assert broker.connection_count == 1
+        for _ in range(3):
+            broker.handle_timeout(0.0)
+        assert (broker.connection_count, client.core.is_closed) == (0, True)
+        assert client.core.data_to_send() == []
+        assert broker.retained_count == (0 if says_goodbye else 1)
+
+    def test_who_is_sent_away_meanwhile_is_not_looked_at_any_more(self) -> None:
+        broker, client = self.flooded()
+        client.core.cut(ReasonCode.NOT_AUTHORIZED, 0.0)
+        received = broker.counters.bytes_received
+        broker.handle_timeout(0.0)
+        assert (client.core.is_closed, broker.counters.bytes_received) == (True, received)
+        assert broker.next_deadline() is None
+
+    def test_the_rest_of_a_packet_waits_too(self) -> None:
+        broker, _ = self.flooded()
+        other = BrokerClient(broker)
+        other.connect("other")
+        sent = encode(Pingreq(), V5)
+        other.send_bytes(sent[:1])
+        other.send_bytes(sent[1:] + sent)
+        assert other.read() == []
+        for _ in range(2):
+            broker.handle_timeout(0.0)
+        assert other.read() == [Pingresp(), Pingresp()]
+
+    def test_what_holds_much_takes_much_of_the_budget(self) -> None:
+        broker = hasty_broker()
+        first, second = BrokerClient(broker), BrokerClient(broker)
+        first.connect("first")
+        second.connect("second")
+        properties = Properties(user_properties=(("", ""),) * BUDGET * 4)
+        first.send(Publish("a", b"", 1, packet_id=1, properties=properties))
+        assert isinstance(first.read()[0], Puback)
+        second.send(Unsubscribe(2, ("a",) * BUDGET * 6))
+        assert second.read() == []
+        broker.handle_timeout(0.0)
+        assert isinstance(second.read()[0], Unsuback)
+        second.send(Pingreq())
+        assert second.read() == []

@@ -177,3 +177,13 @@ def test_says_how_much_is_missing() -> None:
         assert reader.missing_bytes == missing
     assert len(list(reader.feed(memoryview(bytes(50))))) == 1
     assert reader.kept_bytes == 0
+
+
+def test_says_whether_a_message_waits_for_its_rest() -> None:
+    reader = FrameReader(MAX_PACKET_BYTES)
+    assert not reader.keeps_publish
+    for first_byte, is_message in ((0x3D, True), (0x82, False)):
+        assert list(reader.feed(memoryview(bytes((first_byte,))))) == []
+        assert reader.keeps_publish is is_message
+        assert len(list(reader.feed(memoryview(b"\0")))) == 1
+        assert not reader.keeps_publish
