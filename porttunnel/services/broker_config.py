@@ -25,6 +25,7 @@ DEFAULT_LISTEN = "tcp:1883:interface=127.0.0.1"  # others may come once somebody
 DEFAULT_ADMIN = "tcp:9464:interface=127.0.0.1"
 STATUS_SECONDS = 10  # what other brokers have
 DRAIN_SECONDS = 5.0  # so that not all clients come back at the same moment
+MAX_DRAIN_SECONDS = 3_600.0  # TOML has "inf", too, and with that a broker could not be stopped
 
 _MAY_BE_ZERO = {"max_qos", "max_session_seconds", "topic_alias_maximum", "outgoing_aliases"}
 _AT_MOST = {"max_qos": 2, "receive_maximum": 0xFFFF, "max_inflight": 0xFFFF}
@@ -68,7 +69,7 @@ class DrainSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     :ivar server_reference: another broker, told in MQTT 5; empty: they are to come back here.
     """
 
-    seconds: Annotated[float, Meta(ge=0)] = DRAIN_SECONDS
+    seconds: Annotated[float, Meta(ge=0, le=MAX_DRAIN_SECONDS)] = DRAIN_SECONDS
     server_reference: str = ""
 
 

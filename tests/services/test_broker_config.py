@@ -138,6 +138,7 @@ def test_a_broker_is_open_if_there_are_no_rules(tmp_path: Path, text: str, is_op
         ("client = 1", "Expected"),
         ("[limits]\nmax_sessions = 0", "max_sessions can't be 0"),
         ("[drain]\nseconds = -1", "Expected"),
+        ("[drain]\nseconds = inf", "Expected"),
         ("[drain]\nspeed = 1", "unknown field"),
         ('[[users]]\nname = ""\npassword = "b"', "length"),
         ("[[users]]\nname = 'a'", "password"),
