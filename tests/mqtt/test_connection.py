@@ -609,6 +609,25 @@ class TestFloods:
             broker.handle_timeout(0.0)
         assert other.read() == [Pingresp(), Pingresp()]
 
+    def test_the_rest_of_a_message_does_not(self) -> None:
+        broker, _ = self.flooded()
+        other = BrokerClient(broker)
+        other.connect("other")
+        sent = encode(Publish("a", b"", 1, packet_id=7), V5)
+        other.send_bytes(sent[:5])
+        other.send_bytes(sent[5:])
+        assert isinstance(other.read()[0], Puback)
+
+    def test_who_sends_less_in_each_turn_never_waits(self) -> None:
+        broker = hasty_broker()
+        client = BrokerClient(broker)
+        client.connect("c")
+        for _ in range(3):
+            broker.take_ready()
+            client.send(*[Pingreq()] * (BUDGET - 1))
+            assert client.core.may_receive
+        assert len(client.read()) == 3 * (BUDGET - 1)
+
     def test_what_holds_much_takes_much_of_the_budget(self) -> None:
         broker = hasty_broker()
         first, second = BrokerClient(broker), BrokerClient(broker)
