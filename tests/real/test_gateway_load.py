@@ -58,7 +58,7 @@ def test_who_guesses_passwords_is_not_let_in_and_keeps_nobody_out(tmp_path: Path
     with (
         site(tmp_path, upstream.port) as reached,
         started(
-            tmp_path, "gateway_crowd", "bad", reached.gateway.port, BAD_LOGINS, 1.0
+            tmp_path, "gateway_crowd", "bad", reached.gateway.port, 10 * BAD_LOGINS, 0.1
         ) as strangers,
     ):
         strangers.read_line("ready")
