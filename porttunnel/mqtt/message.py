@@ -38,6 +38,9 @@ _PUBLISH = PacketType.PUBLISH << 4
 _WITHOUT_PAYLOAD = 1 << 12  # among the keys of what is made once
 
 
+_NO_PARTS: dict[int, tuple[bytes, bytes]] = {}
+
+
 class Message:
     """A message that the broker has taken on. Nothing of it changes, so who holds it shares it.
 
@@ -87,7 +90,7 @@ class Message:
         self.is_large = is_large = size >= SHARED_BYTES
         # A small one stands in its packet a second time.
         self.cost = MESSAGE_BYTES + (size if is_large else 2 * size)
-        self._parts: dict[int, tuple[bytes, bytes]] = {}
+        self._parts = _NO_PARTS  # most messages go out once, in the packet that they came in
         self._encoded = encoded
         if properties is not EMPTY:
             if encoded is None:
@@ -101,7 +104,12 @@ class Message:
     def remember(self, version: Version, qos: int, parts: tuple[bytes, bytes]) -> None:
         """Take over what :meth:`parts` would make, from the packet that the message came in."""
         if not self.is_large:
-            self._parts[version << 8 | qos << 1] = parts
+            self._keep(version << 8 | qos << 1, parts)
+
+    def _keep(self, key: int, parts: tuple[bytes, bytes]) -> None:
+        if self._parts is _NO_PARTS:
+            self._parts = {}
+        self._parts[key] = parts
 
     def packet(self, version: Version, *, retain: bool) -> bytes:
         """The PUBLISH with QoS 0, shared by all who get it as it is.
@@ -117,7 +125,7 @@ class Message:
             )
             made = (whole, b"")
             if not retain and not (self.is_large and self.qos):
-                self._parts[key] = made
+                self._keep(key, made)
         return made[0]
 
     def parts(self, version: Version, qos: int, *, retain: bool) -> tuple[bytes, bytes]:
@@ -132,7 +140,7 @@ class Message:
                 _PUBLISH | flags, self.topic.encode(), self._block(version), self.payload
             )
             if not retain and not self.is_large:
-                self._parts[version << 8 | flags] = made
+                self._keep(version << 8 | flags, made)
         return made
 
     def beginning(self, version: Version, qos: int, *, retain: bool) -> tuple[bytes, bytes]:
@@ -151,7 +159,7 @@ class Message:
             if not qos:
                 made = (before + behind, b"")
             if not retain and len(self.topic) <= MAX_KEPT_TOPIC:
-                self._parts[key] = made
+                self._keep(key, made)
         return made
 
     def without_packets(self) -> Message:
@@ -179,7 +187,8 @@ class Message:
         return None if self.expires_at is None else max(0, math.ceil(self.expires_at - now))
 
 
-class Delivery(msgspec.Struct, frozen=True, eq=False):
+# No cycle goes through it; the garbage collector's look at each is a twentieth of what one costs.
+class Delivery(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A message for one subscriber, or for several that get it in the same way.
 
     :ivar qos: the lower of the message's and the subscription's.

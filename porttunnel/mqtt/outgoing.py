@@ -17,7 +17,7 @@ from porttunnel.errors import MqttError
 from porttunnel.mqtt.keeping import ID_BYTES, HeldBytes, Outcome
 from porttunnel.mqtt.message import Delivery
 from porttunnel.mqtt.paced_outbox import PacedOutbox
-from porttunnel.mqtt.packet_id import next_id
+from porttunnel.mqtt.packet_id import MAX_PACKET_ID, next_id
 from porttunnel.mqtt.policy import Profile
 from porttunnel.mqtt.publication import send_parts, send_publication
 from porttunnel.mqtt.publish import PUBREL, join_ack
@@ -207,10 +207,17 @@ class Outgoing:
             return False
         self.held_bytes += cost
         all_held.held += cost
-        packet_id = self._last_id = next_id(self._last_id, self._inflight)
-        self._inflight[packet_id] = delivery
+        inflight = self._inflight
+        packet_id = self._last_id + 1  # nearly always; this is done for each message
+        if packet_id > MAX_PACKET_ID or packet_id in inflight:
+            packet_id = next_id(self._last_id, inflight)
+        self._last_id = packet_id
+        inflight[packet_id] = delivery
         self._quota -= 1
-        outbox.send(b"".join((head, packet_id.to_bytes(2, "big"), tail)))
+        outbox.pieces.append(b"".join((head, packet_id.to_bytes(2, "big"), tail)))
+        outbox.waiting_bytes += size
+        if not outbox.is_ready:
+            outbox.touch()
         return True
 
     def _deliver_at_most_once(

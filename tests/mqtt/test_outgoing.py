@@ -20,6 +20,7 @@ from porttunnel.mqtt.outgoing import (
 )
 from porttunnel.mqtt.paced_outbox import PacedOutbox
 from porttunnel.mqtt.packet import Packet, Publish, Pubrel, Version
+from porttunnel.mqtt.packet_id import MAX_PACKET_ID
 from porttunnel.mqtt.policy import Profile
 from porttunnel.mqtt.reason import ReasonCode
 from porttunnel.mqtt.topic_alias import OutgoingAliases
@@ -100,6 +101,18 @@ class TestPassingOn:
         for packet_id in (3, 1, 2):
             outgoing.receive_puback(packet_id, 0.0)
         assert (come_again(outgoing), outgoing.held_bytes) == ([], 0)
+
+    def test_identifiers_begin_anew_and_pass_over_one_in_use(self) -> None:
+        outgoing, connection = connected()
+        assert pass_on(outgoing, b"not acknowledged")
+        for packet_id in range(2, MAX_PACKET_ID + 1):
+            assert pass_on(outgoing)
+            outgoing.receive_puback(packet_id, 0.0)
+            if packet_id % 1_000 == 0:
+                connection.read()  # it takes only so much
+        connection.read()
+        assert pass_on(outgoing, b"next")
+        assert connection.messages() == [(2, b"next", False)]
 
     def test_it_is_sent_again_on_the_next_connection(self) -> None:
         outgoing, connection = connected()
