@@ -172,6 +172,11 @@ class TestCuts:
                         answering.sendall(answer)
                         links[number % 2].cut(how)
                         assert asking.recv(6, socket.MSG_WAITALL) == answer
+                    # Who closes before it has heard of a cut says goodbye to nobody.
+                    asking.sendall(b"close?")
+                    assert answering.recv(6, socket.MSG_WAITALL) == b"close?"
+                    answering.sendall(b"close!")
+                    assert asking.recv(6, socket.MSG_WAITALL) == b"close!"
         assert_ends_well(tunnel)
 
     def test_on_a_bad_network_lose_nothing(
