@@ -1,4 +1,6 @@
-"""A carrier over any Twisted transport: TLS, test transports, reactors without descriptors."""
+"""A carrier over any Twisted transport: for those whose socket can't be taken over, as in tests and
+on reactors without descriptors.
+"""
 
 from __future__ import annotations
 

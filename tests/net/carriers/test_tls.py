@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from OpenSSL import SSL
@@ -16,7 +14,6 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock, deferLater
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
-from twisted.trial.unittest import TestCase
 
 from porttunnel.net.carriers.protocol import CarrierProtocol
 from porttunnel.net.carriers.stock import StockCarrier
@@ -27,12 +24,12 @@ from porttunnel.net.carriers.tls import (
     TLSCarrier,
     can_take_over_tls,
 )
-from porttunnel.net.certificate import Identity, load_or_create_identity
 from porttunnel.net.counters import ServerCounters
 from porttunnel.net.port_sharing import Branch, SharedPortFactory
 from porttunnel.net.tls import pinned_context, server_context
 from porttunnel.session.limit import ConnectionLimiter
 from tests.net.carriers.test_tcp import Receiver
+from tests.net.carriers.tls_test_case import TLSTestCase
 
 reactor: Any = real_reactor
 
@@ -82,15 +79,7 @@ class Stock(Protocol):
         self.reason = reason
 
 
-class TLSCarrierTests(TestCase):
-    timeout = 60.0  # a deadline, not a measure
-    identity: Identity
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            cls.identity = load_or_create_identity(Path(folder))
-
+class TLSCarrierTests(TLSTestCase):
     async def listen(self, build: Any, *, shared: bool = True) -> int:
         """A port where what ``build`` makes is inside TLS."""
         factory: Any = Factory()

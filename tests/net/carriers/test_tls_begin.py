@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gc
 import socket
-import tempfile
 import weakref
-from pathlib import Path
 from typing import Any
 
 from OpenSSL import SSL
@@ -19,13 +17,11 @@ from twisted.internet.endpoints import (
 )
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock, deferLater
-from twisted.trial.unittest import TestCase
 
 from porttunnel.errors import NotReachable
 from porttunnel.net.carriers.protocol import CarrierProtocol
 from porttunnel.net.carriers.stock import StockCarrier
 from porttunnel.net.carriers.tls import MAX_UNSENT_PIECES, RECORD_BYTES, TLSCarrier
-from porttunnel.net.certificate import Identity, load_or_create_identity
 from porttunnel.net.counters import ServerCounters
 from porttunnel.net.port_sharing import Branch, SharedPortFactory
 from porttunnel.net.tls import pinned_context, server_context
@@ -39,6 +35,7 @@ from tests.net.carriers.tls_by_hand import (
     UPDATE_OF_KEYS,
     ClientByHand,
 )
+from tests.net.carriers.tls_test_case import TLSTestCase
 
 reactor: Any = real_reactor
 
@@ -49,15 +46,7 @@ UPDATES = 100
 RECORDS = 48  # 768 KiB
 
 
-class TakeOverTests(TestCase):
-    timeout = 60.0  # a deadline, not a measure
-    identity: Identity
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            cls.identity = load_or_create_identity(Path(folder))
-
+class TakeOverTests(TLSTestCase):
     def build(self, receiver: Any, on: Any = reactor) -> Any:
         factory: Any = Factory()
         factory.noisy = False
