@@ -1,4 +1,4 @@
-"""A carrier over any Twisted transport: for those whose socket can't be taken over, as in tests and
+"""A carrier over any Twisted transport, for those whose socket can't be taken over: in tests, and
 on reactors without descriptors.
 """
 
